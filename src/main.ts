@@ -1,0 +1,85 @@
+/**
+ * The one executable. The mode is the name it was called by (`containerd`, `ctr`, `crictl`,
+ * `containerd-shim-runc-v2`), else the first argument (`gantry daemon`, ...). Each mode is one literal lazy import, so
+ * starting a mode loads only what it needs.
+ */
+import { readFileSync } from "node:fs";
+
+/** A mode's entry: gets its arguments, resolves with the exit code. */
+interface Mode {
+  main(args: string[]): Promise<number>;
+}
+
+const modes: Readonly<Record<string, () => Promise<Mode>>> = {
+  daemon: () => import("./cmd/daemon/main.ts"),
+  ctr: () => import("./cmd/ctr/main.ts"),
+  shim: () => import("./cmd/shim/main.ts"),
+  unpack: () => import("./cmd/unpack/main.ts"),
+  helper: () => import("./cmd/helper/main.ts"),
+  "builtin-image": () => import("./cmd/builtin-image/main.ts"),
+};
+
+/** Names the executable is linked as. */
+const names: Readonly<Record<string, string>> = {
+  containerd: "daemon",
+  ctr: "ctr",
+  "containerd-shim-runc-v2": "shim",
+};
+
+/** The name this process was called by: a compiled program's argv does not tell, the kernel does. */
+function callName(): string {
+  const first = readFileSync("/proc/self/cmdline", "utf8").split("\0", 1)[0] ?? "";
+  return first.slice(first.lastIndexOf("/") + 1);
+}
+
+const usage = `usage: gantry MODE [ARGUMENTS]
+
+modes:
+  daemon          the container engine (also: called as "containerd")
+  ctr             the client of containerd's API (also: called as "ctr")
+  shim            the runtime v2 shim (also: called as "containerd-shim-runc-v2")
+  builtin-image   write an image archive that is part of this executable to stdout
+
+Run "gantry MODE --help" for the options of a mode.
+`;
+
+async function run(): Promise<number> {
+  const args = process.argv.slice(2);
+  const byName = names[callName()];
+  if (byName !== undefined) return start(byName, args);
+  const [mode, ...rest] = args;
+  if (mode !== undefined && Object.hasOwn(modes, mode)) return start(mode, rest);
+  if (mode === "--version" || mode === "-v" || mode === "version") {
+    const { version, revision } = await import("./lib/version.ts");
+    process.stdout.write(`gantry ${version} ${revision}\n`);
+    return 0;
+  }
+  if (mode === undefined || mode === "--help" || mode === "-h" || mode === "help") {
+    process.stdout.write(usage);
+    return mode === undefined ? 1 : 0;
+  }
+  process.stderr.write(`gantry: unknown mode "${mode}"; run "gantry --help" for the list\n`);
+  return 1;
+}
+
+async function start(mode: string, args: string[]): Promise<number> {
+  const load = modes[mode];
+  if (load === undefined) throw new Error(`mode "${mode}" is not part of this build`);
+  return (await load()).main(args);
+}
+
+/** Waits until what was written to a stream has left the process: exit() would drop it. */
+function flushed(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream.writableLength === 0 || stream.destroyed) resolve();
+    else stream.write("", () => resolve());
+  });
+}
+
+const code = await run().catch((err: unknown) => {
+  process.stderr.write(`gantry: ${err instanceof Error ? err.message : String(err)}\n`);
+  return 1;
+});
+await flushed(process.stdout);
+await flushed(process.stderr);
+process.exit(code);
