@@ -105,6 +105,7 @@ export async function boot(options: BootOptions): Promise<Booted> {
   const failures = new Map<string, unknown>();
   const stops: { uri: string; task: () => Promise<void> }[] = [];
   const readies: { uri: string; task: () => Promise<void> }[] = [];
+  const serves: { uri: string; task: () => Promise<void> }[] = [];
   const put = (type: string, id: string, instance: unknown): void => {
     const map = instances.get(type) ?? new Map<string, unknown>();
     map.set(id, instance);
@@ -143,6 +144,7 @@ export async function boot(options: BootOptions): Promise<Booted> {
         call: options.call.with({ log: log.child({ plugin: uri }) }),
         describe: (f) => Object.assign(facts2, f),
         onReady: (task) => readies.push({ uri, task }),
+        onServe: (task) => serves.push({ uri, task }),
         onStop: (task) => stops.push({ uri, task }),
       };
       const status = (state: PluginStatus["state"], error?: unknown): void => {
@@ -191,6 +193,7 @@ export async function boot(options: BootOptions): Promise<Booted> {
         await task().catch((err: unknown) => log.error("plugin is not ready", { plugin: uri, err }));
       }),
     );
+    for (const { task } of serves) await task();
   } catch (err) {
     await stop();
     throw err;

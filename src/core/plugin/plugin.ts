@@ -77,6 +77,8 @@ export interface PluginHost {
   }): void;
   /** Called when every plugin has started, before the daemon is ready; rejections are logged as failures of the plugin. */
   onReady(task: () => Promise<void>): void;
+  /** Called when every onReady task is done: opens sockets. A rejection stops the daemon. */
+  onServe(task: () => Promise<void>): void;
   /** Called in reverse order of start when the daemon stops. */
   onStop(task: () => Promise<void>): void;
 }

@@ -1,0 +1,240 @@
+/**
+ * Runs the daemon: folders, lock, config, plugins, readiness, signals. Shims and their containers outlive it.
+ */
+import { randomUUID } from "node:crypto";
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Call } from "../../core/call.ts";
+import { failedPrecondition, invalidArgument, messageOf } from "../../core/errors.ts";
+import type { Introspection } from "../../core/introspection/introspection.ts";
+import type { Logger } from "../../core/log.ts";
+import type { DaemonFacts } from "../../core/plugin/plugin.ts";
+import { parseDuration } from "../../lib/human.ts";
+import { nowNs } from "../../lib/time.ts";
+import { revision, version } from "../../lib/version.ts";
+import { lockFile } from "../../platform/fs/lock.ts";
+import { notifySystemd } from "../../platform/process/notify.ts";
+import { type Booted, boot } from "./boot.ts";
+import { builtins } from "./builtins.ts";
+import { effectiveConfig, knownTables, pluginTables } from "./config/effective.ts";
+import { loadConfig } from "./config/load.ts";
+import { isTable, type Table } from "./config/migrate.ts";
+import type { DaemonFlags } from "./flags.ts";
+import { createIntrospection } from "./introspection.ts";
+import { createLogger, type LogSettings, parseLevel } from "./log.ts";
+
+/** Default addresses. */
+const DEFAULT_ADDRESS = "/run/containerd/containerd.sock";
+/** Uri of the gRPC server's table. */
+const GRPC = "io.containerd.server.v1.grpc";
+const TTRPC = "io.containerd.server.v1.ttrpc";
+const CRI_PLUGINS = [
+  "io.containerd.cri.v1.images",
+  "io.containerd.cri.v1.runtime",
+  "io.containerd.grpc.v1.cri",
+];
+
+/** Runs until a signal ends it. @returns the exit code */
+export async function serve(flags: DaemonFlags): Promise<number> {
+  const started = performance.now();
+  const known = await knownTables(builtins);
+  const config = loadConfig(flags.config, flags.configGiven, known);
+  const settings = effectiveConfig(config.settings, known, {
+    ...(flags.root === undefined ? {} : { root: flags.root }),
+    ...(flags.state === undefined ? {} : { state: flags.state }),
+  });
+  const logSettings = logSettingsOf(settings, flags);
+  const log = createLogger(logSettings);
+  for (const w of config.warnings)
+    log.warn("ignore configuration key", { file: w.file, line: w.line, key: w.key, reason: w.message });
+
+  const facts = daemonFacts(settings, flags);
+  prepareFolders(facts);
+  using _lock = lockDaemon(facts.root);
+  log.info("starting containerd", {
+    version,
+    revision,
+    root: facts.root,
+    state: facts.state,
+    address: facts.address,
+  });
+
+  const stopping = new AbortController();
+  const call = new Call({ signal: stopping.signal, log });
+  const bootRef: { booted?: Booted } = {};
+  const introspection = createIntrospection(
+    () => bootRef.booted?.plugins ?? [],
+    serverUuid(facts.root),
+    bootRef,
+  );
+  const booted = await boot({
+    builtins,
+    facts,
+    log,
+    call,
+    disabled: new Set(stringList(settings["disabled_plugins"])),
+    required: new Set(stringList(settings["required_plugins"])),
+    tables: pluginTables(config, {
+      [GRPC]: { address: facts.address },
+      [TTRPC]: { address: facts.ttrpcAddress },
+    }),
+    provided: [
+      { type: "gantry.introspection", id: "local", instance: introspection satisfies Introspection },
+    ],
+  });
+  bootRef.booted = booted;
+  const failed = booted.plugins.filter((p) => p.state === "error").map((p) => `${p.type}.${p.id}`);
+  notifySystemd(
+    `READY=1\nSTATUS=${failed.length === 0 ? "running" : `running, failed plugins: ${failed.join(", ")}`}`,
+  );
+  const watchdog = startWatchdog();
+  log.info("containerd successfully booted", {
+    seconds: ((performance.now() - started) / 1000).toFixed(3),
+    plugins: booted.plugins.length,
+    failed: failed.length,
+  });
+
+  const signal = await ended(log);
+  log.info("stopping", { signal });
+  notifySystemd("STOPPING=1");
+  clearInterval(watchdog);
+  await booted.stop();
+  stopping.abort();
+  log.info("stopped");
+  return 0;
+}
+
+function logSettingsOf(settings: Table, flags: DaemonFlags): LogSettings {
+  const debug = isTable(settings["debug"]) ? settings["debug"] : {};
+  const text =
+    flags.logLevel ?? (typeof debug["level"] === "string" && debug["level"] !== "" ? debug["level"] : "info");
+  const level = parseLevel(text);
+  if (level === undefined)
+    throw invalidArgument(`log level "${text}": not one of trace, debug, info, warn, error, fatal, panic`);
+  return { level, format: debug["format"] === "json" ? "json" : "text" };
+}
+
+function daemonFacts(settings: Table, flags: DaemonFlags): DaemonFacts {
+  const plugins = isTable(settings["plugins"]) ? settings["plugins"] : {};
+  const addressOf = (uri: string): string => {
+    const table = plugins[uri];
+    const address = isTable(table) ? table["address"] : undefined;
+    return typeof address === "string" ? address : "";
+  };
+  const state = text(settings["state"]);
+  const address =
+    flags.address ??
+    (addressOf(GRPC) || (state === "/run/containerd" ? DEFAULT_ADDRESS : join(state, "containerd.sock")));
+  const ttrpcAddress = (flags.address === undefined ? addressOf(TTRPC) : "") || `${address}.ttrpc`;
+  const timeouts = isTable(settings["timeouts"]) ? settings["timeouts"] : {};
+  return {
+    version,
+    revision,
+    root: text(settings["root"]),
+    state,
+    temp: text(settings["temp"]),
+    address,
+    ttrpcAddress,
+    configPath: flags.config,
+    timeout: (name, fallback) => {
+      const value = timeouts[name];
+      if (typeof value !== "string") return fallback;
+      const ms = Number(parseDuration(value) / 1_000_000n);
+      return ms > 0 ? ms : fallback;
+    },
+    settings: { ...settings, registry_mirrors: flags.mirrors, config_files: [flags.config] },
+  };
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+function stringList(value: unknown): string[] {
+  const names = Array.isArray(value) ? value.filter((v): v is string => typeof v === "string") : [];
+  // version 1 and 2 files switch CRI off by its one old name
+  return names.includes("io.containerd.grpc.v1.cri") || names.includes("cri")
+    ? [...names, ...CRI_PLUGINS]
+    : names;
+}
+
+/** root 0700 and state 0711 (S40): only root walks images, anybody may reach sockets that are opened to them. */
+function prepareFolders(facts: DaemonFacts): void {
+  for (const [path, mode] of [
+    [facts.root, 0o700],
+    [facts.state, 0o711],
+  ] as const) {
+    if (!path.startsWith("/")) throw invalidArgument(`folder "${path}": must be an absolute path`);
+    if (existsSync(path) && !statSync(path).isDirectory())
+      throw failedPrecondition(`folder "${path}": is not a directory`);
+    mkdirSync(path, { recursive: true, mode });
+    chmodSync(path, mode);
+  }
+  if (facts.root === facts.state)
+    throw invalidArgument(`root and state must be different folders, both are "${facts.root}"`);
+  rmSync(join(facts.root, "tmpmounts"), { recursive: true, force: true });
+  if (facts.temp !== "") {
+    mkdirSync(facts.temp, { recursive: true, mode: 0o700 });
+    process.env["TMPDIR"] = facts.temp;
+  }
+}
+
+/** One daemon per root: a second one would corrupt what the first writes. */
+function lockDaemon(root: string): Disposable {
+  const lock = lockFile(join(root, "gantry.lock"));
+  if (lock === undefined) {
+    throw failedPrecondition(`lock "${root}": another daemon uses this root`, {
+      hint: "stop the other daemon, or give this one its own --root, --state and --address",
+    });
+  }
+  return lock;
+}
+
+/** Identity of this installation, kept in the root. */
+function serverUuid(root: string): string {
+  const path = join(root, "uuid");
+  if (existsSync(path)) {
+    const old = readFileSync(path, "utf8").trim();
+    if (/^[0-9a-f-]{36}$/.test(old)) return old;
+  }
+  const fresh = randomUUID();
+  writeFileSync(path, fresh, { mode: 0o600 });
+  return fresh;
+}
+
+function startWatchdog(): NodeJS.Timeout | undefined {
+  const usec = Number(process.env["WATCHDOG_USEC"] ?? "");
+  if (!(usec > 0)) return undefined;
+  return setInterval(() => notifySystemd("WATCHDOG=1"), usec / 2000);
+}
+
+/** Resolves with the signal that asks the daemon to stop. USR1 writes a dump and goes on; HUP is a reload. */
+function ended(log: Logger): Promise<string> {
+  process.on("SIGPIPE", () => {});
+  process.on("SIGHUP", () =>
+    log.info("reload is not needed: registry files are read for each pull; other keys need a restart"),
+  );
+  process.on("SIGUSR1", () => dump(log));
+  process.on("uncaughtException", (err) => log.error("uncaught exception", { err, stack: err.stack }));
+  process.on("unhandledRejection", (err) =>
+    log.error("unhandled rejection", {
+      err: messageOf(err),
+      stack: err instanceof Error ? err.stack : undefined,
+    }),
+  );
+  return new Promise((resolve) => {
+    process.once("SIGTERM", () => resolve("terminated"));
+    process.once("SIGINT", () => resolve("interrupt"));
+  });
+}
+
+function dump(log: Logger): void {
+  const memory = process.memoryUsage();
+  log.info("dump", {
+    time: nowNs(),
+    uptime: process.uptime(),
+    rss: memory.rss,
+    heap: memory.heapUsed,
+    external: memory.external,
+  });
+}
