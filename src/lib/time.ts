@@ -1,0 +1,67 @@
+/** Nanoseconds in one second. */
+export const SECOND = 1_000_000_000n;
+/** Nanoseconds in one millisecond. */
+export const MILLISECOND = 1_000_000n;
+
+/**
+ * Wall clock in nanoseconds since the epoch. `performance.timeOrigin` plus a monotonic part drifts when the clock is set,
+ * so the millisecond comes from Date and the digits below it from the monotonic clock. Never goes back within a millisecond.
+ */
+export function nowNs(): bigint {
+  const milli = Date.now();
+  const fine = process.hrtime.bigint();
+  if (milli !== lastMilli) {
+    lastMilli = milli;
+    lastFine = fine;
+    return BigInt(milli) * MILLISECOND;
+  }
+  const within = fine - lastFine;
+  return BigInt(milli) * MILLISECOND + (within < MILLISECOND ? within : MILLISECOND - 1n);
+}
+let lastMilli = 0;
+let lastFine = 0n;
+
+/** Go's RFC3339Nano in UTC: trailing zeros of the fraction dropped, "2026-01-02T03:04:05.67Z". */
+export function formatRfc3339(ns: bigint): string {
+  const seconds = floorDiv(ns, SECOND);
+  const rest = ns - seconds * SECOND;
+  const base = new Date(Number(seconds) * 1000).toISOString().replace(/\.\d+Z$/, "");
+  return rest === 0n ? `${base}Z` : `${base}.${String(rest).padStart(9, "0").replace(/0+$/, "")}Z`;
+}
+
+/** RFC3339 in UTC with all nine digits, as in Kubernetes log files: "2026-01-02T03:04:05.670000000Z". */
+export function formatRfc3339Fixed(ns: bigint): string {
+  const seconds = floorDiv(ns, SECOND);
+  const base = new Date(Number(seconds) * 1000).toISOString().replace(/\.\d+Z$/, "");
+  return `${base}.${String(ns - seconds * SECOND).padStart(9, "0")}Z`;
+}
+
+/**
+ * Nanoseconds since the epoch of an RFC3339 time with up to nine digits and any offset.
+ * @throws SyntaxError on anything else
+ */
+export function parseRfc3339(text: string): bigint {
+  const match = /^(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d{2}:\d{2})$/.exec(
+    text,
+  );
+  const millis =
+    match === null ? Number.NaN : Date.parse(`${match[1]}T${match[2]}${match[4]?.toUpperCase()}`);
+  if (match === null || Number.isNaN(millis)) throw new SyntaxError(`parse time "${text}": want RFC 3339`);
+  return BigInt(millis) * MILLISECOND + BigInt((match[3] ?? "").padEnd(9, "0"));
+}
+
+/** Splits into protobuf Timestamp parts: `nanos` is 0 to 999 999 999 also for times before the epoch. */
+export function splitNs(ns: bigint): { seconds: bigint; nanos: number } {
+  const seconds = floorDiv(ns, SECOND);
+  return { seconds, nanos: Number(ns - seconds * SECOND) };
+}
+
+/** Joins protobuf Timestamp parts. */
+export function joinNs(seconds: bigint, nanos: number): bigint {
+  return seconds * SECOND + BigInt(nanos);
+}
+
+function floorDiv(a: bigint, b: bigint): bigint {
+  const quotient = a / b;
+  return a % b < 0n ? quotient - 1n : quotient;
+}
