@@ -1,4 +1,26 @@
 /** THE list of plugins: one line each. Order does not matter; boot sorts by requirements. */
 import type { Builtin } from "./boot.ts";
+import { services } from "./services.ts";
 
-export const builtins: readonly Builtin[] = [];
+export const builtins: readonly Builtin[] = [
+  { uri: "io.containerd.content.v1.content", load: () => import("../../plugins/content/plugin.ts") },
+  { uri: "io.containerd.metadata.v1.bolt", load: () => import("../../plugins/metadata/plugin.ts") },
+  { uri: "io.containerd.gc.v1.scheduler", load: () => import("../../plugins/gc/plugin.ts") },
+  { uri: "io.containerd.event.v1.exchange", load: () => import("../../plugins/events/plugin.ts") },
+  { uri: "io.containerd.lease.v1.manager", load: () => import("../../plugins/leases/plugin.ts") },
+  {
+    uri: "io.containerd.snapshotter.v1.overlayfs",
+    load: () => import("../../plugins/snapshots/overlayfs.ts"),
+  },
+  { uri: "io.containerd.snapshotter.v1.native", load: () => import("../../plugins/snapshots/native.ts") },
+  { uri: "io.containerd.differ.v1.walking", load: () => import("../../plugins/diff/walking.ts") },
+  { uri: "io.containerd.streaming.v1.manager", load: () => import("../../plugins/streaming/plugin.ts") },
+  { uri: "io.containerd.transfer.v1.local", load: () => import("../../plugins/transfer/plugin.ts") },
+  { uri: "io.containerd.runtime.v2.task", load: () => import("../../plugins/runtime/plugin.ts") },
+  { uri: "io.containerd.server.v1.grpc", load: () => import("../../plugins/servers/grpc.ts") },
+  { uri: "io.containerd.server.v1.ttrpc", load: () => import("../../plugins/servers/ttrpc.ts") },
+  ...services.map((definition) => ({
+    uri: `${definition.kind.type}.${definition.id}`,
+    load: async () => ({ default: definition }),
+  })),
+];

@@ -8,12 +8,13 @@ import { Call } from "../../core/call.ts";
 import { failedPrecondition, invalidArgument, messageOf } from "../../core/errors.ts";
 import type { Introspection } from "../../core/introspection/introspection.ts";
 import type { Logger } from "../../core/log.ts";
+import { INTROSPECTION } from "../../core/plugin/own-kinds.ts";
 import type { DaemonFacts } from "../../core/plugin/plugin.ts";
 import { parseDuration } from "../../lib/human.ts";
 import { nowNs } from "../../lib/time.ts";
 import { revision, version } from "../../lib/version.ts";
 import { lockFile } from "../../platform/fs/lock.ts";
-import { notifySystemd } from "../../platform/process/notify.ts";
+import { sdNotify } from "../../platform/process/notify.ts";
 import { type Booted, boot } from "./boot.ts";
 import { builtins } from "./builtins.ts";
 import { effectiveConfig, knownTables, pluginTables } from "./config/effective.ts";
@@ -78,13 +79,11 @@ export async function serve(flags: DaemonFlags): Promise<number> {
       [GRPC]: { address: facts.address },
       [TTRPC]: { address: facts.ttrpcAddress },
     }),
-    provided: [
-      { type: "gantry.introspection", id: "local", instance: introspection satisfies Introspection },
-    ],
+    provided: [{ type: INTROSPECTION.type, id: "local", instance: introspection satisfies Introspection }],
   });
   bootRef.booted = booted;
   const failed = booted.plugins.filter((p) => p.state === "error").map((p) => `${p.type}.${p.id}`);
-  notifySystemd(
+  sdNotify(
     `READY=1\nSTATUS=${failed.length === 0 ? "running" : `running, failed plugins: ${failed.join(", ")}`}`,
   );
   const watchdog = startWatchdog();
@@ -96,7 +95,7 @@ export async function serve(flags: DaemonFlags): Promise<number> {
 
   const signal = await ended(log);
   log.info("stopping", { signal });
-  notifySystemd("STOPPING=1");
+  sdNotify("STOPPING=1");
   clearInterval(watchdog);
   await booted.stop();
   stopping.abort();
@@ -205,7 +204,7 @@ function serverUuid(root: string): string {
 function startWatchdog(): NodeJS.Timeout | undefined {
   const usec = Number(process.env["WATCHDOG_USEC"] ?? "");
   if (!(usec > 0)) return undefined;
-  return setInterval(() => notifySystemd("WATCHDOG=1"), usec / 2000);
+  return setInterval(() => sdNotify("WATCHDOG=1"), usec / 2000);
 }
 
 /** Resolves with the signal that asks the daemon to stop. USR1 writes a dump and goes on; HUP is a reload. */

@@ -1,0 +1,69 @@
+/** Conversions between wire records and core's: times, labels, typed blobs. */
+import type { Any, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { AnyValue, Labels, TimeNs } from "../../core/any.ts";
+import { joinNs, splitNs } from "../../lib/time.ts";
+
+/** Wire form of a time. */
+export interface TimestampInit {
+  seconds: bigint;
+  nanos: number;
+}
+
+export function toTimestamp(ns: TimeNs): TimestampInit {
+  return splitNs(ns);
+}
+
+/** Undefined stays undefined. */
+export function toTimestampMaybe(ns: TimeNs | undefined): TimestampInit | undefined {
+  return ns === undefined ? undefined : splitNs(ns);
+}
+
+/** 0n when absent. */
+export function fromTimestamp(ts: Timestamp | undefined): TimeNs {
+  return ts === undefined ? 0n : joinNs(ts.seconds, ts.nanos);
+}
+
+export function fromTimestampMaybe(ts: Timestamp | undefined): TimeNs | undefined {
+  return ts === undefined ? undefined : joinNs(ts.seconds, ts.nanos);
+}
+
+export function toRecord<V>(map: ReadonlyMap<string, V>): Record<string, V> {
+  return Object.fromEntries(map);
+}
+
+export function fromRecord<V>(record: Readonly<Record<string, V>>): ReadonlyMap<string, V> {
+  return new Map(Object.entries(record));
+}
+
+export function fromLabels(record: Readonly<Record<string, string>>): Labels {
+  return fromRecord(record);
+}
+
+/** Wire form of a typed blob. */
+export function toAny(value: AnyValue): { typeUrl: string; value: Uint8Array<ArrayBuffer> } {
+  return { typeUrl: value.typeUrl, value: ownBytes(value.value) };
+}
+
+export function toAnyMaybe(
+  value: AnyValue | undefined,
+): { typeUrl: string; value: Uint8Array<ArrayBuffer> } | undefined {
+  return value === undefined ? undefined : toAny(value);
+}
+
+export function fromAny(any: Any): AnyValue {
+  return { typeUrl: any.typeUrl, value: any.value };
+}
+
+export function fromAnyMaybe(any: Any | undefined): AnyValue | undefined {
+  return any === undefined ? undefined : fromAny(any);
+}
+
+/** Paths of a field mask; empty when absent. */
+export function fieldPaths(mask: { paths: string[] } | undefined): string[] {
+  return mask?.paths ?? [];
+}
+
+/** Bytes as protobuf-es types them; copies only when they lie in shared memory. */
+export function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
+}

@@ -1,0 +1,58 @@
+import { Images, type Image as Wire } from "../api/gen/containerd/services/images/v1/images_pb.ts";
+import { invalidArgument } from "../core/errors.ts";
+import { parseDigest } from "../core/ids/digest.ts";
+import type { Image, ImageInput, ImageStore } from "../core/images/images.ts";
+import { fieldPaths, fromLabels, fromTimestampMaybe, toRecord, toTimestamp } from "../rpc/convert/basic.ts";
+import { fromDescriptor, toDescriptor } from "../rpc/convert/oci.ts";
+import { bindService, type ServiceBinding } from "../rpc/types.ts";
+
+/** Images service. */
+export function imagesService(store: ImageStore): ServiceBinding {
+  return bindService(Images, {
+    async get(request, { call }) {
+      return { image: toWire(await store.get(call.namespaced(), request.name)) };
+    },
+    async list(request, { call }) {
+      return { images: (await store.list(call.namespaced(), request.filters)).map(toWire) };
+    },
+    async create(request, { call }) {
+      const image = fromWire(request.image);
+      return {
+        image: toWire(
+          await store.create(call.namespaced(), image, fromTimestampMaybe(request.sourceDateEpoch)),
+        ),
+      };
+    },
+    async update(request, { call }) {
+      const epoch = fromTimestampMaybe(request.sourceDateEpoch);
+      const image = fromWire(request.image);
+      return {
+        image: toWire(await store.update(call.namespaced(), image, fieldPaths(request.updateMask), epoch)),
+      };
+    },
+    async delete(request, { call }) {
+      const target = request.target === undefined ? undefined : parseDigest(request.target.digest);
+      await store.delete(call.namespaced(), request.name, { sync: request.sync, target });
+      return {};
+    },
+  });
+}
+
+function toWire(i: Image) {
+  return {
+    name: i.name,
+    labels: toRecord(i.labels),
+    target: toDescriptor(i.target),
+    createdAt: toTimestamp(i.createdAt),
+    updatedAt: toTimestamp(i.updatedAt),
+  };
+}
+
+function fromWire(i: Wire | undefined): ImageInput {
+  if (i === undefined) throw invalidArgument("image is required");
+  return {
+    name: i.name,
+    labels: fromLabels(i.labels),
+    target: fromDescriptor(i.target, `image "${i.name}"`),
+  };
+}

@@ -1,0 +1,49 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import { StreamInitSchema, Streaming } from "../api/gen/containerd/services/streaming/v1/streaming_pb.ts";
+import type { AnyValue } from "../core/any.ts";
+import { invalidArgument, unavailable } from "../core/errors.ts";
+import type { AnyStream, StreamManager } from "../core/streaming/streaming.ts";
+import { AsyncQueue } from "../lib/async-queue.ts";
+import { createDeferred } from "../lib/deferred.ts";
+import { fromAny, toAny } from "../rpc/convert/basic.ts";
+import { bindService, type ServiceBinding } from "../rpc/types.ts";
+
+/** Messages a stream holds before the sender waits. */
+const QUEUE = 16;
+
+/** Streaming service: the client names a stream, other services then use it until either side ends it. */
+export function streamingService(manager: StreamManager): ServiceBinding {
+  return bindService(Streaming, {
+    async *stream(requests, { call }) {
+      const incoming = requests[Symbol.asyncIterator]();
+      const first = await incoming.next();
+      if (first.done === true || !first.value.typeUrl.endsWith("StreamInit"))
+        throw invalidArgument("the first message of a stream must be StreamInit");
+      const { id } = fromBinary(StreamInitSchema, first.value.value);
+      const outgoing = new AsyncQueue<AnyValue>(QUEUE);
+      const ended = createDeferred<undefined>();
+      const stream: AnyStream = {
+        id,
+        async send(message) {
+          await outgoing.push(message).catch((err: unknown) => {
+            throw unavailable(`send on stream "${id}": closed`, { cause: err });
+          });
+        },
+        async receive(signal) {
+          if (signal?.aborted === true) return undefined;
+          const next = await Promise.race([incoming.next(), ended.promise]);
+          return next === undefined || next.done === true ? undefined : fromAny(next.value);
+        },
+        close() {
+          outgoing.close();
+          ended.resolve(undefined);
+        },
+      };
+      using _registered = manager.register(call.namespaced(), stream);
+      call.signal.addEventListener("abort", () => stream.close(), { once: true });
+      // the answer to StreamInit tells the client that the stream can be used
+      yield { typeUrl: "google.protobuf.Empty", value: new Uint8Array() };
+      for await (const message of outgoing) yield toAny(message);
+    },
+  });
+}
