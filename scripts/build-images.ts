@@ -28,7 +28,7 @@ for (const [name, config] of Object.entries(CONFIGS)) {
     const source = moduleOf(name, arch, archiveOf(name, arch, config, platform));
     if (existsSync(path) && readFileSync(path, "utf8") === source) continue;
     if (check) {
-      console.error(`${path}: out of date, run: npm run images`);
+      console.error(`${path}: out of date, run: bun scripts/build-images.ts`);
       stale += 1;
     } else {
       writeFileSync(path, source);
