@@ -128,7 +128,7 @@ const EMPTY = Buffer.from(new ArrayBuffer(128));
 /** Writes `text` and a NUL into a scratch buffer; undefined when it does not fit. */
 function put(buffer: Buffer, text: string): Buffer {
   const length = Math.min(text.length, PATH_ROOM - 1);
-  buffer.latin1Write(text, 0, length);
+  buffer.write(text, 0, length, "latin1");
   buffer[length] = 0;
   return buffer;
 }
@@ -215,6 +215,34 @@ export function copyRange(from: number, to: number, length: number): number {
 /** Shares the extents of `from` with `to` (FICLONE). */
 export function clone(from: number, to: number): number {
   return ret(c.ioctl(to, 0x40049409, from));
+}
+
+/**
+ * Copies a file's content: shared extents where the file system can, else inside the kernel, holes kept out of it only by
+ * the first. Returns 0 or a negative errno.
+ */
+export function copyContent(from: number, to: number, size: number): number {
+  if (size > 0 && clone(from, to) === 0) return 0;
+  let left = size;
+  while (left > 0) {
+    const n = copyRange(from, to, Math.min(left, 1 << 30));
+    if (n === -ERRNO.EINTR) continue;
+    if (n === 0) break;
+    if (n < 0) return left === size ? copyThrough(from, to) : n;
+    left -= n;
+  }
+  return left === 0 ? 0 : truncate(to, size);
+}
+
+/** The copy of last resort, for file systems that cannot copy between each other. */
+function copyThrough(from: number, to: number): number {
+  const buffer = new Uint8Array(1 << 20);
+  for (;;) {
+    const n = read(from, buffer);
+    if (n <= 0) return n;
+    const written = write(to, buffer.subarray(0, n));
+    if (written < 0) return written;
+  }
 }
 
 export function fchown(fd: number, uid: number, gid: number): number {
@@ -340,7 +368,7 @@ export function lsetxattr(path: string, name: string, data: string): number {
 
 function putValue(data: string): number {
   if (data.length > value.length) value = Buffer.from(new ArrayBuffer(data.length + 64));
-  value.latin1Write(data, 0, data.length);
+  value.write(data, 0, data.length, "latin1");
   return data.length;
 }
 
