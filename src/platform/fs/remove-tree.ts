@@ -1,111 +1,150 @@
-import { Buffer } from "node:buffer";
+import { basename, dirname } from "node:path";
+import type { Path } from "../ffi/memory.ts";
 import {
-  close,
-  ERRNO,
-  errnoName,
-  fchmod,
-  O,
-  open,
-  readdir,
-  rename,
-  rmdir,
-  S,
-  unlink,
-} from "../syscalls/raw-fs.ts";
+  AT_FDCWD,
+  AT_SYMLINK_NOFOLLOW,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_RDONLY,
+  S_IFDIR,
+} from "../syscalls/constants.ts";
+import { type Dirent, DT_DIR, DT_UNKNOWN, readDir } from "../syscalls/dirents.ts";
+import { isErrno } from "../syscalls/errors.ts";
+import { close, open, openat } from "../syscalls/files.ts";
+import { statxIfExists } from "../syscalls/stat.ts";
+import { renameat2, rmdirat, unlinkat } from "../syscalls/tree.ts";
+import { runInSlices } from "./slices.ts";
 
-/** Directories held open at a time; deeper ones are moved up first, so depth costs neither fds nor stack (S9). */
-const MAX_OPEN = 64;
-
-interface Level {
-  readonly fd: number;
-  readonly name: string;
-  /** Names of sub-directories still to remove. */
-  readonly dirs: string[];
-}
+/** Directories held open at once; deeper ones are moved up first. */
+const MAX_DEPTH = 32;
 
 /**
- * Removes `name` (a byte string) in the open directory `dir`, with everything below, without following a link.
- * Synchronous and as long as the tree is large: for helper processes.
- * @returns 0, or a negative errno; something that vanishes meanwhile is no error
+ * Removes a file or a whole tree; nothing there is fine. Each step is relative to a held directory and follows no link, so a
+ * name swapped meanwhile leads nowhere. Depth costs neither memory nor open files: directories deeper than a few levels are
+ * moved to the top before they are emptied (reliability S9).
+ * @throws SyscallError EBUSY when something is mounted inside
  */
-export function removeTree(dir: number, name: string): number {
-  const first = unlink(name, dir);
-  if (first === 0 || first === -ERRNO.ENOENT) return 0;
-  if (first !== -ERRNO.EISDIR && first !== -ERRNO.EPERM) return first;
-  const stack: Level[] = [];
-  let moved = 0;
+export async function removeTree(
+  path: string,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<void> {
+  await runInSlices(removePath(path), options.signal);
+}
+
+/** As {@link removeTree}, in one go: helper processes only. */
+export function removeTreeSync(path: string): void {
+  const work = removePath(path);
+  while (work.next().done !== true);
+}
+
+function* removePath(path: string): Generator<void, void, void> {
+  const trimmed = path.replace(/\/+$/, "");
+  const name = basename(trimmed);
+  if (name === "" || name === "." || name === "..") throw new TypeError(`remove tree "${path}": not a name`);
+  const found = statxIfExists(AT_FDCWD, trimmed, AT_SYMLINK_NOFOLLOW);
+  if (found === undefined) return;
+  const parent = open(dirname(trimmed), O_RDONLY | O_DIRECTORY);
   try {
-    let n = enter(stack, dir, name);
-    if (n < 0) return n;
-    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
-      const sub = top.dirs.pop();
-      if (sub === undefined) {
-        close(top.fd);
-        stack.pop();
-        n = rmdir(top.name, stack.at(-1)?.fd ?? dir);
-        if (n < 0 && n !== -ERRNO.ENOENT) return n;
-        continue;
-      }
-      const bottom = stack[0];
-      if (stack.length < MAX_OPEN || bottom === undefined) {
-        n = enter(stack, top.fd, sub);
-        if (n < 0) return n;
-        continue;
-      }
-      // Too deep: hang the rest below the first directory, where it is removed later.
-      const parked = `.gantry-rm-${moved++}`;
-      n = rename(sub, parked, top.fd, bottom.fd);
-      if (n < 0) return n;
-      bottom.dirs.push(parked);
+    if (found.type !== S_IFDIR) {
+      ifPresent(() => unlinkat(parent, name));
+      return;
     }
-    return 0;
+    const top = openDir(parent, name);
+    if (top === undefined) return;
+    try {
+      yield* empty(top, top, 0, { next: 0 });
+    } finally {
+      close(top);
+    }
+    ifPresent(() => rmdirat(parent, name));
   } finally {
-    for (const level of stack) close(level.fd);
+    close(parent);
   }
 }
 
-/** Opens `name`, unlinks its files and pushes it. Returns 0, or a negative errno. */
-function enter(stack: Level[], dir: number, name: string): number {
-  let fd = open(name, O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC, 0, dir);
-  if (fd === -ERRNO.ENOENT) return 0;
-  if (fd === -ERRNO.EACCES) {
-    const path = open(name, O.PATH | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC, 0, dir);
-    if (path >= 0) {
-      fchmod(path, 0o700);
-      close(path);
-    }
-    fd = open(name, O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC, 0, dir);
-  }
-  if (fd < 0) return fd;
-  const entries = readdir(fd);
-  if (typeof entries === "number") {
-    close(fd);
-    return entries;
-  }
-  const dirs: string[] = [];
-  for (const entry of entries) {
-    if (entry.type === S.IFDIR >> 12) {
-      dirs.push(entry.name);
-      continue;
-    }
-    const n = unlink(entry.name, fd);
-    if (n === -ERRNO.EISDIR || n === -ERRNO.EPERM) dirs.push(entry.name);
-    else if (n < 0 && n !== -ERRNO.ENOENT) {
-      close(fd);
-      return n;
-    }
-  }
-  stack.push({ fd, name, dirs });
-  return 0;
+interface Moved {
+  next: number;
 }
 
-/** {@link removeTree} for a path given as text. @throws Error naming the path */
-export function removePath(path: string): void {
-  const bytes = Buffer.from(path, "utf8").toString("latin1").replace(/\/+$/, "");
-  const end = bytes.lastIndexOf("/");
-  const dir = open(end <= 0 ? "/" : bytes.slice(0, end), O.PATH | O.DIRECTORY | O.CLOEXEC);
-  if (dir === -ERRNO.ENOENT) return;
-  const n = dir < 0 ? dir : removeTree(dir, bytes.slice(end + 1));
-  if (dir >= 0) close(dir);
-  if (n < 0) throw new Error(`remove "${path}": ${errnoName(n)}`);
+/** Empties the directory `fd`. What was moved into the top meanwhile is found by reading it again. */
+function* empty(fd: number, top: number, depth: number, moved: Moved): Generator<void, void, void> {
+  for (;;) {
+    const before = moved.next;
+    const entries = readDir(fd);
+    for (const entry of entries) {
+      yield;
+      removeLeaf(fd, entry) || (yield* removeDir(fd, entry.name, top, depth, moved));
+    }
+    if (fd !== top || (entries.length === 0 && moved.next === before)) return;
+  }
+}
+
+/** Removes what is no directory; false for a directory. */
+function removeLeaf(fd: number, entry: Dirent): boolean {
+  if (entry.type === DT_DIR) return false;
+  try {
+    ifPresent(() => unlinkat(fd, entry.name));
+    return true;
+  } catch (error) {
+    if (entry.type === DT_UNKNOWN && isErrno(error, "EISDIR", "EPERM")) return false;
+    throw error;
+  }
+}
+
+function* removeDir(
+  fd: number,
+  name: Path,
+  top: number,
+  depth: number,
+  moved: Moved,
+): Generator<void, void, void> {
+  try {
+    rmdirat(fd, name);
+    return;
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return;
+    if (!isErrno(error, "ENOTEMPTY", "EEXIST")) throw error;
+  }
+  if (depth >= MAX_DEPTH) {
+    moveUp(fd, name, top, moved);
+    return;
+  }
+  const inner = openDir(fd, name);
+  if (inner === undefined) return;
+  try {
+    yield* empty(inner, top, depth + 1, moved);
+  } finally {
+    close(inner);
+  }
+  ifPresent(() => rmdirat(fd, name));
+}
+
+function moveUp(fd: number, name: Path, top: number, moved: Moved): void {
+  for (;;) {
+    try {
+      // NOREPLACE, as the tree may have such a name of its own.
+      renameat2(fd, name, top, `.removing-${moved.next++}`, 1);
+      return;
+    } catch (error) {
+      if (isErrno(error, "ENOENT")) return;
+      if (!isErrno(error, "EEXIST")) throw error;
+    }
+  }
+}
+
+function openDir(fd: number, name: Path): number | undefined {
+  try {
+    return openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return undefined;
+    throw error;
+  }
+}
+
+function ifPresent(action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    if (!isErrno(error, "ENOENT")) throw error;
+  }
 }

@@ -1,0 +1,111 @@
+import { chmodSync, chownSync, lstatSync, unlinkSync } from "node:fs";
+import { connect, type Server, type Socket } from "node:net";
+import { isErrno, SyscallError } from "../syscalls/errors.ts";
+
+/** Longest path of a unix socket in bytes, the terminating zero not counted. */
+export const MAX_SOCKET_PATH = 107;
+
+/** Who may use a socket. */
+export interface SocketAccess {
+  /** Permission bits. Default 0o660. */
+  readonly mode?: number;
+  readonly uid?: number;
+  readonly gid?: number;
+}
+
+/**
+ * Lets `server` listen at `path`, after removing a socket that nobody answers on. The file is never more open than asked.
+ * @throws SyscallError EADDRINUSE when somebody answers there, EEXIST when the path is not a socket
+ */
+export async function listenUnix(server: Server, path: string, access: SocketAccess = {}): Promise<void> {
+  if (Buffer.byteLength(path) > MAX_SOCKET_PATH) throw SyscallError.of("bind", "ENAMETOOLONG", path);
+  await removeStaleSocket(path);
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    // The file is made inside listen(): only the owner may connect until the mode is set.
+    const old = process.umask(0o177);
+    try {
+      server.listen(path, () => {
+        server.removeListener("error", reject);
+        resolve();
+      });
+    } finally {
+      process.umask(old);
+    }
+  });
+  if (access.uid !== undefined || access.gid !== undefined) {
+    const owner = lstatSync(path);
+    chownSync(path, access.uid ?? owner.uid, access.gid ?? owner.gid);
+  }
+  chmodSync(path, access.mode ?? 0o660);
+}
+
+/**
+ * Removes a socket file that nobody listens on.
+ * @throws SyscallError EADDRINUSE when somebody listens, EEXIST when it is no socket
+ */
+export async function removeStaleSocket(path: string): Promise<void> {
+  try {
+    if (!lstatSync(path).isSocket()) throw SyscallError.of("bind", "EEXIST", path);
+  } catch (error) {
+    if (isErrno(error, "ENOENT") && !(error instanceof SyscallError)) return;
+    throw error;
+  }
+  try {
+    const socket = await connectUnix(path, { timeoutMs: 1000 });
+    socket.destroy();
+  } catch {
+    try {
+      unlinkSync(path);
+    } catch (error) {
+      if (!isErrno(error, "ENOENT")) throw error;
+    }
+    return;
+  }
+  throw SyscallError.of("bind", "EADDRINUSE", path);
+}
+
+/** Options of {@link connectUnix}. */
+export interface ConnectOptions {
+  /** Default 10 000. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Connects to a unix socket; "unix://" in front is dropped, "@name" means an abstract socket.
+ * @throws the connect error (ENOENT, ECONNREFUSED), SyscallError ETIMEDOUT, or the signal's reason
+ */
+export function connectUnix(address: string, options: ConnectOptions = {}): Promise<Socket> {
+  const plain = address.replace(/^unix:\/\//, "");
+  const path = plain.startsWith("@") ? `\0${plain.slice(1)}` : plain;
+  const { timeoutMs = 10_000, signal } = options;
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    const socket = connect({ path });
+    const finish = (error?: unknown): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", onAbort);
+      socket.removeListener("connect", onConnect);
+      socket.removeListener("error", onError);
+      if (error === undefined) {
+        resolve(socket);
+        return;
+      }
+      // A late error of an abandoned socket must not end the process.
+      socket.on("error", () => {});
+      socket.destroy();
+      reject(error);
+    };
+    const onConnect = (): void => finish();
+    const onError = (error: Error): void => finish(error);
+    const onAbort = (): void => finish(signal?.reason);
+    const timer = setTimeout(() => finish(SyscallError.of("connect", "ETIMEDOUT", plain)), timeoutMs);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    socket.once("connect", onConnect);
+    socket.once("error", onError);
+  });
+}
