@@ -1,0 +1,123 @@
+/** Puts the registry client together: one {@link Registry} per process or command, one session per reference. */
+import { type Logger, noLog } from "../core/log.ts";
+import type { Descriptor } from "../core/oci.ts";
+import { parseReference, type Reference } from "../oci/reference.ts";
+import { Authorizer } from "./auth.ts";
+import { type ClientLimits, RegistryClient } from "./client.ts";
+import { dockerConfigSource, firstOf } from "./credentials.ts";
+import { networkError, StatusError } from "./errors.ts";
+import { Fetcher, type FetchLimits } from "./fetcher.ts";
+import { type HostsConfig, hostsFor } from "./hosts.ts";
+import { Pusher } from "./pusher.ts";
+import { hostName, pullScope, resolve, type Session } from "./resolver.ts";
+import { Transport, type TransportOptions } from "./transport.ts";
+import type { CredentialSource } from "./types.ts";
+
+/** How to reach registries. */
+export interface RegistryOptions {
+  readonly hosts?: HostsConfig;
+  /** Asked first. */
+  readonly credentials?: CredentialSource;
+  /** Docker's client configuration: its path, or false to ignore it. Default: the usual place. */
+  readonly dockerConfig?: string | false;
+  readonly transport?: TransportOptions;
+  readonly limits?: ClientLimits & FetchLimits;
+  readonly log?: Logger;
+}
+
+/** A client for registries. Close it. */
+export class Registry implements AsyncDisposable {
+  readonly #options: RegistryOptions;
+  readonly #transport: Transport;
+  readonly #schemes = new Map<string, Promise<"http" | "https">>();
+
+  constructor(options: RegistryOptions = {}) {
+    this.#options = options;
+    this.#transport = new Transport(options.transport);
+  }
+
+  /** Opens a session for a full reference; the configuration is read now. @throws invalid-argument */
+  async session(
+    text: string,
+    override: { credentials?: CredentialSource; hosts?: HostsConfig } = {},
+  ): Promise<RegistrySession> {
+    const ref = parseReference(text);
+    const log = this.#options.log ?? noLog;
+    const hosts = await hostsFor(ref.host, { log, ...(override.hosts ?? this.#options.hosts) });
+    const docker = this.#options.dockerConfig;
+    const sources = [
+      ...(override.credentials === undefined ? [] : [override.credentials]),
+      ...(this.#options.credentials === undefined ? [] : [this.#options.credentials]),
+      // What the configuration names for a host beats Docker's file.
+      async (host: string) => hosts.find((h) => h.host === host)?.credentials,
+      ...(docker === false ? [] : [dockerConfigSource(docker)]),
+    ];
+    const auth = new Authorizer(firstOf(sources), text, (r) => this.#transport.send(r));
+    const client = new RegistryClient(this.#transport, auth, this.#schemes, this.#options.limits, log);
+    return new RegistrySession({ ref, text, hosts, client }, this.#options.limits);
+  }
+
+  /** Ends every connection. */
+  async close(): Promise<void> {
+    await this.#transport.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+/** What one host said to `check`. */
+export interface HostCheck {
+  readonly host: string;
+  readonly capabilities: readonly string[];
+  readonly ok: boolean;
+  readonly answer: string;
+  readonly hint: string | undefined;
+}
+
+/** Registry operations for one reference. */
+export class RegistrySession {
+  readonly ref: Reference;
+  readonly fetcher: Fetcher;
+  readonly pusher: Pusher;
+  readonly #session: Session;
+
+  constructor(session: Session, limits: FetchLimits = {}) {
+    this.ref = session.ref;
+    this.#session = session;
+    this.fetcher = new Fetcher(session, limits);
+    this.pusher = new Pusher(session);
+  }
+
+  /** Descriptor of what the reference names. @throws see resolver.ts */
+  resolve(signal: AbortSignal): Promise<Descriptor> {
+    return resolve(this.#session, signal);
+  }
+
+  /** Asks every host in turn and tells what answered: for `ctr registry check`. Never throws. */
+  async check(signal: AbortSignal): Promise<HostCheck[]> {
+    const { ref, hosts, client } = this.#session;
+    const out: HostCheck[] = [];
+    for (const host of hosts) {
+      const facts = { host: `${hostName(host)}${host.path}`, capabilities: [...host.capabilities] };
+      const path = ref.object === "" ? "/" : `/${ref.repository}/manifests/${ref.digest ?? ref.tag ?? ""}`;
+      try {
+        const response = await client.call(host, {
+          method: "GET",
+          path,
+          scope: pullScope(ref),
+          signal,
+          attempts: 1,
+        });
+        response.drop();
+        out.push({ ...facts, ok: true, answer: String(response.status), hint: undefined });
+      } catch (err) {
+        const error = networkError(err, new URL(`${hostName(host)}/`), signal);
+        const answer = error instanceof StatusError ? `${error.status}: ${error.message}` : error.message;
+        out.push({ ...facts, ok: false, answer, hint: error.hint });
+      }
+    }
+    return out;
+  }
+}
