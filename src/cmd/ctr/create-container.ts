@@ -1,0 +1,305 @@
+/** Makes a container record from flags: image, snapshot, spec. Used by `run` and `containers create`. */
+import { readFileSync, statSync } from "node:fs";
+import { resolve } from "node:path";
+import { containersClient } from "../../client/containers.ts";
+import { contentClient } from "../../client/content.ts";
+import { diffClient } from "../../client/diff.ts";
+import { imagesClient } from "../../client/images.ts";
+import { namespacesClient } from "../../client/namespaces.ts";
+import { snapshotterClient } from "../../client/snapshots.ts";
+import type { NamespacedCall } from "../../core/call.ts";
+import type { Container } from "../../core/containers/containers.ts";
+import { invalidArgument, isAlreadyExists, isNotFound, notFound, notImplemented } from "../../core/errors.ts";
+import { checkIdentifier } from "../../core/ids/namespace.ts";
+import type { Mount } from "../../core/mounts/mount.ts";
+import { defaultDeviceRules, defaultSpec } from "../../oci/spec/default.ts";
+import { packSpec, parseExactJson, toExactJson } from "../../oci/spec/json.ts";
+import * as opt from "../../oci/spec/options.ts";
+import type { Spec } from "../../oci/spec/types.ts";
+import type { Transport } from "../../rpc/types.ts";
+import { labelsOf, listOf, textOf } from "./context.ts";
+import { chainIdOf, hostPlatform, parsePlatform, type ResolvedImage, resolveImage } from "./image-config.ts";
+import { applyLimits } from "./limits.ts";
+import { applyUser } from "./run-user.ts";
+import { runtimeOptions } from "./runtime-options.ts";
+
+type Options = Readonly<Record<string, unknown>>;
+
+/** What creation needs. */
+export interface CreateRequest {
+  readonly transport: Transport;
+  readonly call: NamespacedCall;
+  /** Positionals: image or rootfs, id, command. */
+  readonly args: readonly string[];
+  readonly options: Options;
+}
+
+/** Label prefixes that clients act on: an image may not set them (S25). */
+const RESERVED = ["containerd.io/restart.", "io.cri-containerd", "io.containerd.", "gantry."];
+
+/** Makes the record (and its snapshot). Cleans the snapshot up when the record cannot be made. */
+export async function createContainer(request: CreateRequest): Promise<Container> {
+  const { transport, call, options } = request;
+  const [first = "", second, ...rest] = request.args;
+  const config = textOf(options, "config");
+  // with a spec file there is no image: the first positional is the id
+  const id = config === "" ? (second ?? "") : first;
+  if (config === "" && first === "")
+    throw invalidArgument("image ref must be provided", {
+      hint: "usage: ctr run [flags] IMAGE ID [COMMAND]",
+    });
+  if (id === "")
+    throw invalidArgument("container id must be provided", {
+      hint: "usage: ctr run [flags] IMAGE ID [COMMAND]",
+    });
+  checkIdentifier(id);
+  const spec = defaultSpec(call.namespace, id);
+  opt.resourcesOf(spec).devices = defaultDeviceRules() ?? [];
+  const labels = labelsOf(listOf(options, "label"));
+  const runtime = textOf(options, "runtime") || "io.containerd.runc.v2";
+  const base = {
+    id,
+    labels,
+    runtime: { name: runtime, options: runtimeOptions(runtime, options) },
+    extensions: new Map(),
+    sandbox: textOf(options, "sandbox"),
+  };
+  const containers = containersClient(transport);
+  if (config !== "") {
+    const given = parseExactJson(readFileSync(config, "utf8")) as Spec;
+    return await containers.create(call, {
+      ...base,
+      image: "",
+      snapshotter: "",
+      snapshotKey: "",
+      spec: packSpec(given),
+    });
+  }
+  if (options["rootfs"] === true) {
+    spec.root = { path: resolve(first), readonly: options["readOnly"] === true };
+    applyFlags(spec, options, rest);
+    const process = opt.processOf(spec);
+    process.args = rest;
+    process.env = opt.mergeEnv(process.env ?? [], envOf(options));
+    return await containers.create(call, {
+      ...base,
+      image: "",
+      snapshotter: "",
+      snapshotKey: "",
+      spec: packSpec(spec),
+    });
+  }
+  const image = await imagesClient(transport)
+    .get(call, first)
+    .catch((err: unknown) => {
+      throw isNotFound(err)
+        ? notFound(`image "${first}"`, { hint: `pull it first: ctr images pull ${first}` })
+        : err;
+    });
+  const platform =
+    textOf(options, "platform") === "" ? hostPlatform() : parsePlatform(textOf(options, "platform"));
+  const resolved = await resolveImage(contentClient(transport), call, image.target, platform);
+  const snapshotter = textOf(options, "snapshotter") || (await defaultSnapshotter(transport, call));
+  const parent = await ensureUnpacked(transport, call, snapshotter, resolved);
+  opt.withImageConfig(spec, resolved.run, rest);
+  for (const [k, v] of resolved.labels)
+    if (!labels.has(k) && !RESERVED.some((p) => k.startsWith(p))) labels.set(k, v);
+  if (resolved.run.stopSignal !== "")
+    labels.set("io.containerd.image.config.stop-signal", resolved.run.stopSignal);
+  const snapshots = snapshotterClient(transport, snapshotter);
+  const snapshotLabels = labelsOf(listOf(options, "snapshotterLabel"));
+  const prepare = options["readOnly"] === true ? snapshots.view : snapshots.prepare;
+  const mounts = await prepare(call, id, parent ?? "", snapshotLabels);
+  try {
+    await applyUser(
+      spec,
+      textOf(options, "user") || resolved.run.user,
+      mounts as Mount[],
+      textOf(options, "user") === "" && resolved.run.user === "",
+    );
+    applyFlags(spec, options, rest);
+    const process = opt.processOf(spec);
+    process.env = opt.mergeEnv(process.env ?? [], envOf(options));
+    if (textOf(options, "dumpConfig") !== "")
+      (await import("node:fs")).writeFileSync(textOf(options, "dumpConfig"), toExactJson(spec, 4));
+    return await containers.create(call, {
+      ...base,
+      image: first,
+      snapshotter,
+      snapshotKey: id,
+      spec: packSpec(spec),
+    });
+  } catch (err) {
+    await snapshots.remove(call.detached(10_000), id).catch(() => {});
+    throw err;
+  }
+}
+
+async function defaultSnapshotter(transport: Transport, call: NamespacedCall): Promise<string> {
+  const info = await namespacesClient(transport)
+    .get(call, call.namespace)
+    .catch(() => undefined);
+  return info?.labels.get("containerd.io/defaults/snapshotter") ?? "overlayfs";
+}
+
+/** Returns the chain's top snapshot, unpacking layers that are not there. */
+async function ensureUnpacked(
+  transport: Transport,
+  call: NamespacedCall,
+  snapshotter: string,
+  image: ResolvedImage,
+): Promise<string | undefined> {
+  const top = chainIdOf(image.diffIds);
+  if (top === undefined) return undefined;
+  const snapshots = snapshotterClient(transport, snapshotter);
+  const has = async (key: string): Promise<boolean> =>
+    snapshots.stat(call, key).then(
+      () => true,
+      (err: unknown) => {
+        if (isNotFound(err)) return false;
+        throw err;
+      },
+    );
+  if (await has(top)) return top;
+  const diff = diffClient(transport);
+  for (const [i, layer] of image.layers.entries()) {
+    const chain = chainIdOf(image.diffIds.slice(0, i + 1)) ?? "";
+    if (await has(chain)) continue;
+    const key = `extract-${process.pid}-${i} ${chain}`;
+    const mounts = await snapshots.prepare(
+      call,
+      key,
+      chainIdOf(image.diffIds.slice(0, i)) ?? "",
+      new Map([["containerd.io/gc.root", new Date().toISOString()]]),
+    );
+    try {
+      const applied = await diff.apply(call, layer, mounts);
+      if (applied.digest !== image.diffIds[i])
+        throw invalidArgument(
+          `unpack layer ${layer.digest}: got diff id ${applied.digest}, the image says ${image.diffIds[i]}`,
+        );
+      await snapshots.commit(call, chain, key, new Map());
+    } catch (err) {
+      await snapshots.remove(call.detached(10_000), key).catch(() => {});
+      if (!isAlreadyExists(err)) throw err;
+    }
+  }
+  // the config blob holds the chain against garbage collection
+  await contentClient(transport).update(
+    call,
+    image.config,
+    new Map([[`containerd.io/gc.ref.snapshot.${snapshotter}`, top]]),
+    [`labels.containerd.io/gc.ref.snapshot.${snapshotter}`],
+  );
+  return top;
+}
+
+function envOf(options: Options): string[] {
+  const file = textOf(options, "envFile");
+  const fromFile =
+    file === ""
+      ? []
+      : readFileSync(file, "utf8")
+          .split("\n")
+          .map((l) => l.trim())
+          .filter((l) => l !== "" && !l.startsWith("#"));
+  return [...fromFile, ...listOf(options, "env")];
+}
+
+function applyFlags(spec: Spec, options: Options, _command: readonly string[]): void {
+  const process = opt.processOf(spec);
+  if (options["privileged"] === true) opt.withPrivileged(spec, allCapabilities());
+  if (options["privileged"] === true && options["privilegedWithoutHostDevices"] !== true)
+    opt.resourcesOf(spec).devices = [{ allow: true, access: "rwm" }];
+  if (options["allowNewPrivs"] === true) process.noNewPrivileges = false;
+  if (options["tty"] === true) opt.withTty(spec);
+  if (textOf(options, "cwd") !== "") process.cwd = textOf(options, "cwd");
+  if (options["readOnly"] === true && spec.root !== undefined) spec.root.readonly = true;
+  if (textOf(options, "hostname") !== "") spec.hostname = textOf(options, "hostname");
+  if (options["netHost"] === true) {
+    opt.withHostNetwork(spec);
+    for (const file of ["/etc/hosts", "/etc/resolv.conf"]) {
+      if (exists(file))
+        spec.mounts?.push({ destination: file, type: "bind", source: file, options: ["rbind", "ro"] });
+    }
+    if (textOf(options, "hostname") === "")
+      spec.hostname = readFileSync("/proc/sys/kernel/hostname", "utf8").trim();
+  }
+  spec.mounts?.push(...listOf(options, "mount").map(opt.parseMountFlag));
+  for (const ns of listOf(options, "withNs")) {
+    const at = ns.indexOf(":");
+    if (at < 1) throw invalidArgument(`namespace "${ns}": use TYPE:PATH, such as network:/var/run/netns/x`);
+    opt.withNamespace(spec, ns.slice(0, at), ns.slice(at + 1));
+  }
+  opt.addCapabilities(spec, listOf(options, "capAdd"));
+  opt.dropCapabilities(spec, listOf(options, "capDrop"));
+  for (const [k, v] of labelsOf(listOf(options, "annotation"))) (spec.annotations ??= {})[k] = v;
+  if (textOf(options, "apparmorProfile") !== "") process.apparmorProfile = textOf(options, "apparmorProfile");
+  if (textOf(options, "rootfsPropagation") !== "")
+    opt.linuxOf(spec).rootfsPropagation = textOf(options, "rootfsPropagation");
+  if ("cgroup" in options) opt.linuxOf(spec).cgroupsPath = textOf(options, "cgroup");
+  for (const device of listOf(options, "device")) addDevice(spec, device);
+  applyLimits(spec, options);
+  refuse(options, "gpus", "GPUs through CDI are not offered by this client yet");
+  refuse(options, "cni", "use --net-host, or crictl for pods with networks");
+  refuse(options, "uidmap", "user namespaces are offered by crictl pods");
+  refuse(options, "blockioClass", "block IO classes are not offered");
+  refuse(options, "rdtClass", "RDT classes are not offered");
+  refuse(options, "apparmorDefaultProfile", "load the profile yourself and name it with --apparmor-profile");
+  if (options["seccomp"] === true || textOf(options, "seccompProfile") !== "") {
+    const path = textOf(options, "seccompProfile");
+    if (path === "")
+      throw notImplemented("flag --seccomp without --seccomp-profile", {
+        hint: "give a profile: --seccomp --seccomp-profile FILE",
+      });
+    opt.linuxOf(spec).seccomp = parseExactJson(readFileSync(path, "utf8")) as NonNullable<
+      Spec["linux"]
+    >["seccomp"] &
+      object;
+  }
+}
+
+function refuse(options: Options, name: string, hint: string): void {
+  const value = options[name];
+  if (value === undefined || value === false || (Array.isArray(value) && value.length === 0)) return;
+  throw notImplemented(`flag --${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`, { hint });
+}
+
+function exists(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+function addDevice(spec: Spec, flag: string): void {
+  const [path = "", inside = path, access = "rwm"] = flag.split(":");
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) throw notFound(`device "${path}"`);
+  if (!stat.isCharacterDevice() && !stat.isBlockDevice())
+    throw invalidArgument(`device "${path}": not a device`);
+  const type = stat.isBlockDevice() ? "b" : "c";
+  // Linux dev_t: 12 + 20 bits, split as glibc's gnu_dev_major does
+  const major = Number(((BigInt(stat.rdev) >> 8n) & 0xfffn) | ((BigInt(stat.rdev) >> 32n) & ~0xfffn));
+  const minor = Number((BigInt(stat.rdev) & 0xffn) | ((BigInt(stat.rdev) >> 12n) & ~0xffn & 0xffffffffn));
+  (opt.linuxOf(spec).devices ??= []).push({
+    path: inside,
+    type,
+    major,
+    minor,
+    fileMode: stat.mode & 0o777,
+    uid: stat.uid,
+    gid: stat.gid,
+  });
+  (opt.resourcesOf(spec).devices ??= []).push({ allow: true, type, major, minor, access });
+}
+
+/** Every capability this process may hand out: its bounding set. */
+function allCapabilities(): string[] {
+  const status = readFileSync("/proc/self/status", "utf8");
+  const bits = BigInt(`0x${/^CapBnd:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? "0"}`);
+  return CAPABILITY_NAMES.filter((_name, i) => (bits >> BigInt(i)) & 1n);
+}
+
+/** Names by number (linux/capability.h). */
+const CAPABILITY_NAMES: readonly string[] =
+  "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+    .split(" ")
+    .map((n) => `CAP_${n}`);

@@ -1,0 +1,34 @@
+/** The `ctr` mode: containerd's command line client. */
+import { GantryError, messageOf } from "../../core/errors.ts";
+import { buildProgram } from "./program.ts";
+
+/** @returns the exit code */
+export async function main(args: string[]): Promise<number> {
+  const program = buildProgram();
+  try {
+    await program.command.parseAsync(args, { from: "user" });
+    return program.exitCode();
+  } catch (err) {
+    return report(err);
+  }
+}
+
+/** One clear line, and what to do next. */
+function report(err: unknown): number {
+  if (isCommanderExit(err)) return err.exitCode;
+  const text = err instanceof GantryError ? err.wireMessage : messageOf(err);
+  process.stderr.write(`ctr: ${text}\n`);
+  if (err instanceof GantryError && err.hint !== undefined) process.stderr.write(`     ${err.hint}\n`);
+  return 1;
+}
+
+/** Commander throws this after it printed help, a version or a usage error. */
+function isCommanderExit(err: unknown): err is { exitCode: number } {
+  return (
+    err instanceof Error &&
+    "code" in err &&
+    typeof err.code === "string" &&
+    err.code.startsWith("commander.") &&
+    "exitCode" in err
+  );
+}

@@ -1,0 +1,125 @@
+/** Commands that are not about one kind of stored object. */
+import { notImplemented } from "../../../core/errors.ts";
+import type { Action, CommandSpec } from "../program.ts";
+
+const missing =
+  (what: string, instead: string): (() => Promise<Action>) =>
+  async () =>
+  async () => {
+    throw notImplemented(`ctr ${what}`, { hint: instead });
+  };
+
+export const rest: readonly CommandSpec[] = [
+  {
+    name: "version",
+    about: "print the client and server versions",
+    action: async () => (await import("../verbs/version.ts")).version,
+  },
+  {
+    name: "info",
+    about: "print the server info",
+    action: async () => (await import("../verbs/version.ts")).info,
+  },
+  {
+    name: "plugins",
+    aliases: ["plugin"],
+    about: "provides information about containerd plugins",
+    commands: [
+      {
+        name: "list",
+        aliases: ["ls"],
+        args: "[filters...]",
+        about: "lists containerd plugins",
+        flags: [
+          { flag: "-q, --quiet", about: "print only the plugin ids" },
+          { flag: "-d, --detailed", about: "print detailed information about each plugin" },
+        ],
+        examples: ["ctr plugins ls", "ctr plugins ls type==io.containerd.snapshotter.v1"],
+        action: async () => (await import("../verbs/plugins.ts")).list,
+      },
+      {
+        name: "inspect-runtime",
+        about: "inspect runtime info",
+        flags: [
+          {
+            flag: "--runtime <name>",
+            about: "runtime name or absolute path to runtime binary",
+            fallback: "io.containerd.runc.v2",
+          },
+          { flag: "--runtime-config-path <path>", about: "optional runtime config path" },
+          { flag: "--runc-binary <path>", about: "specify runc-compatible binary" },
+          { flag: "--runc-root <dir>", about: "specify runc-compatible root" },
+          { flag: "--runc-systemd-cgroup", about: "start runc with systemd cgroup manager" },
+        ],
+        action: async () => (await import("../verbs/plugins.ts")).inspectRuntime,
+      },
+    ],
+  },
+  {
+    name: "events",
+    aliases: ["event"],
+    args: "[filters...]",
+    about: "display containerd events",
+    examples: ["ctr events", "ctr events 'topic~=/tasks/'"],
+    action: async () => (await import("../verbs/events.ts")).events,
+  },
+  {
+    name: "oci",
+    about: "OCI tools",
+    commands: [
+      {
+        name: "spec",
+        about: "see the output of the default OCI spec",
+        flags: [{ flag: "--platform <os/arch>", about: "platform of the spec" }],
+        action: async () => (await import("../verbs/oci.ts")).spec,
+      },
+    ],
+  },
+  {
+    name: "deprecations",
+    about: "deprecation warnings of the server",
+    commands: [
+      {
+        name: "list",
+        about: "print deprecation warnings",
+        flags: [{ flag: "--format <format>", about: "output format: json, or empty for a table" }],
+        action: async () => (await import("../verbs/version.ts")).deprecations,
+      },
+    ],
+  },
+  {
+    name: "pprof",
+    args: "[what]",
+    about: "debug profiles of the server",
+    action: missing("pprof", "send USR1 to the daemon for a dump in its log"),
+  },
+  {
+    name: "sandboxes",
+    aliases: ["sandbox", "sb", "s"],
+    args: "[command...]",
+    about: "manage sandboxes",
+    action: missing("sandboxes", "use crictl for pods"),
+  },
+  {
+    name: "shim",
+    args: "[command...]",
+    about: "interact with a shim directly",
+    action: missing("shim", "use ctr tasks"),
+  },
+  {
+    name: "install",
+    args: "<ref>",
+    about: "install a new package",
+    action: missing("install", "use ctr images mount and copy what you need"),
+  },
+  {
+    name: "delete",
+    args: "[names...]",
+    about: "(not a command: see images delete, containers delete)",
+    action: async () => async (_context, args) => {
+      throw notImplemented(`ctr delete ${args.join(" ")}`.trimEnd(), {
+        hint: `did you mean "ctr images delete ${args[0] ?? "REF"}" or "ctr containers delete ${args[0] ?? "ID"}"?`,
+      });
+    },
+  },
+];

@@ -1,0 +1,79 @@
+/** Runs one process of a task in the foreground: signals, terminal size, stdin, output, exit code. */
+import type { NamespacedCall } from "../../core/call.ts";
+import { isNotFound } from "../../core/errors.ts";
+import type { Exit, TaskService } from "../../core/tasks/tasks.ts";
+import { enterRawMode } from "../../platform/tty/raw-mode.ts";
+import { parseSignal } from "./signals.ts";
+import type { ClientStdio } from "./stdio.ts";
+
+/** Signals passed on to the process. */
+const FORWARDED = ["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"] as const;
+
+/** A process with its stdio. */
+export interface Session {
+  readonly tasks: TaskService;
+  readonly call: NamespacedCall;
+  readonly id: string;
+  readonly execId: string;
+  readonly io: ClientStdio;
+  readonly terminal: boolean;
+}
+
+/**
+ * Starts the process, waits for its end and for its output. `wait` is asked before `start`, so that no exit is missed.
+ * @returns how it ended
+ */
+export async function runForeground(
+  s: Session,
+  start: boolean,
+  started: (pid: number) => void = () => {},
+): Promise<Exit> {
+  using _raw = s.terminal && process.stdin.isTTY === true ? enterRawMode(0) : { [Symbol.dispose]() {} };
+  const exit = s.tasks.wait(s.call, s.id, s.execId);
+  exit.catch(() => {});
+  if (start) started(await s.tasks.start(s.call, s.id, s.execId));
+  s.io.opened();
+  using _size = s.terminal ? followSize(s) : { [Symbol.dispose]() {} };
+  using _signals = s.terminal ? { [Symbol.dispose]() {} } : forwardSignals(s);
+  s.io.copyStdin(() => {
+    void s.tasks.closeIO(s.call, s.id, s.execId, true).catch(() => {});
+  });
+  const end = await exit;
+  await s.io.drained();
+  return end;
+}
+
+function forwardSignals(s: Session): Disposable {
+  const handlers = FORWARDED.map((name) => {
+    const handler = (): void => {
+      void s.tasks.kill(s.call, s.id, s.execId, parseSignal(name), false).catch((err: unknown) => {
+        if (!isNotFound(err))
+          process.stderr.write(
+            `ctr: forward signal ${name}: ${err instanceof Error ? err.message : String(err)}\n`,
+          );
+      });
+    };
+    process.on(name, handler);
+    return { name, handler };
+  });
+  return {
+    [Symbol.dispose]() {
+      for (const { name, handler } of handlers) process.off(name, handler);
+    },
+  };
+}
+
+function followSize(s: Session): Disposable {
+  const tell = (): void => {
+    const { columns, rows } = process.stdout;
+    if (columns > 0 && rows > 0)
+      void s.tasks.resizePty(s.call, s.id, s.execId, columns, rows).catch(() => {});
+  };
+  tell();
+  process.on("SIGWINCH", tell);
+  return {
+    [Symbol.dispose]() {
+      process.off("SIGWINCH", tell);
+    },
+  };
+}

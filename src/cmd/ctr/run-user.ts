@@ -1,0 +1,47 @@
+/** Resolves a USER value in a rootfs that is mounted for a moment, read-only. */
+
+import { invalidArgument } from "../../core/errors.ts";
+import type { Mount } from "../../core/mounts/mount.ts";
+import { processOf } from "../../oci/spec/options.ts";
+import type { Spec } from "../../oci/spec/types.ts";
+import { resolveUser, type UserDatabase } from "../../oci/spec/users.ts";
+import { readFileInRoot } from "../../platform/fs/read-in-root.ts";
+import { withTempMount } from "../../platform/mounts/mounts.ts";
+
+/** Largest user database read. Bytes (S24). */
+const MAX_DATABASE = 10 << 20;
+
+/** Sets uid, gid and groups. `isDefault`: neither image nor user asked, so a broken database is no error. */
+export async function applyUser(
+  spec: Spec,
+  value: string,
+  mounts: readonly Mount[],
+  isDefault: boolean,
+): Promise<void> {
+  const process = processOf(spec);
+  const readonly = mounts.map((m) => ({ ...m, options: [...m.options.filter((o) => o !== "rw"), "ro"] }));
+  const db = await withTempMount(readonly, async (root) => database(root, isDefault));
+  const { home, ...user } = resolveUser(value === "" ? "0" : value, db);
+  process.user = user;
+  if (home !== undefined && home !== "" && !(process.env ?? []).some((e) => e.startsWith("HOME="))) {
+    if (/[\n\0:]/.test(home))
+      throw invalidArgument(`home of user "${value}": contains a forbidden character`);
+    process.env = [...(process.env ?? []), `HOME=${home}`];
+  }
+}
+
+function database(root: string, lenient: boolean): UserDatabase {
+  const read = (path: string): string | undefined => {
+    try {
+      const bytes = readFileInRoot(root, path, MAX_DATABASE);
+      return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
+    } catch (err) {
+      if (lenient) return undefined;
+      throw invalidArgument(
+        `read ${path} of the image: ${err instanceof Error ? err.message : String(err)}`,
+        { cause: err },
+      );
+    }
+  };
+  return { passwd: read("/etc/passwd"), group: read("/etc/group") };
+}

@@ -1,0 +1,121 @@
+/**
+ * Stdio between this client and a shim: FIFOs the shim opens by name. The client makes them, holds a dummy writer on the
+ * output ones until the shim has opened its end (else the first read would be an end of file), and copies.
+ */
+
+import { randomBytes } from "node:crypto";
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import type { Stdio } from "../../core/tasks/tasks.ts";
+import { copyFd, createFifo, openFifo } from "../../platform/fs/fifo.ts";
+import { close, O_NONBLOCK, O_RDONLY, O_WRONLY, open } from "../../platform/syscalls/files.ts";
+
+/** How a process's stdio is wired. */
+export interface StdioOptions {
+  readonly terminal: boolean;
+  /** Discard everything. */
+  readonly nullIo: boolean;
+  /** Logger or file that the shim writes to instead. */
+  readonly logUri: string;
+  /** Attach this process's stdin. */
+  readonly stdin: boolean;
+  /** Nobody here reads: FIFOs stay for a later attach. */
+  readonly detach: boolean;
+  readonly fifoDir: string;
+}
+
+/** Stdio of one process on its way. */
+export interface ClientStdio {
+  /** What the task service is told. */
+  readonly stdio: Stdio;
+  /** Call when the shim has opened its ends (create or exec returned). */
+  opened(): void;
+  /** Resolves when the output has been copied to its end. */
+  drained(): Promise<void>;
+  /** `onEof` runs when this process's stdin ends. */
+  copyStdin(onEof: () => void): void;
+  /** Ends copying and removes the FIFOs (unless detached). */
+  dispose(): void;
+}
+
+/** Default folder of FIFOs, containerd's. */
+const DEFAULT_DIR = "/run/containerd/fifo";
+
+/** Makes the FIFOs of process `id` and starts to copy its output. */
+export async function openStdio(id: string, options: StdioOptions): Promise<ClientStdio> {
+  if (options.nullIo) return fixed({ stdin: "", stdout: "", stderr: "", terminal: options.terminal });
+  if (options.logUri !== "")
+    return fixed({
+      stdin: "",
+      stdout: options.logUri,
+      stderr: options.terminal ? "" : options.logUri,
+      terminal: options.terminal,
+    });
+  const dir = join(options.fifoDir === "" ? DEFAULT_DIR : options.fifoDir, randomBytes(6).toString("hex"));
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const path = (name: string): string => join(dir, `${id}-${name}`);
+  const stdio: Stdio = {
+    stdin: options.stdin ? path("stdin") : "",
+    stdout: path("stdout"),
+    stderr: options.terminal ? "" : path("stderr"),
+    terminal: options.terminal,
+  };
+  for (const fifo of [stdio.stdin, stdio.stdout, stdio.stderr])
+    if (fifo !== "") await createFifo(fifo, 0o600);
+  if (options.detach) return fixed(stdio);
+  return attachStdio(stdio, () => rmSync(dir, { recursive: true, force: true }));
+}
+
+/** Copies the output FIFOs of a process to this process's stdout and stderr. */
+export function attachStdio(stdio: Stdio, remove: () => void = () => {}): ClientStdio {
+  const stop = new AbortController();
+  const dummies: number[] = [];
+  const copies: Promise<unknown>[] = [];
+  const readers: number[] = [];
+  for (const [path, target] of [
+    [stdio.stdout, 1],
+    [stdio.stderr, 2],
+  ] as const) {
+    if (path === "") continue;
+    const reader = open(path, O_RDONLY | O_NONBLOCK);
+    readers.push(reader);
+    dummies.push(open(path, O_WRONLY | O_NONBLOCK));
+    copies.push(copyFd(reader, [target], { signal: stop.signal }).catch(() => {}));
+  }
+  let stdinFd: number | undefined;
+  const opened = (): void => {
+    for (const fd of dummies.splice(0)) close(fd);
+  };
+  return {
+    stdio,
+    opened,
+    async drained() {
+      opened();
+      await Promise.all(copies);
+    },
+    copyStdin(onEof) {
+      if (stdio.stdin === "") return;
+      const fd = openFifo(stdio.stdin);
+      stdinFd = fd;
+      void copyFd(0, [fd], { signal: stop.signal })
+        .catch(() => {})
+        .then(() => {
+          if (stop.signal.aborted) return;
+          stdinFd = undefined;
+          close(fd);
+          onEof();
+        });
+    },
+    dispose() {
+      stop.abort();
+      opened();
+      for (const fd of readers) close(fd);
+      if (stdinFd !== undefined) close(stdinFd);
+      remove();
+    },
+  };
+}
+
+function fixed(stdio: Stdio): ClientStdio {
+  return { stdio, opened() {}, async drained() {}, copyStdin() {}, dispose() {} };
+}

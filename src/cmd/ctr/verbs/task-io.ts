@@ -1,0 +1,124 @@
+/** tasks start, exec, attach. */
+import { randomBytes } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { containersClient } from "../../../client/containers.ts";
+import { snapshotterClient } from "../../../client/snapshots.ts";
+import { tasksClient } from "../../../client/tasks.ts";
+import { invalidArgument } from "../../../core/errors.ts";
+import { packProcess, unpackSpec } from "../../../oci/spec/json.ts";
+import { isNumeric, splitUser } from "../../../oci/spec/users.ts";
+import { need, textOf } from "../context.ts";
+import { runForeground } from "../process-session.ts";
+import type { Action } from "../program.ts";
+import { taskOptions } from "../runtime-options.ts";
+import { attachStdio, openStdio } from "../stdio.ts";
+
+export const start: Action = async (context, args, options) => {
+  await using transport = context.connect();
+  const call = context.call(false);
+  const id = need(args, 0, "container id");
+  const container = await containersClient(transport).get(call, id);
+  const terminal = unpackSpec(container.spec).process?.terminal === true;
+  const tasks = tasksClient(transport);
+  const detach = options["detach"] === true;
+  const io = await openStdio(id, {
+    terminal,
+    nullIo: options["nullIo"] === true,
+    logUri: textOf(options, "logUri"),
+    stdin: true,
+    detach,
+    fifoDir: textOf(options, "fifoDir"),
+  });
+  try {
+    const rootfs =
+      container.snapshotter === ""
+        ? []
+        : await snapshotterClient(transport, container.snapshotter).mounts(call, container.snapshotKey);
+    const pid = await tasks.create(call, {
+      containerId: id,
+      rootfs,
+      ...io.stdio,
+      options: taskOptions(container.runtime, options),
+    });
+    if (textOf(options, "pidFile") !== "") writeFileSync(textOf(options, "pidFile"), String(pid));
+    if (detach) {
+      await tasks.start(call, id, "");
+      return 0;
+    }
+    const exit = await runForeground({ tasks, call, id, execId: "", io, terminal }, true);
+    await tasks.delete(call, id);
+    return exit.status;
+  } finally {
+    io.dispose();
+  }
+};
+
+export const exec: Action = async (context, args, options) => {
+  await using transport = context.connect();
+  const call = context.call(false);
+  const id = need(args, 0, "container id");
+  const command = args.slice(1);
+  need(command, 0, "command");
+  const execId = textOf(options, "execId") || `exec-${randomBytes(4).toString("hex")}`;
+  const container = await containersClient(transport).get(call, id);
+  const spec = unpackSpec(container.spec);
+  const terminal = options["tty"] === true;
+  const base = spec.process ?? { user: { uid: 0, gid: 0 }, cwd: "/" };
+  const process_ = {
+    ...base,
+    terminal,
+    args: command,
+    ...(textOf(options, "cwd") === "" ? {} : { cwd: textOf(options, "cwd") }),
+    ...(textOf(options, "user") === "" ? {} : { user: execUser(textOf(options, "user")) }),
+  };
+  const tasks = tasksClient(transport);
+  const detach = options["detach"] === true;
+  const io = await openStdio(execId, {
+    terminal,
+    nullIo: false,
+    logUri: textOf(options, "logUri"),
+    stdin: true,
+    detach,
+    fifoDir: textOf(options, "fifoDir"),
+  });
+  try {
+    await tasks.exec(call, { containerId: id, execId, ...io.stdio, spec: packProcess(process_) });
+    if (detach) {
+      await tasks.start(call, id, execId);
+      return 0;
+    }
+    const exit = await runForeground({ tasks, call, id, execId, io, terminal }, true);
+    await tasks.deleteProcess(call, id, execId);
+    return exit.status;
+  } finally {
+    io.dispose();
+  }
+};
+
+/** Exec knows no rootfs: names cannot be looked up here. */
+function execUser(value: string): { uid: number; gid: number } {
+  const { user, group = "0" } = splitUser(value);
+  if (!isNumeric(user) || !isNumeric(group))
+    throw invalidArgument(`user "${value}": exec needs numbers`, {
+      hint: "use --user UID or --user UID:GID",
+    });
+  const ids = [Number(user), Number(group)];
+  if (ids.some((i) => i > 2 ** 31 - 1)) throw invalidArgument(`user "${value}": out of range`);
+  return { uid: ids[0] ?? 0, gid: ids[1] ?? 0 };
+}
+
+export const attach: Action = async (context, args) => {
+  await using transport = context.connect();
+  const call = context.call(false);
+  const id = need(args, 0, "container id");
+  const tasks = tasksClient(transport);
+  const state = await tasks.get(call, id, "");
+  const io = attachStdio(state);
+  try {
+    const exit = await runForeground({ tasks, call, id, execId: "", io, terminal: state.terminal }, false);
+    await tasks.delete(call, id);
+    return exit.status;
+  } finally {
+    io.dispose();
+  }
+};

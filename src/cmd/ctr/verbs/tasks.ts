@@ -1,0 +1,132 @@
+/** tasks list, kill, delete, ps, pause, resume, metrics, checkpoint: what needs no stdio. */
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import {
+  CheckpointOptionsSchema,
+  ProcessDetailsSchema,
+} from "../../../api/gen/containerd/types/runc/options/oci_pb.ts";
+import { containersClient } from "../../../client/containers.ts";
+import { tasksClient } from "../../../client/tasks.ts";
+import { invalidArgument, isNotFound, messageOf, notFound } from "../../../core/errors.ts";
+import { formatRfc3339 } from "../../../lib/time.ts";
+import { need, textOf } from "../context.ts";
+import { metricRows } from "../metrics.ts";
+import type { Action } from "../program.ts";
+import { parseSignal } from "../signals.ts";
+import { renderTable, toJson } from "../table.ts";
+
+export const list: Action = async (context, _args, options) => {
+  await using transport = context.connect();
+  const all = await tasksClient(transport).list(context.call());
+  if (options["quiet"] === true) for (const t of all) process.stdout.write(`${t.containerId}\n`);
+  else
+    process.stdout.write(
+      renderTable(
+        ["TASK", "PID", "STATUS"],
+        all.map((t) => [t.containerId, String(t.pid), t.status.toUpperCase()]),
+        4,
+      ),
+    );
+  return 0;
+};
+
+export const kill: Action = async (context, args, options) => {
+  await using transport = context.connect();
+  const id = need(args, 0, "container id");
+  const execId = textOf(options, "execId");
+  const all = options["all"] === true;
+  if (all && execId !== "") throw invalidArgument("specify an exec-id or all; not both");
+  let signal = parseSignal(textOf(options, "signal") || "SIGTERM");
+  if (textOf(options, "signal") === "") {
+    const container = await containersClient(transport).get(context.call(), id);
+    const stop = container.labels.get("io.containerd.image.config.stop-signal");
+    if (stop !== undefined) signal = parseSignal(stop);
+  }
+  await tasksClient(transport).kill(context.call(), id, execId, signal, all);
+  return 0;
+};
+
+export const remove: Action = async (context, args, options) => {
+  await using transport = context.connect();
+  const tasks = tasksClient(transport);
+  const call = context.call();
+  const execId = textOf(options, "execId");
+  need(args, 0, "container id");
+  let code = 0;
+  for (const id of args) {
+    try {
+      if (options["force"] === true) {
+        await tasks.kill(call, id, execId, 9, false).catch((err: unknown) => {
+          if (!isNotFound(err)) throw err;
+        });
+        await tasks.wait(call, id, execId);
+      }
+      const exit = execId === "" ? await tasks.delete(call, id) : await tasks.deleteProcess(call, id, execId);
+      // one task: its exit code is ours, as with containerd
+      if (args.length === 1 && exit.status !== 0) code = exit.status;
+    } catch (err) {
+      process.stderr.write(`ctr: unable to delete task ${id}: ${messageOf(err)}\n`);
+      code = 1;
+    }
+  }
+  return code;
+};
+
+export const ps: Action = async (context, args) => {
+  await using transport = context.connect();
+  const processes = await tasksClient(transport).pids(context.call(), need(args, 0, "container id"));
+  const rows = processes.map((p) => {
+    const details =
+      p.info === undefined ? "-" : `exec_id:"${fromBinary(ProcessDetailsSchema, p.info.value).execId}"`;
+    return [String(p.pid), details];
+  });
+  process.stdout.write(renderTable(["PID", "INFO"], rows, 4));
+  return 0;
+};
+
+export const pause: Action = async (context, args) => {
+  await using transport = context.connect();
+  await tasksClient(transport).pause(context.call(), need(args, 0, "container id"));
+  return 0;
+};
+
+export const resume: Action = async (context, args) => {
+  await using transport = context.connect();
+  await tasksClient(transport).resume(context.call(), need(args, 0, "container id"));
+  return 0;
+};
+
+export const metrics: Action = async (context, args, options) => {
+  await using transport = context.connect();
+  const id = need(args, 0, "container id");
+  const [metric] = await tasksClient(transport).metrics(context.call(), [`id==${id}`]);
+  if (metric?.data === undefined)
+    throw notFound(`metrics of task "${id}"`, {
+      hint: "metrics exist while the task runs; see ctr tasks ls",
+    });
+  const { table, json } = metricRows(metric.data);
+  if (textOf(options, "format") === "json") {
+    process.stdout.write(toJson(json));
+    return 0;
+  }
+  process.stdout.write(renderTable(["ID", "TIMESTAMP"], [[metric.id, formatRfc3339(metric.timestamp)]], 4));
+  process.stdout.write(`\n${renderTable(["METRIC", "VALUE"], table, 4)}`);
+  return 0;
+};
+
+export const checkpoint: Action = async (context, args, options) => {
+  await using transport = context.connect();
+  const id = need(args, 0, "container id");
+  const wanted = create(CheckpointOptionsSchema, {
+    exit: options["exit"] === true,
+    imagePath: textOf(options, "imagePath"),
+    workPath: textOf(options, "workPath"),
+  });
+  const made = await tasksClient(transport).checkpoint(
+    context.call(),
+    id,
+    { typeUrl: CheckpointOptionsSchema.typeName, value: toBinary(CheckpointOptionsSchema, wanted) },
+    "",
+  );
+  for (const d of made) process.stdout.write(`${d.digest}\n`);
+  return 0;
+};
