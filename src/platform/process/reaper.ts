@@ -21,6 +21,7 @@ const early = new Map<number, ReapedExit>();
 const EARLY_LIMIT = 8192;
 
 let listening = false;
+let keeper: NodeJS.Timeout | undefined;
 let subreaper = false;
 let scheduled = false;
 
@@ -77,6 +78,8 @@ function listen(): void {
   if (listening) return;
   listening = true;
   process.on("SIGCHLD", collect);
+  // Deno's signal listeners do not keep the event loop alive. The rare look also forgives a lost signal.
+  keeper = setInterval(collect, 30_000);
 }
 
 function unlistenIfIdle(): void {
@@ -84,6 +87,7 @@ function unlistenIfIdle(): void {
   if (!listening || subreaper || waiters.size > 0) return;
   listening = false;
   process.removeListener("SIGCHLD", collect);
+  clearInterval(keeper);
 }
 
 function collect(): void {
