@@ -1,0 +1,129 @@
+/** Unpacking of layers by helper processes: the Applier and StreamApplier of the walking differ. */
+import type { NamespacedCall } from "../../core/call.ts";
+import type { LocalContentStore } from "../../core/content/content.ts";
+import type {
+  ApplyOptions,
+  StreamApplier,
+  StreamResult,
+  StreamUnpack,
+  StreamUnpackOptions,
+} from "../../core/diff/diff.ts";
+import { failedPrecondition, wrap } from "../../core/errors.ts";
+import { parseDigest } from "../../core/ids/digest.ts";
+import type { Mount } from "../../core/mounts/mount.ts";
+import type { Descriptor } from "../../core/oci.ts";
+import { HelperProcess } from "./helper/process.ts";
+import type { UnpackInstruction } from "./helper/protocol.ts";
+import { OCI_TAR, requireCompression } from "./media-types.ts";
+import { destinationOf, finishOf } from "./targets.ts";
+
+/** Bounds of one layer. */
+export interface LayerLimits {
+  readonly entries: number;
+  /** Bytes of file content; 0 = no bound. */
+  readonly bytes: number;
+}
+
+/** Unpacks with one helper process per layer; the daemon's thread only passes bytes on. */
+export class HelperApplier implements StreamApplier {
+  readonly #content: LocalContentStore;
+  readonly #limits: LayerLimits;
+
+  constructor(content: LocalContentStore, limits: LayerLimits) {
+    this.#content = content;
+    this.#limits = limits;
+  }
+
+  async apply(
+    call: NamespacedCall,
+    desc: Descriptor,
+    mounts: readonly Mount[],
+    options: ApplyOptions = {},
+  ): Promise<Descriptor> {
+    call.check();
+    const compression = requireCompression(desc.mediaType);
+    const path = await this.#content.blobPath(call, desc.digest);
+    const instruction: UnpackInstruction = {
+      mode: "apply",
+      parent: process.pid,
+      source: { kind: "file", path },
+      compression,
+      destination: destinationOf(mounts),
+      limits: this.#limits,
+    };
+    const helper = new HelperProcess(instruction, call.signal, options.progress);
+    try {
+      const seen = await helper.expect("extracted");
+      if (seen.blob.digest !== desc.digest)
+        throw failedPrecondition(`blob has digest ${seen.blob.digest}: unexpected digest`);
+      await helper.finish(finishOf(mounts, options.syncFs ?? false));
+      await helper.expect("finished");
+      for (const warning of seen.warnings) call.log.warn("unpack layer", { layer: desc.digest, warning });
+      const diff = seen.diff ?? seen.blob;
+      options.progress?.(BigInt(seen.blob.size));
+      await helper.ended();
+      return { mediaType: OCI_TAR, digest: parseDigest(diff.digest), size: BigInt(diff.size) };
+    } catch (err) {
+      throw wrap(err, `apply layer ${desc.digest}`);
+    } finally {
+      await helper.close();
+    }
+  }
+
+  // biome-ignore lint/suspicious/useAwait: the contract is asynchronous
+  async start(call: NamespacedCall, options: StreamUnpackOptions): Promise<StreamUnpack> {
+    call.check();
+    const compression = options.mounts === undefined ? "none" : requireCompression(options.mediaType);
+    const instruction: UnpackInstruction = {
+      mode: "apply",
+      parent: process.pid,
+      source: { kind: "frames" },
+      blobPath: options.blobPath,
+      compression,
+      destination: options.mounts === undefined ? undefined : destinationOf(options.mounts),
+      limits: this.#limits,
+    };
+    return new HelperStream(call, new HelperProcess(instruction, call.signal));
+  }
+}
+
+/** A running streamed unpack. */
+class HelperStream implements StreamUnpack {
+  readonly #call: NamespacedCall;
+  readonly #helper: HelperProcess;
+  #finished = false;
+
+  constructor(call: NamespacedCall, helper: HelperProcess) {
+    this.#call = call;
+    this.#helper = helper;
+  }
+
+  write(data: Uint8Array): Promise<void> {
+    return this.#helper.data(data);
+  }
+
+  async end(): Promise<StreamResult> {
+    await this.#helper.end();
+    const { blob, diff, warnings } = await this.#helper.expect("extracted");
+    for (const warning of warnings) this.#call.log.warn("unpack layer", { layer: blob.digest, warning });
+    return {
+      blob: { digest: blob.digest, size: BigInt(blob.size) },
+      ...(diff === undefined ? {} : { diff: { digest: diff.digest, size: BigInt(diff.size) } }),
+    };
+  }
+
+  async finish(mounts: readonly Mount[]): Promise<void> {
+    await this.#helper.finish(finishOf(mounts, false));
+    await this.#helper.expect("finished");
+    this.#finished = true;
+    await this.#helper.ended();
+  }
+
+  async abort(): Promise<void> {
+    await this.#helper.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#finished) await this.abort();
+  }
+}

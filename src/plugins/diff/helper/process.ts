@@ -1,0 +1,170 @@
+/** The daemon's side of a `gantry unpack` helper. */
+import { Buffer } from "node:buffer";
+import { type ChildProcess, spawn } from "node:child_process";
+import { abortError } from "../../../core/call.ts";
+import { type ErrorCode, GantryError, internal } from "../../../core/errors.ts";
+import { reExec } from "../../../platform/runtime.ts";
+import { type FinishInstruction, FRAME, frameHeader, type UnpackReport } from "./protocol.ts";
+
+/** Most of a helper's stderr that is kept for an error message. */
+const STDERR = 4096;
+
+/** What ends a wait for a report. */
+interface Waiter {
+  resolve(report: UnpackReport): void;
+  reject(err: unknown): void;
+}
+
+/**
+ * One helper: frames in, reports out. Any failure (an error report, its death, the signal) fails everything that waits
+ * and kills it; it never outlives {@link close}.
+ */
+export class HelperProcess {
+  readonly #child: ChildProcess;
+  readonly #onProgress: (bytes: bigint) => void;
+  readonly #signal: AbortSignal;
+  readonly #onAbort = (): void => {
+    this.#fail(abortError(this.#signal));
+  };
+  readonly #waiters: Waiter[] = [];
+  readonly #reports: UnpackReport[] = [];
+  readonly #exited: Promise<void>;
+  #error: unknown;
+  #line = "";
+  #stderr = "";
+  #done = false;
+
+  /**
+   * Starts a helper.
+   * @param instruction JSON for its argument
+   * @param signal kills it
+   */
+  constructor(instruction: object, signal: AbortSignal, onProgress: (bytes: bigint) => void = () => {}) {
+    this.#signal = signal;
+    this.#onProgress = onProgress;
+    const { command, args, argv0 } = reExec(["unpack", JSON.stringify(instruction)], "gantry-unpack");
+    const child = spawn(command, args, {
+      stdio: ["pipe", "pipe", "pipe"],
+      // Nothing of the daemon's environment concerns a helper, and some of it changes how a runtime behaves.
+      env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", TMPDIR: process.env["TMPDIR"] ?? "/tmp" },
+      ...(argv0 === undefined ? {} : { argv0 }),
+    });
+    this.#child = child;
+    child.stdout?.on("data", (data: Buffer) => this.#read(data));
+    child.stderr?.on("data", (data: Buffer) => {
+      if (this.#stderr.length < STDERR) this.#stderr += data.toString("utf8");
+    });
+    child.stdin?.on("error", () => {}); // a dead helper is told by its exit
+    child.on("error", (err) => this.#fail(internal(`start helper: ${err.message}`, { cause: err })));
+    this.#exited = new Promise((resolve) => {
+      child.on("close", (code, sig) => {
+        this.#done = true;
+        this.#fail(
+          internal(
+            `helper ended early (${sig ?? `exit code ${code}`})${this.#stderr ? `: ${this.#stderr.trim()}` : ""}`,
+          ),
+        );
+        resolve();
+      });
+      child.on("error", () => resolve());
+    });
+    if (signal.aborted) this.#onAbort();
+    else signal.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  /** Gives data; resolves when more may be given. */
+  async data(bytes: Uint8Array): Promise<void> {
+    await this.#send(frameHeader(FRAME.data, bytes.length), bytes);
+  }
+
+  /** Tells the end of the data. */
+  async end(): Promise<void> {
+    await this.#send(frameHeader(FRAME.end, 0));
+  }
+
+  /** Sends the finish instruction. */
+  async finish(order: FinishInstruction): Promise<void> {
+    const payload = Buffer.from(JSON.stringify(order), "utf8");
+    await this.#send(frameHeader(FRAME.finish, payload.length), payload);
+  }
+
+  /** The next report of `type`. @throws what the helper reported instead */
+  async expect<T extends UnpackReport["type"]>(type: T): Promise<Extract<UnpackReport, { type: T }>> {
+    const report = await this.#next();
+    if (report.type !== type)
+      throw this.#fail(internal(`helper reported "${report.type}" instead of "${type}"`));
+    return report as Extract<UnpackReport, { type: T }>;
+  }
+
+  /** Kills the helper when it still runs, and waits for its end. */
+  async close(): Promise<void> {
+    this.#signal.removeEventListener("abort", this.#onAbort);
+    if (!this.#done) {
+      this.#error ??= internal("helper closed");
+      this.#child.kill("SIGKILL");
+    }
+    await this.#exited;
+  }
+
+  /** Waits for a helper that has nothing more to do. */
+  async ended(): Promise<void> {
+    this.#child.stdin?.end();
+    await this.#exited;
+    this.#signal.removeEventListener("abort", this.#onAbort);
+  }
+
+  async #send(...parts: Uint8Array[]): Promise<void> {
+    if (this.#error !== undefined) throw this.#error;
+    const { stdin } = this.#child;
+    if (stdin === null) throw internal("helper has no stdin");
+    let room = true;
+    for (const part of parts) room = stdin.write(part);
+    if (room) return;
+    await new Promise<void>((resolve) => {
+      const go = (): void => {
+        stdin.off("drain", go);
+        stdin.off("close", go);
+        resolve();
+      };
+      stdin.on("drain", go);
+      stdin.on("close", go);
+      if (this.#done) go();
+    });
+    if (this.#error !== undefined) throw this.#error;
+  }
+
+  #next(): Promise<UnpackReport> {
+    const ready = this.#reports.shift();
+    if (ready !== undefined) return Promise.resolve(ready);
+    if (this.#error !== undefined) return Promise.reject(this.#error);
+    return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
+  }
+
+  #read(data: Buffer): void {
+    this.#line += data.toString("utf8");
+    for (let end = this.#line.indexOf("\n"); end >= 0; end = this.#line.indexOf("\n")) {
+      const line = this.#line.slice(0, end);
+      this.#line = this.#line.slice(end + 1);
+      this.#report(JSON.parse(line) as UnpackReport);
+    }
+  }
+
+  #report(report: UnpackReport): void {
+    if (report.type === "progress") this.#onProgress(BigInt(report.bytes));
+    else if (report.type === "error")
+      this.#fail(new GantryError(report.code satisfies ErrorCode, report.message));
+    else {
+      const waiter = this.#waiters.shift();
+      if (waiter === undefined) this.#reports.push(report);
+      else waiter.resolve(report);
+    }
+  }
+
+  /** Remembers the first failure, kills the helper, and tells those who wait. */
+  #fail(err: unknown): unknown {
+    this.#error ??= err;
+    if (!this.#done) this.#child.kill("SIGKILL");
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#error);
+    return this.#error;
+  }
+}
