@@ -233,7 +233,8 @@ function applyFlags(spec: Spec, options: Options, _command: readonly string[]): 
   }
   opt.addCapabilities(spec, listOf(options, "capAdd"));
   opt.dropCapabilities(spec, listOf(options, "capDrop"));
-  for (const [k, v] of labelsOf(listOf(options, "annotation"))) (spec.annotations ??= {})[k] = v;
+  for (const [k, v] of labelsOf(listOf(options, "annotation")))
+    spec.annotations = { ...spec.annotations, [k]: v };
   if (textOf(options, "apparmorProfile") !== "") process.apparmorProfile = textOf(options, "apparmorProfile");
   if (textOf(options, "rootfsPropagation") !== "")
     opt.linuxOf(spec).rootfsPropagation = textOf(options, "rootfsPropagation");
@@ -279,16 +280,21 @@ function addDevice(spec: Spec, flag: string): void {
   // Linux dev_t: 12 + 20 bits, split as glibc's gnu_dev_major does
   const major = Number(((BigInt(stat.rdev) >> 8n) & 0xfffn) | ((BigInt(stat.rdev) >> 32n) & ~0xfffn));
   const minor = Number((BigInt(stat.rdev) & 0xffn) | ((BigInt(stat.rdev) >> 12n) & ~0xffn & 0xffffffffn));
-  (opt.linuxOf(spec).devices ??= []).push({
-    path: inside,
-    type,
-    major,
-    minor,
-    fileMode: stat.mode & 0o777,
-    uid: stat.uid,
-    gid: stat.gid,
-  });
-  (opt.resourcesOf(spec).devices ??= []).push({ allow: true, type, major, minor, access });
+  const linux = opt.linuxOf(spec);
+  linux.devices = [
+    ...(linux.devices ?? []),
+    {
+      path: inside,
+      type,
+      major,
+      minor,
+      fileMode: stat.mode & 0o777,
+      uid: stat.uid,
+      gid: stat.gid,
+    },
+  ];
+  const resources = opt.resourcesOf(spec);
+  resources.devices = [...(resources.devices ?? []), { allow: true, type, major, minor, access }];
 }
 
 /** Every capability this process may hand out: its bounding set. */

@@ -4,6 +4,7 @@
  */
 import { Command, Option } from "commander";
 import { version } from "../../lib/version.ts";
+import type { CommandSpec, FlagSpec } from "./command.ts";
 import { completionCommand } from "./completion.ts";
 import { GlobalOptions } from "./context.ts";
 import { containers } from "./nouns/containers.ts";
@@ -15,40 +16,6 @@ import { rest } from "./nouns/rest.ts";
 import { run } from "./nouns/run.ts";
 import { snapshots } from "./nouns/snapshots.ts";
 import { tasks } from "./nouns/tasks.ts";
-
-/** What a command's action gets from commander: positionals, then options. */
-export type Action = (
-  context: GlobalOptions,
-  args: string[],
-  options: Record<string, unknown>,
-) => Promise<number | undefined>;
-
-/** Declares one command. */
-export interface CommandSpec {
-  readonly name: string;
-  readonly aliases?: readonly string[];
-  /** Positionals as commander writes them: `<ref> [target]`. */
-  readonly args?: string;
-  readonly about: string;
-  /** Flag, text, default. */
-  readonly flags?: readonly FlagSpec[];
-  readonly examples?: readonly string[];
-  /** Flags stop at the first positional (run, exec). */
-  readonly passThrough?: boolean;
-  readonly action?: () => Promise<Action>;
-  readonly commands?: readonly CommandSpec[];
-}
-
-/** Flag as commander writes it (`-q, --quiet`, `--label <key=value>`), help text, and what else it has. */
-export interface FlagSpec {
-  readonly flag: string;
-  readonly about: string;
-  readonly fallback?: string | number | boolean;
-  /** May be given several times; the option is a list. */
-  readonly many?: boolean;
-  readonly env?: string;
-  readonly hidden?: boolean;
-}
 
 const BANNER = `
    ________    ____

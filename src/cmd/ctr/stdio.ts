@@ -8,7 +8,8 @@ import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Stdio } from "../../core/tasks/tasks.ts";
 import { copyFd, createFifo, openFifo } from "../../platform/fs/fifo.ts";
-import { close, O_NONBLOCK, O_RDONLY, O_WRONLY, open } from "../../platform/syscalls/files.ts";
+import { O_NONBLOCK, O_RDONLY, O_WRONLY } from "../../platform/syscalls/constants.ts";
+import { close, open } from "../../platform/syscalls/files.ts";
 
 /** How a process's stdio is wired. */
 export interface StdioOptions {

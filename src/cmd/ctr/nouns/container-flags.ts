@@ -1,5 +1,5 @@
 /** Flags that `containers create` and `run` share. */
-import type { FlagSpec } from "../program.ts";
+import type { FlagSpec } from "../command.ts";
 
 export const snapshotterFlag: FlagSpec = {
   flag: "--snapshotter <name>",

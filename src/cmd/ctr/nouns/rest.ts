@@ -1,6 +1,6 @@
 /** Commands that are not about one kind of stored object. */
 import { notImplemented } from "../../../core/errors.ts";
-import type { Action, CommandSpec } from "../program.ts";
+import type { Action, CommandSpec } from "../command.ts";
 
 const missing =
   (what: string, instead: string): (() => Promise<Action>) =>

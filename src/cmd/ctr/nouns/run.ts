@@ -1,4 +1,4 @@
-import type { CommandSpec } from "../program.ts";
+import type { CommandSpec } from "../command.ts";
 import { containerFlags } from "./container-flags.ts";
 
 export const run: CommandSpec = {

@@ -1,4 +1,4 @@
-import type { CommandSpec } from "../program.ts";
+import type { CommandSpec } from "../command.ts";
 
 const load = () => import("../verbs/tasks.ts");
 

@@ -5,9 +5,9 @@ import { tasksClient } from "../../../client/tasks.ts";
 import { failedPrecondition, isNotFound, messageOf, notImplemented } from "../../../core/errors.ts";
 import { formatRfc3339 } from "../../../lib/time.ts";
 import { parseExactJson, toExactJson, unpackSpec } from "../../../oci/spec/json.ts";
+import type { Action } from "../command.ts";
 import { labelsOf, need } from "../context.ts";
 import { createContainer } from "../create-container.ts";
-import type { Action } from "../program.ts";
 import { formatLabels, renderTable, toJson } from "../table.ts";
 
 export const create: Action = async (context, args, options) => {

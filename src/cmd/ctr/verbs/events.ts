@@ -1,9 +1,9 @@
 /** events: follows the server's events. */
 import { eventsClient } from "../../../client/events.ts";
 import { isCanceled } from "../../../core/errors.ts";
+import type { Action } from "../command.ts";
 import { decodeEvent } from "../event-types.ts";
 import { goTime } from "../go-time.ts";
-import type { Action } from "../program.ts";
 
 export const events: Action = async (context, args) => {
   await using transport = context.connect();

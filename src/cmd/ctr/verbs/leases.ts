@@ -2,8 +2,8 @@
 import { leasesClient } from "../../../client/leases.ts";
 import { isNotFound } from "../../../core/errors.ts";
 import { formatRfc3339, nowNs } from "../../../lib/time.ts";
+import type { Action } from "../command.ts";
 import { durationMs, labelsOf, need, textOf } from "../context.ts";
-import type { Action } from "../program.ts";
 import { formatLabels, renderTable } from "../table.ts";
 
 export const list: Action = async (context, args, options) => {

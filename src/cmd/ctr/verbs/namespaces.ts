@@ -2,8 +2,8 @@
 import { rmdirSync } from "node:fs";
 import { namespacesClient } from "../../../client/namespaces.ts";
 import { messageOf } from "../../../core/errors.ts";
+import type { Action } from "../command.ts";
 import { labelsOf, need } from "../context.ts";
-import type { Action } from "../program.ts";
 import { formatLabels, renderTable } from "../table.ts";
 
 export const create: Action = async (context, args) => {

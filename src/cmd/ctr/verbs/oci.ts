@@ -2,7 +2,7 @@
 import { defaultDeviceRules, defaultSpec } from "../../../oci/spec/default.ts";
 import { toExactJson } from "../../../oci/spec/json.ts";
 import { linuxOf, resourcesOf } from "../../../oci/spec/options.ts";
-import type { Action } from "../program.ts";
+import type { Action } from "../command.ts";
 
 export const spec: Action = async (context) => {
   const made = defaultSpec(context.namespace, "");

@@ -9,8 +9,8 @@ import { introspectionClient } from "../../../client/introspection.ts";
 import { messageOf } from "../../../core/errors.ts";
 import type { PluginStatus } from "../../../core/introspection/introspection.ts";
 import type { Platform } from "../../../core/oci.ts";
+import type { Action } from "../command.ts";
 import { textOf } from "../context.ts";
-import type { Action } from "../program.ts";
 import { renderTable, toJson } from "../table.ts";
 
 export const list: Action = async (context, args, options) => {

@@ -4,10 +4,10 @@ import { containersClient } from "../../../client/containers.ts";
 import { snapshotterClient } from "../../../client/snapshots.ts";
 import { tasksClient } from "../../../client/tasks.ts";
 import { invalidArgument } from "../../../core/errors.ts";
+import type { Action } from "../command.ts";
 import { textOf } from "../context.ts";
 import { createContainer } from "../create-container.ts";
 import { runForeground } from "../process-session.ts";
-import type { Action } from "../program.ts";
 import { taskOptions } from "../runtime-options.ts";
 import { openStdio } from "../stdio.ts";
 

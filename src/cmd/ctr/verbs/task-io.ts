@@ -7,9 +7,9 @@ import { tasksClient } from "../../../client/tasks.ts";
 import { invalidArgument } from "../../../core/errors.ts";
 import { packProcess, unpackSpec } from "../../../oci/spec/json.ts";
 import { isNumeric, splitUser } from "../../../oci/spec/users.ts";
+import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
 import { runForeground } from "../process-session.ts";
-import type { Action } from "../program.ts";
 import { taskOptions } from "../runtime-options.ts";
 import { attachStdio, openStdio } from "../stdio.ts";
 

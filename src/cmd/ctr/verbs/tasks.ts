@@ -8,9 +8,9 @@ import { containersClient } from "../../../client/containers.ts";
 import { tasksClient } from "../../../client/tasks.ts";
 import { invalidArgument, isNotFound, messageOf, notFound } from "../../../core/errors.ts";
 import { formatRfc3339 } from "../../../lib/time.ts";
+import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
 import { metricRows } from "../metrics.ts";
-import type { Action } from "../program.ts";
 import { parseSignal } from "../signals.ts";
 import { renderTable, toJson } from "../table.ts";
 

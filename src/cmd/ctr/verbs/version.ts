@@ -2,7 +2,7 @@
 import { introspectionClient, serverVersion } from "../../../client/introspection.ts";
 import { formatRfc3339 } from "../../../lib/time.ts";
 import { version as own, revision } from "../../../lib/version.ts";
-import type { Action } from "../program.ts";
+import type { Action } from "../command.ts";
 import { renderTable, toJson } from "../table.ts";
 
 export const version: Action = async (context) => {

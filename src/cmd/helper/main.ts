@@ -1,0 +1,19 @@
+/** `gantry helper NAME ...`: short-lived children for calls that must not run in the daemon's own process. */
+
+/** A helper's entry. */
+type Helper = (args: string[]) => Promise<number>;
+
+const helpers: Readonly<Record<string, () => Promise<Helper>>> = {};
+
+/** @returns the exit code */
+export async function main(args: string[]): Promise<number> {
+  const [name, ...rest] = args;
+  const load = name !== undefined && Object.hasOwn(helpers, name) ? helpers[name] : undefined;
+  if (load === undefined) {
+    process.stderr.write(
+      `gantry helper: unknown helper "${name ?? ""}"; these are started by the engine itself\n`,
+    );
+    return 1;
+  }
+  return (await load())(rest);
+}
