@@ -246,6 +246,8 @@ remove_all() {
     does purge_dir /var/lib/containerd
     does purge_dir /run/containerd
     does rm -f "$logfile"
+    # The folder of "ctr install", which the engine makes when it starts.
+    does rmdir /opt/containerd/bin /opt/containerd/lib /opt/containerd 2> /dev/null || :
   elif [ -z "$root" ] && [ -d /var/lib/containerd ]; then
     say "images and containers are still in /var/lib/containerd; --uninstall --purge removes them too"
   fi
@@ -588,14 +590,16 @@ hello() {
     die "the hello container did not run" "the engine's log says why: journalctl -u containerd"
 }
 next_steps() {
+  service="systemctl status containerd                      "
+  systemd_runs || service="less $logfile                         "
   cat << NEXT
 
 Gantry $version is installed and running. Try:
   ctr images pull REGISTRY/IMAGE:TAG                 pull an image (--plain-http for a registry without TLS)
   ctr run --rm -t REGISTRY/IMAGE:TAG my-shell sh     a container with a terminal
   ctr images ls; ctr containers ls; ctr tasks ls     what is there
-  systemctl status containerd                        the service; its configuration: /etc/containerd/config.toml
-  $0 --uninstall                                     removes it again
+  $service  the service; its configuration is /etc/containerd/config.toml
+  $0 --uninstall    removes it again
 NEXT
 }
 
