@@ -147,7 +147,7 @@ async function booted(child: ChildProcess, dir: string): Promise<Machine> {
         "--collect",
         "--service-type=exec",
         "-p",
-        "Delegate=no",
+        "TimeoutStopSec=5",
       ];
       return nsenter(timeout, ...unit, "-p", "WorkingDirectory=/root", "/bin/bash", "-c", command);
     },
