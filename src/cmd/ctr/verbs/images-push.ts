@@ -1,0 +1,6 @@
+import { notImplemented } from "../../../core/errors.ts";
+import type { Action } from "../command.ts";
+
+export const push: Action = async () => {
+  throw notImplemented("this command is being built");
+};
