@@ -1,41 +1,40 @@
-import { O_CLOEXEC, O_DIRECTORY, O_NONBLOCK, O_PATH, O_RDONLY } from "../syscalls/constants.ts";
+import { alloc } from "../ffi/memory.ts";
+import { O_DIRECTORY, O_NONBLOCK, O_PATH, O_RDONLY, S_IFREG } from "../syscalls/constants.ts";
 import { isErrno, SyscallError } from "../syscalls/errors.ts";
-import { close, open, read } from "../syscalls/files.ts";
+import { close, open, pread } from "../syscalls/files.ts";
 import { fstat } from "../syscalls/stat.ts";
 import { openInRoot } from "./safe-path.ts";
 
-const S_IFMT = 0o170000;
-const S_IFREG = 0o100000;
-
 /**
- * Reads a file of an untrusted tree: links stay inside `root`, only a regular file of at most `max` bytes is read (a FIFO
- * or device would hang or never end).
+ * Content of a file inside a root that others may have prepared to trap us: links stay inside, only a regular file is read
+ * (never a FIFO or device), at most `limit` bytes of it.
  * @returns undefined when there is no such file
- * @throws SyscallError EINVAL for another kind of file, EFBIG when larger
+ * @throws SyscallError EINVAL for another type, EFBIG when larger than `limit`, ELOOP
  */
-export function readFileInRoot(root: string, path: string, max: number): Uint8Array | undefined {
-  const rootFd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-  let fd: number | undefined;
+export function readFileInRoot(root: string, path: string, limit: number): Uint8Array | undefined {
+  const rootFd = open(root, O_PATH | O_DIRECTORY);
   try {
-    fd = openInRoot(rootFd, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    const { mode, size } = fstat(fd);
-    if ((mode & S_IFMT) !== S_IFREG) throw SyscallError.of("read", "EINVAL", path);
-    if (Number(size) > max) throw SyscallError.of("read", "EFBIG", path);
-    const out = new Uint8Array(new ArrayBuffer(Math.max(Number(size), 128)));
-    let at = 0;
-    while (at < Number(size)) {
-      const part = new Uint8Array(new ArrayBuffer(Math.max(Number(size) - at, 128)));
-      const n = read(fd, part);
-      if (n === 0) break;
-      out.set(part.subarray(0, Math.min(n, out.length - at)), at);
-      at += n;
+    const fd = openInRoot(rootFd, path, O_RDONLY | O_NONBLOCK);
+    try {
+      const { type, size } = fstat(fd);
+      if (type !== S_IFREG) throw SyscallError.of("read", "EINVAL", path);
+      if (size > limit) throw SyscallError.of("read", "EFBIG", path);
+      // One byte more than allowed shows a file that grows meanwhile, or lies about its size as /proc does.
+      const buffer = alloc(Math.min(limit, Math.max(size, 65_536)) + 1);
+      let length = 0;
+      for (;;) {
+        const got = pread(fd, buffer.subarray(length), length);
+        length += got;
+        if (length > limit) throw SyscallError.of("read", "EFBIG", path);
+        if (got === 0 || length === buffer.length) return buffer.slice(0, length);
+      }
+    } finally {
+      close(fd);
     }
-    return out.subarray(0, Math.min(at, Number(size)));
-  } catch (err) {
-    if (isErrno(err, "ENOENT", "ENOTDIR")) return undefined;
-    throw err;
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ENOTDIR", "ENXIO")) return undefined;
+    throw error;
   } finally {
-    if (fd !== undefined) close(fd);
     close(rootFd);
   }
 }

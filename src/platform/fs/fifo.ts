@@ -1,0 +1,110 @@
+import * as c from "../syscalls/constants.ts";
+import { isErrno, SyscallError } from "../syscalls/errors.ts";
+import { close, open } from "../syscalls/files.ts";
+import { fstat } from "../syscalls/stat.ts";
+import { mkfifo } from "../syscalls/tree.ts";
+import { createFdSink, type FdSink, readFd } from "./fd-stream.ts";
+
+/** Makes a FIFO; one that is there already is kept. */
+export function createFifo(path: string, mode = 0o600): void {
+  try {
+    mkfifo(path, mode);
+  } catch (error) {
+    if (!isErrno(error, "EEXIST")) throw error;
+  }
+}
+
+/**
+ * Opens a FIFO for WRITING: in both directions, so that it never blocks, never fails for want of a reader, and survives a
+ * client that goes away and comes back. Close it so that the reader sees the end.
+ * @throws SyscallError EINVAL when the path is no FIFO
+ */
+export function openFifo(path: string): number {
+  return mustBeFifo(open(path, c.O_RDWR | c.O_NONBLOCK), path);
+}
+
+/** A FIFO opened for reading. */
+export interface FifoReader {
+  /** Non-blocking, ours to close. */
+  readonly fd: number;
+  /**
+   * Gives up the writer that we hold ourselves. Until then there is no end of file, so that a reader that is earlier than the
+   * first writer does not take that for the end. Call at the first data, or when told that input is over (CloseIO).
+   */
+  release(): void;
+}
+
+/** Opens a FIFO for READING, waiting for nobody. */
+export function openFifoReader(path: string): FifoReader {
+  const fd = mustBeFifo(open(path, c.O_RDONLY | c.O_NONBLOCK), path);
+  let keeper: number | undefined;
+  try {
+    keeper = open(path, c.O_WRONLY | c.O_NONBLOCK);
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+  return {
+    fd,
+    release() {
+      if (keeper !== undefined) close(keeper);
+      keeper = undefined;
+    },
+  };
+}
+
+function mustBeFifo(fd: number, path: string): number {
+  if (fstat(fd).type === c.S_IFIFO) return fd;
+  close(fd);
+  throw SyscallError.of("open fifo", "EINVAL", path);
+}
+
+/** Options of {@link copyFd}. */
+export interface CopyOptions {
+  /** Ends the copy early, dropping what is in flight; the promise resolves. */
+  readonly signal?: AbortSignal;
+  /** Called at the first data. */
+  readonly onFirst?: () => void;
+}
+
+/**
+ * Copies `from` to its end into all of `to`, at the pace of the slowest. Closes none of the given fds and sinks. A target
+ * whose reader is gone (EPIPE) is dropped; with none left, what comes is read and thrown away, so the source never blocks.
+ * @returns bytes read
+ */
+export async function copyFd(
+  from: number,
+  to: readonly (number | FdSink)[],
+  options: CopyOptions = {},
+): Promise<bigint> {
+  const { signal, onFirst } = options;
+  const made: FdSink[] = [];
+  let bytes = 0n;
+  try {
+    const live = new Set<FdSink>();
+    for (const target of to) {
+      const sink = typeof target === "number" ? createFdSink(target) : target;
+      if (typeof target === "number") made.push(sink);
+      live.add(sink);
+    }
+    const aborted = Promise.withResolvers<void>();
+    const onAbort = (): void => aborted.resolve();
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      for await (const chunk of readFd(from, signal)) {
+        if (bytes === 0n) onFirst?.();
+        bytes += BigInt(chunk.length);
+        const writes = [...live].map((sink) => sink.write(chunk).catch(() => live.delete(sink)));
+        if (writes.length === 0) continue;
+        const all = writes.length === 1 ? writes[0] : Promise.all(writes);
+        await (signal === undefined ? all : Promise.race([all, aborted.promise]));
+        if (signal?.aborted === true) break;
+      }
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+    }
+    return bytes;
+  } finally {
+    await Promise.all(made.map((sink) => sink.close(signal?.aborted === true).catch(() => {})));
+  }
+}
