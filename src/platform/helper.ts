@@ -1,0 +1,36 @@
+/**
+ * Work that must not happen in a long-lived process (namespaces, roots): the daemon starts this same program as
+ * `gantry helper NAME ARGS`, which does one thing by synchronous calls and ends (stack.md 10).
+ */
+const helpers: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
+  "netns-pin": async ([path]) => {
+    if (path === undefined) throw new TypeError("want a path");
+    const { pinNewNetns } = await import("./net/netns-helper.ts");
+    pinNewNetns(path);
+  },
+  /** Removes a tree that others filled, so that the daemon's loop stays free. */
+  "remove-tree": async (paths) => {
+    const { removeTreeSync } = await import("./fs/remove-tree.ts");
+    for (const path of paths) removeTreeSync(path);
+  },
+};
+
+/**
+ * Runs one helper.
+ * @returns the exit code; the reason of a failure is on stderr
+ */
+export async function runHelper(args: readonly string[]): Promise<number> {
+  const [name = "", ...rest] = args;
+  const helper = Object.hasOwn(helpers, name) ? helpers[name] : undefined;
+  if (helper === undefined) {
+    process.stderr.write(`helper "${name}": unknown\n`);
+    return 64;
+  }
+  try {
+    await helper(rest);
+    return 0;
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    return 1;
+  }
+}
