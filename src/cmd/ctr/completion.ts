@@ -2,20 +2,22 @@
 import { invalidArgument } from "../../core/errors.ts";
 import type { CommandSpec } from "./command.ts";
 
-export const completionCommand: CommandSpec = {
-  name: "completion",
-  args: "<shell>",
-  about: "print a completion script for bash, zsh or fish",
-  examples: ["source <(ctr completion bash)", "ctr completion fish > ~/.config/fish/completions/ctr.fish"],
-  action: async () => async (_context, args) => {
-    const { buildProgram } = await import("./program.ts");
-    process.stdout.write(completionScript(args[0] ?? "", nodesOf(buildProgram().command)));
-    return 0;
-  },
-};
+/** Declares the command; `tree` gives the finished program when the command runs. */
+export function completionCommand(tree: () => Tree): CommandSpec {
+  return {
+    name: "completion",
+    args: "<shell>",
+    about: "print a completion script for bash, zsh or fish",
+    examples: ["source <(ctr completion bash)", "ctr completion fish > ~/.config/fish/completions/ctr.fish"],
+    action: async () => async (_context, args) => {
+      process.stdout.write(completionScript(args[0] ?? "", nodesOf(tree())));
+      return 0;
+    },
+  };
+}
 
 /** The part of commander's Command that completion reads. */
-interface Tree {
+export interface Tree {
   name(): string;
   aliases(): readonly string[];
   description(): string;

@@ -84,7 +84,7 @@ export function buildProgram(): { command: Command; exitCode: () => number } {
     run,
     snapshots,
     tasks,
-    completionCommand,
+    completionCommand(() => root),
   ])
     add(root, spec);
   return { command: root, exitCode: () => code };
