@@ -1,5 +1,5 @@
 /**
- * `gantry unpack`: the helper the daemon starts for one layer. It reads compressed bytes, stores and hashes them, unpacks
+ * `gantry unpack`: the helper the daemon starts for one layer (and, with other jobs, for long work on trees). It reads compressed bytes, stores and hashes them, unpacks
  * them, hashes the tar and writes the files. See plugins/diff/helper/protocol.ts for how the daemon talks to it.
  *
  * Everything it needs is imported, and every file opened, before it changes its root: afterwards nothing is looked up by
@@ -7,25 +7,42 @@
  */
 import { codeOf, messageOf } from "../../core/errors.ts";
 import * as fs from "../../platform/syscalls/raw-fs.ts";
-import { report, runApply } from "../../plugins/diff/helper/apply.ts";
 import type { UnpackInstruction } from "../../plugins/diff/helper/protocol.ts";
+import { report } from "../../plugins/diff/helper/report.ts";
+import type { TreeJob } from "../../plugins/snapshots/tree-jobs.ts";
 
-/** Runs one helper. Exit code 0 = done, 1 = failed (an error report was written), 2 = wrong use. */
+/** Runs one helper. Exit code 0 = done, 1 = failed (told on stdout by unpack, on stderr by tree jobs), 2 = wrong use. */
 export async function main(args: string[]): Promise<number> {
   const [text] = args;
   if (text === undefined || !text.startsWith("{")) {
     process.stderr.write("gantry unpack: internal helper, started by the daemon only\n");
     return 2;
   }
+  const instruction = JSON.parse(text) as UnpackInstruction | TreeJob;
+  fs.dieWithParent();
+  if (instruction.parent !== process.ppid) return 1; // the daemon is gone already
+  fs.umask(0);
+  return instruction.mode === "apply" ? unpack(instruction) : tree(instruction);
+}
+
+async function unpack(instruction: UnpackInstruction): Promise<number> {
+  const { runApply } = await import("../../plugins/diff/helper/apply.ts");
   try {
-    const instruction = JSON.parse(text) as UnpackInstruction;
-    fs.dieWithParent();
-    if (instruction.parent !== process.ppid) return 1; // the daemon is gone already
-    fs.umask(0);
     await runApply(instruction);
     return 0;
   } catch (err) {
     report({ type: "error", code: codeOf(err), message: messageOf(err) });
+    return 1;
+  }
+}
+
+async function tree(job: TreeJob): Promise<number> {
+  const { runTreeJob } = await import("../../plugins/snapshots/tree-jobs.ts");
+  try {
+    runTreeJob(job);
+    return 0;
+  } catch (err) {
+    process.stderr.write(`${messageOf(err)}\n`);
     return 1;
   }
 }

@@ -113,6 +113,11 @@ export interface RawDirent {
   readonly type: number;
 }
 
+/** The byte string of a path given as text. */
+export function textPath(path: string): string {
+  return Buffer.from(path, "utf8").toString("latin1");
+}
+
 const PATH_ROOM = 8192;
 const pathA = Buffer.from(new ArrayBuffer(PATH_ROOM));
 const pathB = Buffer.from(new ArrayBuffer(PATH_ROOM));

@@ -70,7 +70,6 @@ export class HelperApplier implements StreamApplier {
     }
   }
 
-  // biome-ignore lint/suspicious/useAwait: the contract is asynchronous
   async start(call: NamespacedCall, options: StreamUnpackOptions): Promise<StreamUnpack> {
     call.check();
     const compression = options.mounts === undefined ? "none" : requireCompression(options.mediaType);

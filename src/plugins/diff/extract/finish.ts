@@ -24,6 +24,7 @@ const DIRECTORY = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
 
 /** Completes a layer. @throws invalid-argument naming what refers to something that does not exist */
 export function finishLayer(state: ExtractState, options: FinishOptions): void {
+  if (options.style === "overlay") copyRoot(options);
   for (const path of state.implied) copyDirectory(state, options, path);
   for (const { path, target } of state.links) linkToLower(state, options, path, target);
   if (options.style === "overlay") {
@@ -35,6 +36,21 @@ export function finishLayer(state: ExtractState, options: FinishOptions): void {
   state.links.length = 0;
   state.whiteouts.clear();
   state.opaques.clear();
+}
+
+/** The root of the merged tree is this layer's: it looks as the parent's did, also when that was unknown at first. */
+function copyRoot({ parents }: FinishOptions): void {
+  const [nearest] = parents;
+  if (nearest === undefined) return;
+  const stat = fs.lstat("", nearest);
+  if (typeof stat === "number") throw fail("look at parent layer", stat);
+  const root = fs.open("/", DIRECTORY);
+  if (root < 0) throw fail("open destination", root);
+  try {
+    copyOwner(stat, root);
+  } finally {
+    fs.close(root);
+  }
 }
 
 /** Sets the directory times, last seen first. */

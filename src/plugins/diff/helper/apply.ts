@@ -1,10 +1,11 @@
 /** The helper's side of unpacking. Runs in its own process only: it changes the root of the process. */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { mkdtempSync, writeSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { canceled, internal } from "../../../core/errors.ts";
 import type { Mount } from "../../../core/mounts/mount.ts";
+import { mountAll } from "../../../platform/mounts/mounts.ts";
 import * as fs from "../../../platform/syscalls/raw-fs.ts";
 import { Extractor } from "../extract/extractor.ts";
 import { fail } from "../extract/failure.ts";
@@ -12,7 +13,6 @@ import { finishLayer } from "../extract/finish.ts";
 import { fromText } from "../tar/byte-string.ts";
 import { TarReader } from "../tar/reader.ts";
 import { Decompressor } from "./decompress.ts";
-import { mountAll } from "./mount-all.ts";
 import {
   type Destination,
   type DigestAndSize,
@@ -20,19 +20,14 @@ import {
   FRAME,
   FrameReader,
   type UnpackInstruction,
-  type UnpackReport,
 } from "./protocol.ts";
+import { report } from "./report.ts";
 
 const { O } = fs;
 
 /** How much is read from a blob's file at a time, and how often progress is told. */
 const READ = 256 * 1024;
 const PROGRESS = 4 << 20;
-
-/** Writes one report line for the daemon. */
-export function report(message: UnpackReport): void {
-  writeSync(1, `${JSON.stringify(message)}\n`);
-}
 
 /** Where the blob's bytes go besides the decompressor. */
 class Blob {
@@ -188,12 +183,10 @@ function isEmpty(path: string): boolean {
 function finish(extractor: Extractor, host: number, order: FinishInstruction): void {
   const parents: number[] = [];
   try {
-    if (extractor.implied.size > 0 || extractor.links.length > 0) {
-      for (const path of order.parents) {
-        const fd = fs.open(fromText(path.replace(/^\/+/, "")), O.PATH | O.DIRECTORY | O.CLOEXEC, 0, host);
-        if (fd < 0) throw fail(`open parent layer "${path}"`, fd);
-        parents.push(fd);
-      }
+    for (const path of order.parents) {
+      const fd = fs.open(fromText(path.replace(/^\/+/, "")), O.PATH | O.DIRECTORY | O.CLOEXEC, 0, host);
+      if (fd < 0) throw fail(`open parent layer "${path}"`, fd);
+      parents.push(fd);
     }
     finishLayer(extractor, { style: order.style, overlayXattr: order.overlayXattr, parents });
   } finally {

@@ -1,11 +1,12 @@
 /** The daemon's side of a `gantry unpack` helper. */
 import { Buffer } from "node:buffer";
-import { type ChildProcess, spawn } from "node:child_process";
 import { abortError } from "../../../core/call.ts";
 import { type ErrorCode, GantryError, internal } from "../../../core/errors.ts";
+import { type ChildHandle, spawnProcess } from "../../../platform/process/spawn.ts";
 import { reExec } from "../../../platform/runtime.ts";
 import { type FinishInstruction, FRAME, frameHeader, type UnpackReport } from "./protocol.ts";
 
+const SIGKILL = 9;
 /** Most of a helper's stderr that is kept for an error message. */
 const STDERR = 4096;
 
@@ -20,7 +21,7 @@ interface Waiter {
  * and kills it; it never outlives {@link close}.
  */
 export class HelperProcess {
-  readonly #child: ChildProcess;
+  readonly #child: ChildHandle;
   readonly #onProgress: (bytes: bigint) => void;
   readonly #signal: AbortSignal;
   readonly #onAbort = (): void => {
@@ -43,7 +44,7 @@ export class HelperProcess {
     this.#signal = signal;
     this.#onProgress = onProgress;
     const { command, args, argv0 } = reExec(["unpack", JSON.stringify(instruction)], "gantry-unpack");
-    const child = spawn(command, args, {
+    const child = spawnProcess(command, args, {
       stdio: ["pipe", "pipe", "pipe"],
       // Nothing of the daemon's environment concerns a helper, and some of it changes how a runtime behaves.
       env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", TMPDIR: process.env["TMPDIR"] ?? "/tmp" },
@@ -55,21 +56,22 @@ export class HelperProcess {
       if (this.#stderr.length < STDERR) this.#stderr += data.toString("utf8");
     });
     child.stdin?.on("error", () => {}); // a dead helper is told by its exit
-    child.on("error", (err) => this.#fail(internal(`start helper: ${err.message}`, { cause: err })));
-    this.#exited = new Promise((resolve) => {
-      child.on("close", (code, sig) => {
-        this.#done = true;
-        this.#fail(
-          internal(
-            `helper ended early (${sig ?? `exit code ${code}`})${this.#stderr ? `: ${this.#stderr.trim()}` : ""}`,
-          ),
-        );
-        resolve();
-      });
-      child.on("error", () => resolve());
-    });
+    this.#exited = this.#watch(child);
     if (signal.aborted) this.#onAbort();
     else signal.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  /** Resolves when the helper is gone and all it said was read. */
+  async #watch(child: ChildHandle): Promise<void> {
+    const told = new Promise<void>((resolve) => {
+      child.stdout?.once("end", resolve);
+      child.stdout?.once("close", resolve);
+    });
+    const { code, signal } = await child.exited;
+    this.#done = true;
+    await told;
+    const said = this.#stderr === "" ? "" : `: ${this.#stderr.trim()}`;
+    this.#fail(internal(`helper ended early (${signal ?? `exit code ${code}`})${said}`));
   }
 
   /** Gives data; resolves when more may be given. */
@@ -101,7 +103,7 @@ export class HelperProcess {
     this.#signal.removeEventListener("abort", this.#onAbort);
     if (!this.#done) {
       this.#error ??= internal("helper closed");
-      this.#child.kill("SIGKILL");
+      this.#child.kill(SIGKILL);
     }
     await this.#exited;
   }
@@ -116,7 +118,7 @@ export class HelperProcess {
   async #send(...parts: Uint8Array[]): Promise<void> {
     if (this.#error !== undefined) throw this.#error;
     const { stdin } = this.#child;
-    if (stdin === null) throw internal("helper has no stdin");
+    if (stdin === undefined) throw internal("helper has no stdin");
     let room = true;
     for (const part of parts) room = stdin.write(part);
     if (room) return;
@@ -163,7 +165,7 @@ export class HelperProcess {
   /** Remembers the first failure, kills the helper, and tells those who wait. */
   #fail(err: unknown): unknown {
     this.#error ??= err;
-    if (!this.#done) this.#child.kill("SIGKILL");
+    if (!this.#done) this.#child.kill(SIGKILL);
     for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#error);
     return this.#error;
   }

@@ -1,0 +1,38 @@
+/** Long work on trees that a helper process does for the snapshotters: `gantry unpack` with one of these jobs. */
+import { messageOf } from "../../core/errors.ts";
+import { removePath } from "../../platform/fs/raw-remove.ts";
+import * as fs from "../../platform/syscalls/raw-fs.ts";
+import { copyTree } from "./copy-tree.ts";
+
+/** A job, as JSON in the helper's first argument. Paths are text. */
+export type TreeJob =
+  | { readonly mode: "remove"; readonly parent: number; readonly paths: readonly string[] }
+  | { readonly mode: "copy"; readonly parent: number; readonly from: string; readonly to: string }
+  | { readonly mode: "sync"; readonly parent: number; readonly path: string };
+
+/** Does a job. @throws Error saying what failed */
+export function runTreeJob(job: TreeJob): void {
+  switch (job.mode) {
+    case "remove": {
+      const failures: string[] = [];
+      for (const path of job.paths) {
+        try {
+          removePath(path);
+        } catch (err) {
+          failures.push(messageOf(err));
+        }
+      }
+      if (failures.length > 0) throw new Error(failures.join("; "));
+      return;
+    }
+    case "copy":
+      copyTree(job.from, job.to);
+      return;
+    case "sync": {
+      const fd = fs.open(fs.textPath(job.path), fs.O.RDONLY | fs.O.DIRECTORY | fs.O.CLOEXEC);
+      const n = fd < 0 ? fd : fs.syncfs(fd);
+      if (n < 0) throw new Error(`flush "${job.path}": ${fs.errnoName(n)}`);
+      return;
+    }
+  }
+}
