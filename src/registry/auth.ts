@@ -166,7 +166,7 @@ export class Authorizer {
       return this.#send({ method: "GET", url, headers, tls, signal });
     };
     const response = await send();
-    if (response.status !== 200) throw await statusError(response, `get token from ${maskUrl(realm)}`);
+    if (response.status !== 200) throw await statusError(response, "token server");
     return this.#readToken(response, realm, refreshKey);
   }
 

@@ -72,7 +72,7 @@ export class RegistryClient {
       try {
         const response = await this.#authorized(host, url, request);
         if (isSuccess(response.status) || request.accept?.includes(response.status)) return response;
-        throw await statusError(response, `${request.method} ${url.pathname}`);
+        throw await statusError(response, `${request.method} request to`);
       } catch (err) {
         if (attempt >= attempts || request.signal.aborted || !isTransient(err))
           throw networkError(err, url, request.signal);

@@ -1,4 +1,5 @@
 /** Registry failures: what was asked, what answered, and the error class a caller can act on. */
+import { STATUS_CODES } from "node:http";
 import {
   canceled,
   deadlineExceeded,
@@ -56,7 +57,7 @@ export async function statusError(response: HttpResponse, what: string): Promise
   const said = text === "" ? "" : `: ${text}`;
   return new StatusError(
     response.status,
-    `${what}: unexpected status from ${maskUrl(response.url)}: ${response.status}${said}`,
+    `unexpected status from ${what} ${maskUrl(response.url)}: ${response.status} ${STATUS_CODES[response.status] ?? ""}${said}`.trimEnd(),
     codes,
     retryAfter(response.header("retry-after")),
   );

@@ -99,7 +99,10 @@ function fromHeaders(response: HttpResponse, ref: Reference): Descriptor | undef
 }
 
 function checked(desc: Descriptor, ref: Reference): Descriptor {
-  if (desc.mediaType === DOCKER_SCHEMA1 || desc.mediaType.endsWith("manifest.v1+json"))
+  if (
+    desc.mediaType === DOCKER_SCHEMA1 ||
+    desc.mediaType === "application/vnd.docker.distribution.manifest.v1+json"
+  )
     throw notImplemented(
       "image manifest of schema 1: no longer supported, push the image again with a current tool",
     );

@@ -1,0 +1,110 @@
+/** What every transfer works on. */
+import type { NamespacedCall } from "../../core/call.ts";
+import type { ContentStore, LocalContentStore } from "../../core/content/content.ts";
+import type { Applier, StreamApplier } from "../../core/diff/diff.ts";
+import type { ImageStore } from "../../core/images/images.ts";
+import type { LeaseManager } from "../../core/leases/leases.ts";
+import type { Descriptor } from "../../core/oci.ts";
+import type { Snapshotter } from "../../core/snapshots/snapshotter.ts";
+import type { Progress } from "../../core/transfer/transfer.ts";
+import { KeyedMutex } from "../../lib/keyed-mutex.ts";
+import { Semaphore } from "../../lib/semaphore.ts";
+import { formatRfc3339, nowNs, SECOND } from "../../lib/time.ts";
+
+/** Stores of one daemon: its own, or another one's over RPC. */
+export interface TransferStores {
+  readonly content: ContentStore;
+  readonly images: ImageStore;
+  readonly leases: LeaseManager;
+  readonly applier: Applier;
+  /** @throws not-found, invalid-argument */
+  snapshotter(name: string): Snapshotter;
+  /** Capabilities of a snapshotter, e.g. `rebase`. Empty when unknown. */
+  capabilities(snapshotter: string): readonly string[];
+  /** Only inside the daemon: layers are stored and unpacked by helper processes while they arrive. */
+  readonly local?: { readonly content: LocalContentStore; readonly applier: StreamApplier } | undefined;
+}
+
+/** Limits of one daemon or command. */
+export interface TransferLimits {
+  /** Downloads at a time in one pull. */
+  readonly downloads: number;
+  /** Uploads at a time in one push. */
+  readonly uploads: number;
+  /** Layers being unpacked at a time, in all pulls together: each has a helper process. */
+  readonly unpacks: number;
+}
+
+/** Decides whether an image may be used. @throws permission-denied */
+export interface ImageGate {
+  check(call: NamespacedCall, name: string, target: Descriptor): Promise<void>;
+}
+
+/** Stores, limits, and what concurrent transfers share. */
+export interface TransferContext {
+  readonly stores: TransferStores;
+  readonly limits: TransferLimits;
+  readonly gates: readonly ImageGate[];
+  /** One download per blob and namespace. */
+  readonly blobLocks: KeyedMutex;
+  readonly unpackSlots: Semaphore;
+  /** Layers being unpacked, by namespace, snapshotter and chain id. */
+  readonly layersInFlight: Map<string, LayerFlight>;
+}
+
+/** A layer that some transfer is unpacking. */
+export interface LayerFlight {
+  /** It holds its slot: whatever depends on it may wait for one too. */
+  readonly started: Promise<void>;
+  /** Committed. The directory is where its files are, when known: lower layer of the next one. */
+  readonly done: Promise<{ readonly dir: string | undefined }>;
+}
+
+export type OnProgress = (p: Progress) => void;
+
+/** Defaults. Larger than containerd's (3 and 1): parallel is the point. */
+export const defaultLimits: TransferLimits = { downloads: 6, uploads: 3, unpacks: 4 };
+
+/** Makes a context. Make one per daemon, so that concurrent transfers share their work. */
+export function createContext(
+  stores: TransferStores,
+  limits: Partial<TransferLimits> = {},
+  gates: readonly ImageGate[] = [],
+): TransferContext {
+  const all = { ...defaultLimits, ...limits };
+  return {
+    stores,
+    limits: all,
+    gates,
+    blobLocks: new KeyedMutex(),
+    unpackSlots: new Semaphore(all.unpacks),
+    layersInFlight: new Map(),
+  };
+}
+
+/** How long a transfer's lease lives when nobody ends it. */
+const LEASE_LIFE = 24n * 3600n * SECOND;
+
+/**
+ * Runs `work` under a lease, so that garbage collection keeps its hands off what is half there (R9). A call that has a
+ * lease keeps it: its owner ends it.
+ */
+export async function withLease<T>(
+  ctx: TransferContext,
+  call: NamespacedCall,
+  work: (leased: NamespacedCall) => Promise<T>,
+): Promise<T> {
+  if (call.lease !== undefined && call.lease !== "") return work(call);
+  const { leases } = ctx.stores;
+  const expire = formatRfc3339(((nowNs() + LEASE_LIFE) / SECOND) * SECOND);
+  const lease = await leases.create(call, "", new Map([["containerd.io/gc.expire", expire]]));
+  try {
+    return await work(call.with({ lease: lease.id }).in(call.namespace));
+  } finally {
+    await leases
+      .delete(call.detached(10_000), lease.id)
+      .catch((err: unknown) =>
+        call.log.warn("lease of a transfer was not deleted", { lease: lease.id, err }),
+      );
+  }
+}

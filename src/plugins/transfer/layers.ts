@@ -1,0 +1,106 @@
+/**
+ * Unpacks the layers of one image into a chain of snapshots.
+ *
+ * Two ways. With our own stores and a snapshotter that takes the parent at commit (`rebase`), every layer is downloaded,
+ * hashed, stored and extracted at the same time by its own helper process, all layers in parallel; only the commits are in
+ * order. Otherwise (`sequential.ts`) layers are downloaded in parallel and applied one after the other.
+ */
+
+import type { NamespacedCall } from "../../core/call.ts";
+import { failedPrecondition, wrap } from "../../core/errors.ts";
+import type { ChainId, Digest } from "../../core/ids/digest.ts";
+import type { Descriptor } from "../../core/oci.ts";
+import type { Snapshotter } from "../../core/snapshots/snapshotter.ts";
+import { chainIds } from "../../oci/chain-id.ts";
+import { isLayerType } from "../../oci/media-types.ts";
+import type { TransferContext } from "./context.ts";
+import { holdSnapshot, isCommitted, type LayerJob, type UnpackOptions, type UnpackRun } from "./layer-job.ts";
+import { unpackParallel } from "./parallel.ts";
+import { unpackSequential } from "./sequential.ts";
+
+/**
+ * Unpacks an image.
+ * @returns chain id of the whole, undefined for an image without layers
+ * @throws failed-precondition when manifest and config do not fit or a diff id differs
+ */
+export async function unpackImage(
+  ctx: TransferContext,
+  call: NamespacedCall,
+  o: UnpackOptions,
+): Promise<ChainId | undefined> {
+  const layers = o.manifest.layers.filter((l) => isLayerType(l.mediaType));
+  const { diffIds } = o.config;
+  if (layers.length !== diffIds.length)
+    throw failedPrecondition(
+      `unpack "${o.imageName}": mismatched image rootfs and manifest layers: ${diffIds.length} and ${layers.length}`,
+    );
+  const chain = chainIds(diffIds);
+  const top = chain.at(-1);
+  if (top === undefined) return undefined;
+  const sn = ctx.stores.snapshotter(o.snapshotter);
+  const base = await existing(ctx, call, sn, o.snapshotter, chain);
+  const jobs = layers.map((desc, i): LayerJob => {
+    const chainId = chain[i] as ChainId;
+    return {
+      desc,
+      diffId: diffIds[i] as Digest,
+      chainId,
+      parent: i === 0 ? "" : (chain[i - 1] as ChainId),
+      snapshotLabels: new Map([
+        ["containerd.io/snapshot.ref", chainId as string],
+        ...(o.annotate ? annotations(o, layers, i) : []),
+      ]),
+      blobLabels: new Map([...o.blobLabels, ["containerd.io/uncompressed", diffIds[i] as string]]),
+    };
+  });
+  for (const job of jobs.slice(0, base)) o.progress.step(job.desc, "extracted");
+  const run: UnpackRun = { ...o, sn, jobs: jobs.slice(base) };
+  if (run.jobs.length === 0) return top;
+  const parallel =
+    ctx.stores.local !== undefined && ctx.stores.capabilities(o.snapshotter).includes("rebase");
+  try {
+    if (parallel) await unpackParallel(ctx, ctx.stores.local, call, run);
+    else await unpackSequential(ctx, call, run);
+  } catch (err) {
+    throw wrap(err, `failed to unpack image "${o.imageName}" on snapshotter ${o.snapshotter}`);
+  }
+  return top;
+}
+
+/** How many of the chain, from the bottom, are snapshots already; those are held by the call's lease. */
+async function existing(
+  ctx: TransferContext,
+  call: NamespacedCall,
+  sn: Snapshotter,
+  snapshotter: string,
+  chain: readonly ChainId[],
+): Promise<number> {
+  for (let i = chain.length - 1; i >= 0; i--) {
+    const name = chain[i] as ChainId;
+    if (!(await isCommitted(call, sn, name))) continue;
+    await holdSnapshot(ctx, call, snapshotter, name);
+    // A lease that came too late holds nothing: look again.
+    if (await isCommitted(call, sn, name)) return i + 1;
+  }
+  return 0;
+}
+
+/** Longest label, key and value together. */
+const MAX_LABEL = 4096;
+
+function annotations(o: UnpackOptions, layers: readonly Descriptor[], i: number): [string, string][] {
+  const base = "containerd.io/snapshot/cri.";
+  const listKey = `${base}image-layers`;
+  let list = "";
+  for (const layer of layers.slice(i)) {
+    const next = list === "" ? layer.digest : `${list},${layer.digest}`;
+    if (listKey.length + next.length > MAX_LABEL) break;
+    list = next;
+  }
+  return [
+    [`${base}layer-digest`, layers[i]?.digest ?? ""],
+    [`${base}image-ref`, o.imageName],
+    [`${base}manifest-digest`, o.manifestDesc.digest],
+    [listKey, list],
+  ];
+}

@@ -1,0 +1,322 @@
+/** Pull: from a source of blobs into the stores, unpacked when asked. */
+import type { Labels } from "../../core/any.ts";
+import type { NamespacedCall } from "../../core/call.ts";
+import { failedPrecondition, invalidArgument, isAlreadyExists } from "../../core/errors.ts";
+import type { ChainId } from "../../core/ids/digest.ts";
+import type { Image } from "../../core/images/images.ts";
+import type { Descriptor } from "../../core/oci.ts";
+import { Semaphore } from "../../lib/semaphore.ts";
+import {
+  type Index,
+  isImageManifest,
+  MAX_CONFIG,
+  MAX_MANIFEST,
+  type Manifest,
+  parseImageConfig,
+  parseManifestOrIndex,
+} from "../../oci/documents.ts";
+import { isConfigType, isLayerType } from "../../oci/media-types.ts";
+import { hostPlatform, matchAll, matchOnly, type PlatformMatcher } from "../../oci/platform.ts";
+import {
+  addLabels,
+  type BlobSource,
+  findBlob,
+  holdBlob,
+  mergeSources,
+  readBlob,
+  sourceLabel,
+  storeBlob,
+  storeBytes,
+} from "./blobs.ts";
+import { type OnProgress, type TransferContext, withLease } from "./context.ts";
+import { childLabels, MAX_DEPTH, noMatch, selectManifests } from "./graph.ts";
+import type { UnpackOptions } from "./layer-job.ts";
+import { unpackImage } from "./layers.ts";
+import { ProgressTracker } from "./progress.ts";
+
+/** A place images come from: a registry session fits. */
+export interface PullSource extends BlobSource {
+  resolve(signal: AbortSignal): Promise<Descriptor>;
+  /** A small document, digest checked. */
+  read(desc: Descriptor, max: number, signal: AbortSignal): Promise<Uint8Array>;
+  /** Where from, for labels and progress. */
+  readonly host: string;
+  readonly repository: string;
+}
+
+/** Unpack one platform with one snapshotter. */
+export interface UnpackTarget {
+  readonly snapshotter: string;
+  /** Undefined: whatever is pulled. */
+  readonly matcher?: PlatformMatcher | undefined;
+}
+
+/** Options of {@link pull}. */
+export interface PullOptions {
+  /** Name of the image record. */
+  readonly name: string;
+  readonly labels?: Labels | undefined;
+  readonly source: PullSource;
+  /** Default: what runs here. */
+  readonly matcher?: PlatformMatcher | undefined;
+  readonly allPlatforms?: boolean | undefined;
+  /** Manifests and configs of every platform, layers only of those that match. */
+  readonly allMetadata?: boolean | undefined;
+  /** Most manifests taken from an index; default 1 unless allPlatforms. 0 = every match. */
+  readonly manifestLimit?: number | undefined;
+  readonly unpack?: readonly UnpackTarget[] | undefined;
+  /** Give snapshotters image labels. */
+  readonly annotate?: boolean | undefined;
+  readonly syncFs?: boolean | undefined;
+  /** Do not keep layer blobs that are unpacked already. */
+  readonly skipUnpackedLayers?: boolean | undefined;
+  /** Make no image record. */
+  readonly noRecord?: boolean | undefined;
+  readonly progress?: OnProgress | undefined;
+}
+
+/** What a pull brought. */
+export interface PullResult {
+  readonly image: Image | undefined;
+  readonly target: Descriptor;
+  /** Unpacked roots: snapshotter and chain id for each manifest. */
+  readonly unpacked: readonly {
+    readonly snapshotter: string;
+    readonly chainId: ChainId;
+    readonly manifest: Descriptor;
+  }[];
+}
+
+/** Pulls an image under a lease. @throws the first failure; everything half done is left to the lease's end and GC */
+export async function pull(ctx: TransferContext, call: NamespacedCall, o: PullOptions): Promise<PullResult> {
+  const emit = o.progress ?? (() => {});
+  const progress = new ProgressTracker(emit, o.name, "downloading");
+  progress.note(`Resolving from ${o.source.host}`, o.name);
+  const target = await o.source.resolve(call.signal);
+  progress.note("resolved", o.name, target);
+  for (const gate of ctx.gates) await gate.check(call, o.name, target);
+  return withLease(ctx, call, async (leased) => {
+    const run = new PullRun(ctx, leased, o, progress);
+    progress.note("pulling image content", o.name, target);
+    await run.tree(target, 0);
+    if (!run.found && !o.allMetadata) throw noMatch(o.name, run.topIndex ?? EMPTY_INDEX);
+    const unpacked = await run.finish();
+    if (o.noRecord) return { image: undefined, target, unpacked };
+    const image = await recordImage(ctx, leased, o.name, target, o.labels ?? new Map());
+    progress.note("saved", o.name, target);
+    progress.note(`Completed pull from ${o.source.host}`, o.name, target);
+    return { image, target, unpacked };
+  });
+}
+
+const EMPTY_INDEX: Index = { kind: "index", mediaType: "", manifests: [], annotations: new Map() };
+
+/** Creates the image or points an existing one here; labels are added, others stay. */
+export async function recordImage(
+  ctx: TransferContext,
+  call: NamespacedCall,
+  name: string,
+  target: Descriptor,
+  labels: Labels,
+): Promise<Image> {
+  const { images } = ctx.stores;
+  const input = { name, labels, target: bareTarget(target) };
+  try {
+    return await images.create(call, input);
+  } catch (err) {
+    if (!isAlreadyExists(err)) throw err;
+  }
+  return images.update(call, input, ["target", ...[...labels.keys()].map((k) => `labels.${k}`)]);
+}
+
+/** An image's target has no platform or inline data of the index it was found in. */
+function bareTarget({ mediaType, digest, size, annotations }: Descriptor): Descriptor {
+  return { mediaType, digest, size, ...(annotations === undefined ? {} : { annotations }) };
+}
+
+class PullRun {
+  found = false;
+  topIndex: Index | undefined;
+  readonly #ctx: TransferContext;
+  readonly #call: NamespacedCall;
+  readonly #o: PullOptions;
+  readonly #progress: ProgressTracker;
+  readonly #downloads: Semaphore;
+  readonly #matcher: PlatformMatcher;
+  readonly #labels: Labels;
+  readonly #wanted: { readonly desc: Descriptor; readonly manifest: Manifest }[] = [];
+
+  constructor(ctx: TransferContext, call: NamespacedCall, o: PullOptions, progress: ProgressTracker) {
+    this.#ctx = ctx;
+    this.#call = call;
+    this.#o = o;
+    this.#progress = progress;
+    this.#downloads = new Semaphore(ctx.limits.downloads);
+    this.#matcher = o.allPlatforms ? matchAll : (o.matcher ?? matchOnly(hostPlatform()));
+    this.#labels = new Map([sourceLabel(o.source.host, o.source.repository)]);
+  }
+
+  /** Brings manifests and indexes, the wanted ones down to their configs. */
+  async tree(desc: Descriptor, depth: number): Promise<void> {
+    if (depth > MAX_DEPTH) throw invalidArgument(`index ${desc.digest}: nested deeper than ${MAX_DEPTH}`);
+    const doc = await this.#document(desc);
+    if (doc.kind === "manifest") return this.#take(desc, doc);
+    if (depth === 0) this.topIndex = doc;
+    const all = this.#o.allPlatforms === true;
+    const limit = all ? 0 : (this.#o.manifestLimit ?? 1);
+    const chosen = selectManifests(doc, this.#matcher, limit);
+    this.#progress.children(desc, chosen);
+    for (const child of chosen) await this.tree(child, depth + 1);
+    if (!this.#o.allMetadata) return;
+    for (const child of doc.manifests) {
+      if (chosen.includes(child)) continue;
+      const other = await this.#document(child);
+      if (other.kind === "manifest") await this.#blob(other.config);
+    }
+  }
+
+  async #take(desc: Descriptor, manifest: Manifest): Promise<void> {
+    this.#progress.children(desc, [manifest.config, ...manifest.layers]);
+    await this.#blob(manifest.config);
+    if (desc.platform === undefined && isImageManifest(manifest) && !this.#o.allPlatforms) {
+      const config = await parseImageConfig(await this.#read(manifest.config));
+      if (!this.#matcher.match(config.platform)) return;
+    }
+    this.found = true;
+    this.#wanted.push({ desc, manifest });
+  }
+
+  #read(config: Descriptor): Promise<Uint8Array> {
+    return readBlob(this.#ctx, this.#call, config, MAX_CONFIG);
+  }
+
+  /** A manifest or index: from the store when it is sound there, else from the source; labelled with its children. */
+  async #document(desc: Descriptor): Promise<Manifest | Index> {
+    const { content } = this.#ctx.stores;
+    const known = await findBlob(this.#ctx, this.#call, desc.digest);
+    if (known !== undefined) {
+      try {
+        const doc = await parseManifestOrIndex(
+          await readBlob(this.#ctx, this.#call, desc, MAX_MANIFEST),
+          desc.mediaType,
+        );
+        await holdBlob(this.#ctx, this.#call, desc.digest);
+        const labels = new Map([...mergeSources(this.#labels, known.labels), ...childLabels(doc)]);
+        await addLabels(this.#ctx, this.#call, known, labels);
+        this.#progress.step(desc, "already exists");
+        return doc;
+      } catch (err) {
+        // Damaged on disk: a pull heals it (R1).
+        this.#call.log.warn("stored manifest is damaged: fetched again", { digest: desc.digest, err });
+        await content.delete(this.#call, desc.digest).catch(() => {});
+      }
+    }
+    this.#progress.bytes(desc, 0n);
+    const bytes = await this.#o.source.read(desc, MAX_MANIFEST, this.#call.signal);
+    const doc = await parseManifestOrIndex(bytes, desc.mediaType);
+    const labels = new Map([...this.#labels, ...childLabels(doc)]);
+    await storeBytes(this.#ctx, this.#call, desc, bytes, labels);
+    this.#progress.step(desc, "complete");
+    return doc;
+  }
+
+  async #blob(desc: Descriptor): Promise<void> {
+    if (isConfigType(desc.mediaType) && desc.size > BigInt(MAX_CONFIG))
+      throw failedPrecondition(`config ${desc.digest}: ${desc.size} bytes, larger than ${MAX_CONFIG}`);
+    using _slot = await this.#downloads.acquire(this.#call.signal);
+    const { source } = this.#o;
+    await storeBlob(this.#ctx, this.#call, { desc, source, labels: this.#labels, progress: this.#progress });
+  }
+
+  /** Layers: unpacked where asked, and the rest just stored. */
+  async finish(): Promise<PullResult["unpacked"]> {
+    const stop = new AbortController();
+    const inner = this.#call.until(stop.signal) as NamespacedCall;
+    const out: PullResult["unpacked"][number][] = [];
+    const tasks: Promise<void>[] = [];
+    const start = (task: Promise<void>): void => {
+      task.catch(() => stop.abort());
+      tasks.push(task);
+    };
+    for (const { desc, manifest } of this.#wanted) {
+      const targets = await this.#targets(manifest);
+      for (const t of targets)
+        start(
+          this.#unpack(inner, desc, manifest, t).then((chainId) => {
+            if (chainId !== undefined) out.push({ snapshotter: t.snapshotter, chainId, manifest: desc });
+          }),
+        );
+      if (targets.length === 0) for (const layer of manifest.layers) start(this.#layer(inner, layer));
+    }
+    const failed = await settle(tasks);
+    this.#call.check();
+    if (failed !== undefined) throw failed;
+    // Layers whose snapshots were there already may lack their blobs.
+    if (!this.#o.skipUnpackedLayers)
+      for (const { manifest } of this.#wanted)
+        for (const layer of manifest.layers)
+          if ((await findBlob(this.#ctx, this.#call, layer.digest)) === undefined) await this.#blob(layer);
+          else await holdBlob(this.#ctx, this.#call, layer.digest);
+    return out;
+  }
+
+  async #layer(call: NamespacedCall, desc: Descriptor): Promise<void> {
+    using _slot = await this.#downloads.acquire(call.signal);
+    const { source } = this.#o;
+    await storeBlob(this.#ctx, call, { desc, source, labels: this.#labels, progress: this.#progress });
+  }
+
+  async #targets(manifest: Manifest): Promise<readonly UnpackTarget[]> {
+    const targets = this.#o.unpack ?? [];
+    if (targets.length === 0 || !isImageManifest(manifest)) return [];
+    if (manifest.layers.some((l) => !isLayerType(l.mediaType))) return [];
+    const { platform } = await parseImageConfig(await this.#read(manifest.config));
+    return targets.filter((t) => t.matcher === undefined || t.matcher.match(platform));
+  }
+
+  async #unpack(
+    call: NamespacedCall,
+    manifestDesc: Descriptor,
+    manifest: Manifest,
+    target: UnpackTarget,
+  ): Promise<ChainId | undefined> {
+    const options: UnpackOptions = {
+      snapshotter: target.snapshotter,
+      manifest,
+      manifestDesc,
+      config: await parseImageConfig(await this.#read(manifest.config)),
+      source: this.#o.source,
+      blobLabels: this.#labels,
+      progress: this.#progress,
+      downloads: this.#downloads,
+      imageName: this.#o.name,
+      annotate: this.#o.annotate,
+      syncFs: this.#o.syncFs,
+    };
+    const chainId = await unpackImage(this.#ctx, call, options);
+    if (chainId !== undefined)
+      await labelConfig(this.#ctx, call, manifest.config, target.snapshotter, chainId);
+    return chainId;
+  }
+}
+
+/** Waits for all; the first failure that is not a follow-up of another. */
+async function settle(tasks: readonly Promise<void>[]): Promise<unknown> {
+  const results = await Promise.allSettled(tasks);
+  const failures = results.filter((r) => r.status === "rejected").map((r) => r.reason as unknown);
+  const code = (e: unknown): unknown => (e instanceof Error && "code" in e ? e.code : "");
+  return failures.find((e) => code(e) !== "canceled") ?? failures[0];
+}
+
+/** The config holds the snapshot of its root (containerd's label), so an image keeps its unpacked layers. */
+export async function labelConfig(
+  ctx: TransferContext,
+  call: NamespacedCall,
+  config: Descriptor,
+  snapshotter: string,
+  chainId: ChainId,
+): Promise<void> {
+  const info = await findBlob(ctx, call, config.digest);
+  if (info === undefined) return;
+  await addLabels(ctx, call, info, new Map([[`containerd.io/gc.ref.snapshot.${snapshotter}`, chainId]]));
+}

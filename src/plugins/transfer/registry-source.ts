@@ -1,0 +1,16 @@
+/** A registry session as a source of pulls. */
+import type { RegistrySession } from "../../registry/registry.ts";
+import type { PullSource } from "./pull.ts";
+
+/** Wraps a session. */
+export function registrySource(session: RegistrySession): PullSource {
+  const { fetcher, ref } = session;
+  return {
+    host: ref.host,
+    repository: ref.repository,
+    resolve: (signal) => session.resolve(signal),
+    read: (desc, max, signal) => fetcher.read(desc, max, signal),
+    stream: (desc, offset, signal) => fetcher.stream(desc, offset, signal),
+    distrust: (digest) => fetcher.distrust(digest),
+  };
+}
