@@ -1,0 +1,114 @@
+/**
+ * Bundles: one folder per task in the state folder, which is all a restarted daemon needs to find its shim again.
+ *
+ *     STATE/NS/ID/{config.json,rootfs/,work -> ROOT/NS/ID,log,bootstrap.json,shim-binary-path,runtime}
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { chmod, mkdir, readdir, rename, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { messageOf } from "../../core/errors.ts";
+import { writeFileAtomic } from "../../platform/fs/atomic-write.ts";
+import { removeTree } from "../../platform/fs/remove-tree.ts";
+import { unmountTree } from "../../platform/mounts/mounts.ts";
+
+/** Where a shim listens and what it speaks. */
+export interface ShimAddress {
+  /** Task API version: 2 or 3. */
+  readonly version: number;
+  /** unix path, without scheme. */
+  readonly address: string;
+  /** `ttrpc`. */
+  readonly protocol: string;
+}
+
+/** A task's folder. */
+export interface Bundle {
+  readonly namespace: string;
+  readonly id: string;
+  readonly path: string;
+  readonly work: string;
+}
+
+/** Names the bundle of a task. */
+export function bundleOf(state: string, root: string, namespace: string, id: string): Bundle {
+  return { namespace, id, path: join(state, namespace, id), work: join(root, namespace, id) };
+}
+
+/** Makes a bundle. What an earlier, failed task of the same id left is removed first. */
+export async function createBundle(bundle: Bundle, spec: Uint8Array, remapped: boolean): Promise<void> {
+  if (existsSync(bundle.path)) await deleteBundle(bundle);
+  // 0711 lets a remapped root reach its rootfs, and nobody list the folder (S40)
+  await mkdir(bundle.path, { recursive: true, mode: 0o700 });
+  if (remapped) await chmod(bundle.path, 0o711);
+  await mkdir(bundle.work, { recursive: true, mode: 0o711 });
+  await mkdir(join(bundle.path, "rootfs"), { mode: 0o711 });
+  await symlink(bundle.work, join(bundle.path, "work"));
+  if (spec.length > 0) await writeFile(join(bundle.path, "config.json"), spec, { mode: 0o600 });
+}
+
+/** Unmounts and removes a bundle: renamed first, so that a half removed one is never taken for a task. */
+export async function deleteBundle(bundle: Bundle): Promise<void> {
+  await unmountTree(join(bundle.path, "rootfs")).catch(() => {});
+  const hidden = join(bundle.path, "..", `.${bundle.id}`);
+  await rename(bundle.path, hidden).catch((err: unknown) => {
+    if (!messageOf(err).includes("ENOENT")) throw err;
+  });
+  await removeTree(hidden);
+  await removeTree(bundle.work);
+}
+
+/** Keeps where the shim listens. */
+export async function writeAddress(bundle: Bundle, address: ShimAddress, shimPath: string): Promise<void> {
+  await writeFile(join(bundle.path, "shim-binary-path"), shimPath, { mode: 0o600 });
+  await writeFileAtomic(
+    join(bundle.path, "bootstrap.json"),
+    JSON.stringify({ ...address, address: `unix://${address.address}` }),
+    { mode: 0o600 },
+  );
+}
+
+/** Reads it back: bootstrap.json, or the bare `address` of old shims. */
+export function readAddress(bundle: Bundle): ShimAddress | undefined {
+  try {
+    return parseAddress(readFileSync(join(bundle.path, "bootstrap.json"), "utf8"));
+  } catch {
+    try {
+      return parseAddress(readFileSync(join(bundle.path, "address"), "utf8"));
+    } catch {
+      return undefined;
+    }
+  }
+}
+
+/** Parses JSON or a bare address. @throws Error for other schemes than unix */
+export function parseAddress(text: string): ShimAddress {
+  const trimmed = text.trim();
+  const given = trimmed.startsWith("{")
+    ? (JSON.parse(trimmed) as { version?: number; address?: string; protocol?: string })
+    : { address: trimmed };
+  const address = given.address ?? "";
+  if (!/^(unix:\/\/)?\//.test(address))
+    throw new Error(`shim address "${address}": only unix sockets are spoken`);
+  return {
+    version: given.version ?? 2,
+    address: address.replace(/^unix:\/\//, ""),
+    protocol: given.protocol ?? "ttrpc",
+  };
+}
+
+/** Every bundle below the state folder. Half removed ones are finished off. */
+export async function listBundles(state: string, root: string): Promise<Bundle[]> {
+  const out: Bundle[] = [];
+  for (const namespace of await names(state)) {
+    for (const id of await names(join(state, namespace))) {
+      if (id.startsWith(".")) await removeTree(join(state, namespace, id)).catch(() => {});
+      else out.push(bundleOf(state, root, namespace, id));
+    }
+  }
+  return out;
+}
+
+async function names(dir: string): Promise<string[]> {
+  const entries = await readdir(dir, { withFileTypes: true }).catch(() => []);
+  return entries.filter((e) => e.isDirectory()).map((e) => e.name);
+}

@@ -1,0 +1,319 @@
+/** Holds the tasks of the daemon: makes, finds, watches and cleans them up. */
+import type { Call, NamespacedCall } from "../../core/call.ts";
+import type { ContainerStore } from "../../core/containers/containers.ts";
+import { alreadyExists, isNotFound, isNotImplemented, messageOf, notFound } from "../../core/errors.ts";
+import type { EventPublisher } from "../../core/events/events.ts";
+import { parseNamespace } from "../../core/ids/namespace.ts";
+import type { Logger } from "../../core/log.ts";
+import type { CreateTask, Exit } from "../../core/tasks/tasks.ts";
+import { KeyedMutex } from "../../lib/keyed-mutex.ts";
+import { nowNs } from "../../lib/time.ts";
+import { copyFd, createFifo, openFifo } from "../../platform/fs/fifo.ts";
+import { close } from "../../platform/syscalls/files.ts";
+import { fromTimestamp, toAny, toTimestamp } from "../../rpc/convert/basic.ts";
+import { toMount } from "../../rpc/convert/oci.ts";
+import { callOptions } from "../../rpc/headers.ts";
+import { createTtrpcTransport } from "../../rpc/ttrpc/transport.ts";
+import {
+  type Bundle,
+  bundleOf,
+  createBundle,
+  deleteBundle,
+  listBundles,
+  readAddress,
+  type ShimAddress,
+  writeAddress,
+} from "./bundle.ts";
+import { deleteShim, type LaunchContext, startShim } from "./launch.ts";
+import { resolveShim, type ShimCommand } from "./resolve.ts";
+import { shimApi } from "./shim-api.ts";
+import { newTask, settleExit, type Task, taskKey } from "./task.ts";
+
+/** 128 + SIGKILL: how a container ended whose shim was killed and told nothing. */
+const KILLED = 137;
+
+/** Timeouts of the config file, milliseconds. */
+export interface RuntimeTimeouts {
+  readonly load: number;
+  readonly cleanup: number;
+  readonly shutdown: number;
+  readonly state: number;
+}
+
+/** What the manager works with. */
+export interface ManagerOptions {
+  readonly state: string;
+  readonly root: string;
+  readonly containers: ContainerStore;
+  readonly events: EventPublisher;
+  readonly launch: LaunchContext;
+  readonly timeouts: RuntimeTimeouts;
+  readonly call: Call;
+  readonly log: Logger;
+}
+
+/** See the file's comment. */
+export class TaskManager {
+  readonly #options: ManagerOptions;
+  readonly #tasks = new Map<string, Task>();
+  readonly #locks = new KeyedMutex();
+  #stopping = false;
+
+  constructor(options: ManagerOptions) {
+    this.#options = options;
+  }
+
+  /** @throws not-found */
+  get(call: NamespacedCall, id: string): Task {
+    const task = this.#tasks.get(taskKey(call.namespace, id));
+    if (task === undefined) throw notFound(`task ${id}`);
+    return task;
+  }
+
+  /** Tasks of a namespace. */
+  list(call: NamespacedCall): Task[] {
+    return [...this.#tasks.values()].filter((t) => t.bundle.namespace === call.namespace);
+  }
+
+  /** Makes bundle and shim and creates the task in it. What was made is undone when a step fails. */
+  async create(call: NamespacedCall, request: CreateTask): Promise<Task> {
+    const { containerId: id } = request;
+    const key = taskKey(call.namespace, id);
+    using _lock = await this.#locks.acquire(key, call.signal);
+    if (this.#tasks.has(key)) throw alreadyExists(`task ${id}`);
+    const container = await this.#options.containers.get(call, id);
+    const shim = resolveShim(container.runtime.name, request.runtimePath);
+    const bundle = bundleOf(this.#options.state, this.#options.root, call.namespace, id);
+    const spec = container.spec?.value ?? new Uint8Array();
+    await createBundle(bundle, spec, new TextDecoder().decode(spec).includes('"uidMappings"'));
+    const options = request.options ?? container.runtime.options;
+    let task: Task | undefined;
+    try {
+      await this.#followLog(bundle);
+      const address = await startShim(shim, bundle, options, this.#options.launch);
+      await writeAddress(bundle, address, shim.path);
+      task = this.#connect(bundle, shim, address);
+      const created = await task.api.create(
+        {
+          id,
+          bundle: bundle.path,
+          rootfs: request.rootfs.map(toMount),
+          terminal: request.terminal,
+          stdin: request.stdin,
+          stdout: request.stdout,
+          stderr: request.stderr,
+          checkpoint: "",
+          ...(options === undefined ? {} : { options: toAny(options) }),
+        },
+        callOptions(call),
+      );
+      task.pid = created.pid;
+    } catch (err) {
+      await this.#undoCreate(bundle, shim, task);
+      throw err;
+    }
+    this.#tasks.set(key, task);
+    this.#watch(task);
+    return task;
+  }
+
+  async #undoCreate(bundle: Bundle, shim: ShimCommand, task: Task | undefined): Promise<void> {
+    const { timeouts, launch, log } = this.#options;
+    if (task !== undefined) await this.#shutdown(task);
+    await deleteShim(shim, bundle, launch, timeouts.cleanup).catch((err: unknown) =>
+      log.debug("clean up after failed create", { id: bundle.id, err }),
+    );
+    await deleteBundle(bundle).catch((err: unknown) => log.warn("remove bundle", { id: bundle.id, err }));
+  }
+
+  /** Deletes a stopped task from its shim, ends the shim when it has no other, removes the bundle. */
+  async delete(call: NamespacedCall, id: string): Promise<Exit> {
+    using _lock = await this.#locks.acquire(taskKey(call.namespace, id), call.signal);
+    const task = this.get(call, id);
+    task.deleting = true;
+    try {
+      const answer = await task.api.delete({ id }, callOptions(call));
+      const exit = { pid: answer.pid, status: answer.exitStatus, exitedAt: fromTimestamp(answer.exitedAt) };
+      settleExit(task, exit);
+      await this.#shutdown(task);
+      this.#tasks.delete(taskKey(call.namespace, id));
+      await deleteBundle(task.bundle);
+      return exit;
+    } catch (err) {
+      task.deleting = false;
+      if (isNotFound(err) && task.exit !== undefined) {
+        await this.#forget(task);
+        return task.exit;
+      }
+      throw err;
+    }
+  }
+
+  /** Asks the shim to end (it stays while it has other containers) and drops the connection. */
+  async #shutdown(task: Task): Promise<void> {
+    const call = task.call.detached(this.#options.timeouts.shutdown);
+    await task.api.shutdown({ id: task.bundle.id, now: false }, callOptions(call)).catch(() => {
+      // a shim that ends answers with a closed connection
+    });
+    await task.transport.close();
+  }
+
+  async #forget(task: Task): Promise<void> {
+    await this.#shutdown(task);
+    this.#tasks.delete(taskKey(task.bundle.namespace, task.bundle.id));
+    await deleteBundle(task.bundle).catch((err: unknown) =>
+      this.#options.log.warn("remove bundle", { id: task.bundle.id, err }),
+    );
+  }
+
+  #connect(bundle: Bundle, shim: ShimCommand, address: ShimAddress): Task {
+    const transport = createTtrpcTransport({ path: address.address });
+    const call = this.#options.call.in(parseNamespace(bundle.namespace));
+    return newTask({ bundle, shim, address, transport, api: shimApi(transport, address.version), call });
+  }
+
+  /** A Wait that stays open tells the exit, and the loss of the shim. */
+  #watch(task: Task): void {
+    task.api
+      .wait({ id: task.bundle.id }, callOptions(task.call))
+      .then((answer) => {
+        // a shim that dies after this is noticed by the next request: nothing running can be lost any more
+        settleExit(task, {
+          pid: task.pid,
+          status: answer.exitStatus,
+          exitedAt: fromTimestamp(answer.exitedAt),
+        });
+      })
+      .catch((err: unknown) => this.#lost(task, err));
+  }
+
+  /** The shim is gone: kill what it left, tell the world once, remove the bundle. */
+  async #lost(task: Task, reason: unknown): Promise<void> {
+    if (task.deleting || this.#stopping) return;
+    const { log } = this.#options;
+    log.warn("lost the shim of a task, cleaning up", {
+      namespace: task.bundle.namespace,
+      id: task.bundle.id,
+      reason: messageOf(reason),
+    });
+    await this.cleanUpDead(task.bundle, task.shim, task);
+  }
+
+  /** Cleans up after a dead shim. `task` when it was connected. */
+  async cleanUpDead(bundle: Bundle, shim: ShimCommand, task: Task | undefined): Promise<void> {
+    const { log, launch, timeouts, events } = this.#options;
+    const key = taskKey(bundle.namespace, bundle.id);
+    using _lock = await this.#locks.acquire(key);
+    if (task !== undefined && this.#tasks.get(key) !== task) return;
+    const told = await deleteShim(shim, bundle, launch, timeouts.cleanup).catch((err: unknown) => {
+      log.warn("shim delete", { id: bundle.id, err });
+      return undefined;
+    });
+    const first = task?.exit === undefined;
+    const exit: Exit = task?.exit ?? {
+      pid: told?.pid ?? task?.pid ?? 0,
+      status: told?.status ?? KILLED,
+      exitedAt: told?.exitedAt || nowNs(),
+    };
+    if (task !== undefined) {
+      settleExit(task, exit);
+      await task.transport.close();
+    }
+    const call = this.#options.call.in(parseNamespace(bundle.namespace));
+    const facts = {
+      containerId: bundle.id,
+      pid: exit.pid,
+      exitStatus: exit.status,
+      exitedAt: toTimestamp(exit.exitedAt),
+    };
+    if (first) events.send(call, "/tasks/exit", { ...facts, id: bundle.id });
+    events.send(call, "/tasks/delete", facts);
+    this.#tasks.delete(key);
+    await deleteBundle(bundle).catch((err: unknown) => log.warn("remove bundle", { id: bundle.id, err }));
+  }
+
+  /** Finds the shims of an earlier daemon again; cleans up after those that died meanwhile. */
+  async load(): Promise<void> {
+    const { state, root, log } = this.#options;
+    const bundles = await listBundles(state, root);
+    await Promise.all(
+      bundles.map((bundle) =>
+        this.#loadOne(bundle).catch((err: unknown) =>
+          log.error("load task", { namespace: bundle.namespace, id: bundle.id, err }),
+        ),
+      ),
+    );
+    if (bundles.length > 0) log.info("loaded tasks", { bundles: bundles.length, live: this.#tasks.size });
+  }
+
+  async #loadOne(bundle: Bundle): Promise<void> {
+    const { timeouts, log } = this.#options;
+    const call = this.#options.call.in(parseNamespace(bundle.namespace));
+    const container = await this.#options.containers.get(call, bundle.id).catch((err: unknown) => {
+      if (isNotFound(err)) return undefined;
+      throw err;
+    });
+    const shim = resolveShim(container?.runtime.name ?? "io.containerd.runc.v2", undefined);
+    const address = readAddress(bundle);
+    if (address === undefined) return await this.cleanUpDead(bundle, shim, undefined);
+    const task = await this.#reconnect(bundle, shim, address, timeouts.load).catch((err: unknown) => {
+      log.warn("connect to the shim of a task", { id: bundle.id, err });
+      return undefined;
+    });
+    if (task === undefined) return await this.cleanUpDead(bundle, shim, undefined);
+    this.#tasks.set(taskKey(bundle.namespace, bundle.id), task);
+    if (container === undefined && task.pid === 0) return await this.#forget(task);
+    await this.#followLog(bundle);
+    this.#watch(task);
+  }
+
+  async #reconnect(bundle: Bundle, shim: ShimCommand, address: ShimAddress, ms: number): Promise<Task> {
+    const ask = async (version: number): Promise<Task> => {
+      const task = this.#connect(bundle, shim, { ...address, version });
+      try {
+        const state = await task.api.state({ id: bundle.id }, callOptions(task.call.within(ms)));
+        task.pid = state.pid;
+        return task;
+      } catch (err) {
+        await task.transport.close();
+        throw err;
+      }
+    };
+    try {
+      return await ask(address.version);
+    } catch (err) {
+      if (!isNotImplemented(err) || address.version < 3) throw err;
+      return await ask(2);
+    }
+  }
+
+  /** Copies what the shim logs to our stderr. The pipe must have a reader before the shim opens it. */
+  async #followLog(bundle: Bundle): Promise<void> {
+    const path = `${bundle.path}/log`;
+    await createFifo(path, 0o600).catch((err: unknown) => {
+      if (!messageOf(err).includes("EEXIST")) throw err;
+    });
+    const fd = openFifo(path);
+    const stop = new AbortController();
+    this.#logs.set(path, stop);
+    void copyFd(fd, [2], { signal: stop.signal })
+      .catch(() => {})
+      .finally(() => {
+        this.#logs.delete(path);
+        close(fd);
+      });
+  }
+  readonly #logs = new Map<string, AbortController>();
+
+  /** Closes connections; shims and containers stay. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    for (const stop of this.#logs.values()) stop.abort();
+    await Promise.all([...this.#tasks.values()].map((t) => t.transport.close()));
+  }
+
+  /** Timeout of state and stats questions. */
+  get stateTimeout(): number {
+    return this.#options.timeouts.state;
+  }
+}

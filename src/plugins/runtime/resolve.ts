@@ -1,0 +1,63 @@
+/** From a runtime name to the executable of its shim (runtime v2 naming). */
+import { accessSync, constants } from "node:fs";
+import { delimiter, dirname, isAbsolute, join } from "node:path";
+import { invalidArgument, notFound } from "../../core/errors.ts";
+import { execPath, reExec } from "../../platform/runtime.ts";
+
+/** How to start a shim. */
+export interface ShimCommand {
+  readonly command: string;
+  /** Arguments before the protocol's own. */
+  readonly prefix: readonly string[];
+  readonly argv0?: string | undefined;
+  /** It is this executable. */
+  readonly own: boolean;
+  /** Shown in logs and kept in the bundle. */
+  readonly path: string;
+}
+
+/** Runtime this executable is the shim of. */
+export const OWN_RUNTIME = "io.containerd.runc.v2";
+
+/**
+ * Resolves a runtime. `path` (absolute) wins over the name. Otherwise `io.containerd.NAME.VERSION` is the program
+ * `containerd-shim-NAME-VERSION`, looked for in PATH and beside the daemon; the runc shim is this executable.
+ * @throws invalid-argument, not-found naming what was looked for
+ */
+export function resolveShim(name: string, path: string | undefined): ShimCommand {
+  const wanted = path !== undefined && path !== "" ? path : name;
+  if (isAbsolute(wanted)) {
+    if (!executable(wanted)) throw notFound(`runtime "${wanted}": no such executable`);
+    return { command: wanted, prefix: [], own: false, path: wanted };
+  }
+  if (wanted.includes("/")) throw invalidArgument(`runtime "${wanted}": a path must be absolute`);
+  if (wanted === OWN_RUNTIME) {
+    const self = reExec(["shim"], "containerd-shim-runc-v2");
+    return { command: self.command, prefix: self.args, argv0: self.argv0, own: true, path: execPath() };
+  }
+  const parts = wanted.split(".");
+  const [version, kind] = [parts.at(-1), parts.at(-2)];
+  if (parts.length < 2 || kind === undefined || version === undefined || kind === "" || version === "") {
+    throw invalidArgument(`runtime "${wanted}": invalid runtime name`, {
+      hint: "use a name such as io.containerd.runc.v2, or the absolute path of a shim",
+    });
+  }
+  const program = `containerd-shim-${kind}-${version}`;
+  for (const dir of [...(process.env["PATH"] ?? "").split(delimiter), dirname(execPath())]) {
+    const candidate = join(dir, program);
+    if (dir !== "" && executable(candidate))
+      return { command: candidate, prefix: [], own: false, path: candidate };
+  }
+  throw notFound(`runtime "${wanted}": program "${program}" is not in PATH`, {
+    hint: `install ${program}, or use the runtime ${OWN_RUNTIME}`,
+  });
+}
+
+function executable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}

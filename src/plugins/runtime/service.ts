@@ -1,0 +1,183 @@
+/** The TaskService over shims: each method finds the task and asks its shim. */
+
+import { fromBinary } from "@bufbuild/protobuf";
+import { CheckpointOptionsSchema } from "../../api/gen/containerd/types/runc/options/oci_pb.ts";
+import type { NamespacedCall } from "../../core/call.ts";
+import { codeOf, isNotFound, messageOf, notImplemented } from "../../core/errors.ts";
+import { compileFilters } from "../../core/filters/filter.ts";
+import type { Exit, ProcessState, TaskService } from "../../core/tasks/tasks.ts";
+import { nowNs } from "../../lib/time.ts";
+import { fromAnyMaybe, fromTimestamp, toAny, toRecord } from "../../rpc/convert/basic.ts";
+import { fromStatus } from "../../rpc/convert/tasks.ts";
+import { callOptions } from "../../rpc/headers.ts";
+import type { TaskManager } from "./manager.ts";
+import type { Task } from "./task.ts";
+
+/** Makes the service. */
+export function createTaskService(manager: TaskManager): TaskService {
+  const options = callOptions;
+  const state = async (call: NamespacedCall, task: Task, execId: string): Promise<ProcessState> => {
+    const s = await task.api.state({ id: task.bundle.id, execId }, options(call));
+    return {
+      containerId: task.bundle.id,
+      execId,
+      pid: s.pid,
+      status: fromStatus(s.status),
+      stdin: s.stdin,
+      stdout: s.stdout,
+      stderr: s.stderr,
+      terminal: s.terminal,
+      exitStatus: s.exitStatus,
+      exitedAt: s.exitedAt === undefined || s.exitedAt.seconds <= 0n ? undefined : fromTimestamp(s.exitedAt),
+    };
+  };
+  return {
+    async create(call, request) {
+      if (request.checkpoint !== undefined)
+        throw notImplemented("create a task from a checkpoint in the content store", {
+          hint: "restore from criu image files by the runtime option criu_image_path",
+        });
+      return (await manager.create(call, request)).pid;
+    },
+    async start(call, id, execId) {
+      return (await manager.get(call, id).api.start({ id, execId }, options(call))).pid;
+    },
+    delete: (call, id) => manager.delete(call, id),
+    async deleteProcess(call, id, execId) {
+      if (execId === "") return await manager.delete(call, id);
+      const answer = await manager.get(call, id).api.delete({ id, execId }, options(call));
+      return { pid: answer.pid, status: answer.exitStatus, exitedAt: fromTimestamp(answer.exitedAt) };
+    },
+    get: (call, id, execId) => state(call, manager.get(call, id), execId),
+    async list(call) {
+      // one stuck shim must not hide the others
+      const limited = call.within(manager.stateTimeout);
+      const all = await Promise.all(
+        manager.list(call).map((task) =>
+          state(limited, task, "").catch((err: unknown): ProcessState | undefined => {
+            if (isNotFound(err)) return undefined;
+            call.log.warn("state of task", { id: task.bundle.id, err });
+            return unknownState(task);
+          }),
+        ),
+      );
+      return all.filter((s) => s !== undefined);
+    },
+    async kill(call, id, execId, signal, all) {
+      await manager.get(call, id).api.kill({ id, execId, signal, all }, options(call));
+    },
+    async exec(call, r) {
+      const task = manager.get(call, r.containerId);
+      const { containerId: id, execId, terminal, stdin, stdout, stderr } = r;
+      await task.api.exec(
+        { id, execId, terminal, stdin, stdout, stderr, spec: toAny(r.spec) },
+        options(call),
+      );
+    },
+    async resizePty(call, id, execId, width, height) {
+      await manager.get(call, id).api.resizePty({ id, execId, width, height }, options(call));
+    },
+    async closeIO(call, id, execId, stdin) {
+      await manager.get(call, id).api.closeIO({ id, execId, stdin }, options(call));
+    },
+    async pause(call, id) {
+      await manager.get(call, id).api.pause({ id }, options(call));
+    },
+    async resume(call, id) {
+      await manager.get(call, id).api.resume({ id }, options(call));
+    },
+    async pids(call, id) {
+      const answer = await manager.get(call, id).api.pids({ id }, options(call));
+      return answer.processes.map((p) => ({ pid: p.pid, info: fromAnyMaybe(p.info) }));
+    },
+    async checkpoint(call, id, given) {
+      const wanted = given === undefined ? undefined : fromBinary(CheckpointOptionsSchema, given.value);
+      if (wanted === undefined || wanted.imagePath === "") {
+        throw notImplemented("checkpoint into the content store", {
+          hint: "give a folder: ctr tasks checkpoint --image-path DIR",
+        });
+      }
+      await manager
+        .get(call, id)
+        .api.checkpoint(
+          { id, path: wanted.imagePath, ...(given === undefined ? {} : { options: toAny(given) }) },
+          options(call),
+        );
+      return [];
+    },
+    async update(call, id, resources, annotations) {
+      const request = {
+        id,
+        annotations: toRecord(annotations),
+        ...(resources === undefined ? {} : { resources: toAny(resources) }),
+      };
+      await manager.get(call, id).api.update(request, options(call));
+    },
+    async metrics(call, filters) {
+      const match = compileFilters(filters);
+      const wanted = manager
+        .list(call)
+        .filter((t) =>
+          match((path) => ({ value: path[0] === "id" ? t.bundle.id : "", present: path[0] === "id" })),
+        );
+      const limited = call.within(manager.stateTimeout);
+      const answers = await Promise.all(
+        wanted.map(async (task) => {
+          try {
+            const { stats } = await task.api.stats({ id: task.bundle.id }, options(limited));
+            return { id: task.bundle.id, timestamp: nowNs(), data: fromAnyMaybe(stats) };
+          } catch (err) {
+            call.log.debug("metrics of task", { id: task.bundle.id, reason: messageOf(err) });
+            return undefined;
+          }
+        }),
+      );
+      return answers.filter((a) => a !== undefined);
+    },
+    async wait(call, id, execId) {
+      const task = manager.get(call, id);
+      if (execId === "") return await untilEnded(call, task.ended.promise);
+      return await waitExec(call, task, id, execId);
+    },
+  };
+}
+
+async function waitExec(call: NamespacedCall, task: Task, id: string, execId: string): Promise<Exit> {
+  try {
+    const answer = await task.api.wait({ id, execId }, callOptions(call));
+    return { pid: 0, status: answer.exitStatus, exitedAt: fromTimestamp(answer.exitedAt) };
+  } catch (err) {
+    // the container took its execs along when its shim was lost
+    if (codeOf(err) === "unavailable" && task.exit !== undefined) return task.exit;
+    throw err;
+  }
+}
+
+function untilEnded<T>(call: NamespacedCall, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => {
+      try {
+        call.check();
+      } catch (err) {
+        reject(err);
+      }
+    };
+    call.signal.addEventListener("abort", stop, { once: true });
+    promise.then(resolve, reject).finally(() => call.signal.removeEventListener("abort", stop));
+    if (call.signal.aborted) stop();
+  });
+}
+
+function unknownState(task: Task): ProcessState {
+  return {
+    containerId: task.bundle.id,
+    execId: "",
+    pid: task.pid,
+    status: "unknown",
+    stdin: "",
+    stdout: "",
+    stderr: "",
+    terminal: false,
+    exitStatus: 0,
+  };
+}

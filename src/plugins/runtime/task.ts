@@ -1,0 +1,52 @@
+/**
+ * One task as the daemon knows it: its shim, and how its init process ended.
+ *
+ *     starting --created--> live --connection lost--> lost --cleaned--> gone
+ *                            |                                            ^
+ *                            +-------------- deleted ---------------------+
+ */
+import type { NamespacedCall } from "../../core/call.ts";
+import type { Exit } from "../../core/tasks/tasks.ts";
+import { createDeferred, type Deferred } from "../../lib/deferred.ts";
+import type { Transport } from "../../rpc/types.ts";
+import type { Bundle, ShimAddress } from "./bundle.ts";
+import type { ShimCommand } from "./resolve.ts";
+import type { ShimApi } from "./shim-api.ts";
+
+/** See the file's comment. */
+export interface Task {
+  readonly bundle: Bundle;
+  readonly shim: ShimCommand;
+  readonly address: ShimAddress;
+  readonly transport: Transport;
+  readonly api: ShimApi;
+  /** A call in the task's namespace that lives as long as the daemon. */
+  readonly call: NamespacedCall;
+  pid: number;
+  /** Exit of the init process, settled once. */
+  readonly ended: Deferred<Exit>;
+  exit: Exit | undefined;
+  /** Set when the daemon deletes the task itself: a lost connection is then no loss. */
+  deleting: boolean;
+}
+
+/** Key of the task map. */
+export function taskKey(namespace: string, id: string): string {
+  return `${namespace}/${id}`;
+}
+
+/** Makes the record. */
+export function newTask(parts: Omit<Task, "pid" | "ended" | "exit" | "deleting">): Task {
+  const ended = createDeferred<Exit>();
+  // nobody has to wait for it
+  ended.promise.catch(() => {});
+  return { ...parts, pid: 0, ended, exit: undefined, deleting: false };
+}
+
+/** Records the exit once. @returns true when it was the first */
+export function settleExit(task: Task, exit: Exit): boolean {
+  if (task.exit !== undefined) return false;
+  task.exit = exit;
+  task.ended.resolve(exit);
+  return true;
+}
