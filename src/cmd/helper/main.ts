@@ -3,7 +3,18 @@
 /** A helper's entry. */
 type Helper = (args: string[]) => Promise<number>;
 
-const helpers: Readonly<Record<string, () => Promise<Helper>>> = {};
+const helpers: Readonly<Record<string, () => Promise<Helper>>> = {
+  "netns-pin": platformHelper("netns-pin"),
+  "remove-tree": platformHelper("remove-tree"),
+};
+
+/** A helper that is part of the platform layer. */
+function platformHelper(name: string): () => Promise<Helper> {
+  return async () => {
+    const { runHelper } = await import("../../platform/helper.ts");
+    return (args) => runHelper([name, ...args]);
+  };
+}
 
 /** @returns the exit code */
 export async function main(args: string[]): Promise<number> {
