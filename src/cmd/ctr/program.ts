@@ -56,6 +56,7 @@ export function buildProgram(): { command: Command; exitCode: () => number } {
     const command = new Command(spec.name)
       .description(spec.about)
       .helpOption("-h, --help", "show help")
+      .enablePositionalOptions()
       .exitOverride();
     command.configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "ctr: ")) });
     if (spec.aliases !== undefined) command.aliases([...spec.aliases]);

@@ -7,9 +7,8 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Stdio } from "../../core/tasks/tasks.ts";
-import { copyFd, createFifo, openFifo } from "../../platform/fs/fifo.ts";
-import { O_NONBLOCK, O_RDONLY, O_WRONLY } from "../../platform/syscalls/constants.ts";
-import { close, open } from "../../platform/syscalls/files.ts";
+import { copyFd, createFifo, type FifoReader, openFifo, openFifoReader } from "../../platform/fs/fifo.ts";
+import { close } from "../../platform/syscalls/files.ts";
 
 /** How a process's stdio is wired. */
 export interface StdioOptions {
@@ -61,8 +60,7 @@ export async function openStdio(id: string, options: StdioOptions): Promise<Clie
     stderr: options.terminal ? "" : path("stderr"),
     terminal: options.terminal,
   };
-  for (const fifo of [stdio.stdin, stdio.stdout, stdio.stderr])
-    if (fifo !== "") await createFifo(fifo, 0o600);
+  for (const fifo of [stdio.stdin, stdio.stdout, stdio.stderr]) if (fifo !== "") createFifo(fifo, 0o600);
   if (options.detach) return fixed(stdio);
   return attachStdio(stdio, () => rmSync(dir, { recursive: true, force: true }));
 }
@@ -70,22 +68,20 @@ export async function openStdio(id: string, options: StdioOptions): Promise<Clie
 /** Copies the output FIFOs of a process to this process's stdout and stderr. */
 export function attachStdio(stdio: Stdio, remove: () => void = () => {}): ClientStdio {
   const stop = new AbortController();
-  const dummies: number[] = [];
   const copies: Promise<unknown>[] = [];
-  const readers: number[] = [];
+  const readers: FifoReader[] = [];
   for (const [path, target] of [
     [stdio.stdout, 1],
     [stdio.stderr, 2],
   ] as const) {
     if (path === "") continue;
-    const reader = open(path, O_RDONLY | O_NONBLOCK);
+    const reader = openFifoReader(path);
     readers.push(reader);
-    dummies.push(open(path, O_WRONLY | O_NONBLOCK));
-    copies.push(copyFd(reader, [target], { signal: stop.signal }).catch(() => {}));
+    copies.push(copyFd(reader.fd, [target], { signal: stop.signal }).catch(() => {}));
   }
   let stdinFd: number | undefined;
   const opened = (): void => {
-    for (const fd of dummies.splice(0)) close(fd);
+    for (const reader of readers) reader.release();
   };
   return {
     stdio,
@@ -110,7 +106,7 @@ export function attachStdio(stdio: Stdio, remove: () => void = () => {}): Client
     dispose() {
       stop.abort();
       opened();
-      for (const fd of readers) close(fd);
+      for (const reader of readers) close(reader.fd);
       if (stdinFd !== undefined) close(stdinFd);
       remove();
     },
