@@ -1,6 +1,3 @@
-import { openBunFfi } from "./bun.ts";
-import { openDenoFfi } from "./deno.ts";
-
 /** Argument types of a C call. `buf` is a byte array (or null) passed by address for the length of the call. */
 export type FfiArg = "i32" | "u32" | "i64" | "buf";
 export type FfiResult = "i32" | "i64";
@@ -21,35 +18,4 @@ export interface FfiPort {
     args: readonly FfiArg[],
     result: FfiResult,
   ): (...values: FfiValue[]) => Promise<number>;
-}
-
-let port: FfiPort | undefined;
-
-/** The port of the runtime we run under; opened on first use. */
-export function ffi(): FfiPort {
-  port ??= "Bun" in globalThis ? openBunFfi() : openDenoFfi();
-  return port;
-}
-
-/**
- * Binds a libc function on its first call and gives it the kernel's convention: the result, or minus errno.
- * @param restart call again after EINTR (not for close, which frees the number even then)
- */
-export function libc(
-  name: string,
-  args: readonly FfiArg[],
-  result: FfiResult = "i32",
-  restart = true,
-): FfiFunction {
-  let bound: FfiFunction | undefined;
-  return (...values) => {
-    bound ??= ffi().bind(name, args, result);
-    for (;;) {
-      const value = bound(...values);
-      if (value !== -1) return value;
-      const errno = ffi().errno();
-      if (errno === 4 && restart) continue;
-      return -errno;
-    }
-  };
 }

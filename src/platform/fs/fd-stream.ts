@@ -1,6 +1,6 @@
 import { Socket } from "node:net";
+import { ffi } from "../ffi/libc.ts";
 import { alloc } from "../ffi/memory.ts";
-import { ffi } from "../ffi/port.ts";
 import { isBun } from "../runtime.ts";
 import * as c from "../syscalls/constants.ts";
 import { isErrno, SyscallError } from "../syscalls/errors.ts";

@@ -1,5 +1,5 @@
+import { libc } from "../ffi/libc.ts";
 import { alloc, view } from "../ffi/memory.ts";
-import { libc } from "../ffi/port.ts";
 import { check } from "../syscalls/errors.ts";
 import { close } from "../syscalls/files.ts";
 

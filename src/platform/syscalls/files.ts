@@ -1,5 +1,5 @@
+import { libc } from "../ffi/libc.ts";
 import { alloc, cstr, fixed, type Path, view } from "../ffi/memory.ts";
-import { libc } from "../ffi/port.ts";
 import { AT_FDCWD, O_CLOEXEC, O_NONBLOCK } from "./constants.ts";
 import { check, SyscallError } from "./errors.ts";
 

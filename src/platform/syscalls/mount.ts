@@ -1,5 +1,5 @@
+import { libc } from "../ffi/libc.ts";
 import { cstr, type Path } from "../ffi/memory.ts";
-import { libc } from "../ffi/port.ts";
 import { check } from "./errors.ts";
 
 const cMount = libc("mount", ["buf", "buf", "buf", "i64", "buf"]);

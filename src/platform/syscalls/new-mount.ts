@@ -1,5 +1,5 @@
+import { libc } from "../ffi/libc.ts";
 import { alloc, cstr, type Path, text, view } from "../ffi/memory.ts";
-import { libc } from "../ffi/port.ts";
 import { O_CLOEXEC } from "./constants.ts";
 import { check, SyscallError } from "./errors.ts";
 import { tryRead } from "./files.ts";

@@ -1,5 +1,5 @@
+import { ffi, libc } from "../ffi/libc.ts";
 import { alloc, cstr, view } from "../ffi/memory.ts";
-import { ffi, libc } from "../ffi/port.ts";
 import { SyscallError } from "./errors.ts";
 
 // posix_spawn returns its errno instead of setting it, so these results are positive on failure.

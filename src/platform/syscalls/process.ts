@@ -1,5 +1,5 @@
+import { libc } from "../ffi/libc.ts";
 import { alloc, cstr, type Path, view } from "../ffi/memory.ts";
-import { libc } from "../ffi/port.ts";
 import { check } from "./errors.ts";
 
 const cPrctl = libc("prctl", ["i32", "i64", "i64", "i64", "i64"]);

@@ -1,5 +1,5 @@
+import { ffi, libc } from "../ffi/libc.ts";
 import { alloc, fixed, view } from "../ffi/memory.ts";
-import { ffi, libc } from "../ffi/port.ts";
 import { check, SyscallError } from "./errors.ts";
 
 const cSocket = libc("socket", ["i32", "i32", "i32"]);

@@ -1,5 +1,5 @@
+import { libc } from "../ffi/libc.ts";
 import { alloc, cstr, type Path, view } from "../ffi/memory.ts";
-import { libc } from "../ffi/port.ts";
 import { AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, S_IFIFO } from "./constants.ts";
 import { check } from "./errors.ts";
 

@@ -1,5 +1,5 @@
+import { libc } from "../ffi/libc.ts";
 import { alloc, view } from "../ffi/memory.ts";
-import { libc } from "../ffi/port.ts";
 import { check } from "./errors.ts";
 
 const cIoctl = libc("ioctl", ["i32", "i64", "buf"]);

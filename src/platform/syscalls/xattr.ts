@@ -1,5 +1,5 @@
+import { libc } from "../ffi/libc.ts";
 import { alloc, cstr, fixed, type Path, text } from "../ffi/memory.ts";
-import { libc } from "../ffi/port.ts";
 import { check } from "./errors.ts";
 
 const cSetxattr = libc("setxattr", ["buf", "buf", "buf", "i64", "i32"]);
