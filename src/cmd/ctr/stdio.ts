@@ -61,7 +61,8 @@ export async function openStdio(id: string, options: StdioOptions): Promise<Clie
     terminal: options.terminal,
   };
   for (const fifo of [stdio.stdin, stdio.stdout, stdio.stderr]) if (fifo !== "") createFifo(fifo, 0o600);
-  if (options.detach) return fixed(stdio);
+  // detached, the FIFOs stay for a later attach; a shim still wants a reader at the other end while it opens them
+  if (options.detach) return holdOpen(stdio);
   return attachStdio(stdio, () => rmSync(dir, { recursive: true, force: true }));
 }
 
@@ -109,6 +110,16 @@ export function attachStdio(stdio: Stdio, remove: () => void = () => {}): Client
       for (const reader of readers) close(reader.fd);
       if (stdinFd !== undefined) close(stdinFd);
       remove();
+    },
+  };
+}
+
+function holdOpen(stdio: Stdio): ClientStdio {
+  const fds = [stdio.stdin, stdio.stdout, stdio.stderr].filter((path) => path !== "").map(openFifo);
+  return {
+    ...fixed(stdio),
+    dispose() {
+      for (const fd of fds) close(fd);
     },
   };
 }
