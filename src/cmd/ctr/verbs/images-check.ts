@@ -43,7 +43,10 @@ export const check: Action = async (context, args, options) => {
     else if (status.startsWith("complete") && unpacked) rows.push([image.name]);
   }
   process.stdout.write(
-    options["quiet"] === true ? rows.map((r) => `${r[0]}\n`).join("") : renderTable(HEADERS, rows),
+    options["quiet"] === true
+      ? rows.map((r) => `${r[0]}\n`).join("")
+      : // containerd's client does not pad the last column of rows here
+        renderTable(HEADERS, rows).replace(/(true|false) +\n/g, "$1\n"),
   );
   return code;
 };

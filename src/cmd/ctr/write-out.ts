@@ -1,0 +1,20 @@
+/** Bytes to stdout or a file, as fast as the reader takes them. */
+
+/** Copies to stdout; resolves when the last byte was taken. A reader that went away (`| head`) is no error. */
+export async function writeOut(data: AsyncIterable<Uint8Array>): Promise<void> {
+  let gone = false;
+  const onError = (err: NodeJS.ErrnoException): void => {
+    if (err.code !== "EPIPE") throw err;
+    gone = true;
+  };
+  process.stdout.on("error", onError);
+  try {
+    for await (const part of data) {
+      if (gone) return;
+      const bytes = Uint8Array.from(part);
+      await new Promise<void>((resolve) => process.stdout.write(bytes, () => resolve()));
+    }
+  } finally {
+    process.stdout.off("error", onError);
+  }
+}
