@@ -57,6 +57,23 @@ test("v1: statistics of a busy process, kill, remove", legacy, async () => {
   await group.remove();
 });
 
+test("v1: an out-of-memory kill is reported and counted", legacy, async () => {
+  const path = `/gantry-oom-${process.pid}`;
+  const group = cgroupAt(path, layout);
+  const place = `${layout.v1.get("memory")?.target}${path}`;
+  mkdirSync(place);
+  writeFileSync(`${place}/memory.limit_in_bytes`, "16777216");
+  const kills = Promise.withResolvers<bigint>();
+  using watcher = group.watchOom(kills.resolve);
+  assert.ok(watcher !== undefined);
+  // The shell joins the cgroup itself, then becomes a program that eats memory.
+  const child = spawnProcess("sh", ["-c", `echo $$ > ${place}/cgroup.procs; exec tail /dev/zero`]);
+  assert.equal((await child.exited).signal, "SIGKILL");
+  assert.ok((await kills.promise) >= 1n);
+  assert.ok(group.oomKills() >= 1n);
+  await group.remove();
+});
+
 test("the root is never killed or removed", async () => {
   await assert.rejects(cgroupAt("/", layout).killAll(), /refused/);
   await assert.rejects(cgroupAt("..", layout).remove(), /refused/);

@@ -4,6 +4,7 @@ import { type MountInfo, readMountInfo } from "../mounts/mountinfo.ts";
 import { cgroupPaths } from "../process/proc.ts";
 import { isErrno } from "../syscalls/errors.ts";
 import { kill } from "../syscalls/process.ts";
+import { watchV1, watchV2 } from "./oom-watch.ts";
 import { readProcs, readText, subtree } from "./read.ts";
 import type { CgroupStats } from "./stats.ts";
 import { oomKillsV1, readV1 } from "./v1.ts";
@@ -54,6 +55,11 @@ export interface Cgroup {
   killAll(timeoutMs?: number): Promise<boolean>;
   /** How often the kernel killed inside for want of memory. */
   oomKills(): bigint;
+  /**
+   * Calls `onOom` with the new count whenever {@link oomKills} grew. Events can come late or merged: also compare the count
+   * at exit. @returns undefined when the memory controller is missing
+   */
+  watchOom(onOom: (kills: bigint) => void): Disposable | undefined;
   /** Stops (or lets go on) everything inside. */
   freeze(frozen: boolean): void;
   /** Removes it and what is below; processes inside make it fail with EBUSY after a second. The root is never removed. */
@@ -106,6 +112,10 @@ function unified(dir: string, path: string): Cgroup {
     stats: () => readV2(dir),
     procs,
     oomKills: () => oomKillsV2(dir),
+    watchOom: (onOom) => {
+      const grown = whenGrown(() => oomKillsV2(dir), onOom);
+      return watchV2(dir, grown);
+    },
     freeze,
     async killAll(timeoutMs = 10_000) {
       // One write kills all at once, fork bombs too (kernel 5.14). Never the root: that would be us.
@@ -133,11 +143,43 @@ function legacy(dirs: ReadonlyMap<string, string>, path: string): Cgroup {
     stats: () => readV1(dirs),
     procs,
     oomKills: () => oomKillsV1(dirs),
+    watchOom: (onOom) => {
+      const memory = dirs.get("memory");
+      return memory === undefined
+        ? undefined
+        : watchV1(
+            memory,
+            whenGrown(() => oomKillsV1(dirs), onOom),
+          );
+    },
     freeze,
     async killAll(timeoutMs = 10_000) {
       return killLoop(path, procs, timeoutMs, freeze);
     },
     remove: () => removeAll(path, [...new Set(dirs.values())]),
+  };
+}
+
+/** v1 tells of the shortage before the kernel picks and kills: the counter grows a moment after the event. */
+const OOM_LOOKS_MS = [0, 5, 20, 100, 500];
+
+function whenGrown(count: () => bigint, onOom: (kills: bigint) => void): () => void {
+  let last = count();
+  let looking = false;
+  return () => {
+    if (looking) return;
+    looking = true;
+    void (async () => {
+      for (const delay of OOM_LOOKS_MS) {
+        await sleep(delay);
+        const now = count();
+        if (now <= last) continue;
+        last = now;
+        onOom(now);
+        break;
+      }
+      looking = false;
+    })();
   };
 }
 

@@ -51,7 +51,8 @@ export function createFdSink(fd: number): FdSink {
 function kindOf(fd: number): Kind {
   const { type } = fstat(fd);
   if (type === c.S_IFIFO || type === c.S_IFSOCK) return "pipe";
-  return type === c.S_IFCHR && isatty(fd) ? "tty" : "plain";
+  // No type at all: an eventfd and its like, read as a terminal is.
+  return type === 0 || (type === c.S_IFCHR && isatty(fd)) ? "tty" : "plain";
 }
 
 /**

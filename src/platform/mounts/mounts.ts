@@ -7,7 +7,7 @@ import * as c from "../syscalls/constants.ts";
 import { isErrno } from "../syscalls/errors.ts";
 import { type Kernel, kernel as realKernel } from "../syscalls/kernel.ts";
 import { type Mount, parseOptions } from "./options.ts";
-import { MAX_DATA, mountLongOverlay } from "./overlay.ts";
+import { MAX_DATA, mountChecked, mountLongOverlay } from "./overlay.ts";
 
 /** Flags that a bind mount takes only by a second, remounting call. */
 const BIND_REMOUNT = c.MS_RDONLY | c.MS_NOSUID | c.MS_NODEV | c.MS_NOEXEC | c.MS_NOATIME | c.MS_NOSYMFOLLOW;
@@ -51,7 +51,7 @@ export function mountOne(mount: Mount, target: string, kernel: Kernel = realKern
     if (Buffer.byteLength(data) > MAX_DATA && mount.type === "overlay") {
       mountLongOverlay(kernel, mount.source, target, flags, parsed.data);
     } else {
-      kernel.mount(mount.source, target, mount.type, flags, data);
+      mountChecked(kernel, mount.source, target, mount.type, flags, data);
     }
   }
   try {

@@ -1,5 +1,5 @@
 import * as c from "../syscalls/constants.ts";
-import { isErrno } from "../syscalls/errors.ts";
+import { isErrno, SyscallError } from "../syscalls/errors.ts";
 import type { Kernel } from "../syscalls/kernel.ts";
 import { splitLayers } from "./options.ts";
 
@@ -25,7 +25,7 @@ const MAX_CONFIG = 255;
  * Mounts an overlay whose options are longer than a page (many layers). Two ways:
  * 1. the mount API by fds with one "lowerdir+" per layer (kernel 6.8), which keeps the real paths visible in mountinfo;
  * 2. mount(2) with short names for the layers: /proc/self/fd/N of held directories.
- * @throws SyscallError; EINVAL when the layers do not fit even so
+ * @throws SyscallError; E2BIG when the layers do not fit even so
  */
 export function mountLongOverlay(
   kernel: OverlayKernel,
@@ -48,10 +48,26 @@ export function mountLongOverlay(
       const paths = key === "lowerdir" ? splitLayers(value) : [value];
       return `${key}=${paths.map(short).join(":")}`;
     });
-    kernel.mount(source, target, "overlay", flags, compact.join(","));
+    mountChecked(kernel, source, target, "overlay", flags, compact.join(","));
   } finally {
     for (const fd of held) kernel.close(fd);
   }
+}
+
+/**
+ * mount(2), which would silently cut longer options.
+ * @throws SyscallError E2BIG
+ */
+export function mountChecked(
+  kernel: Pick<Kernel, "mount">,
+  source: string,
+  target: string,
+  type: string,
+  flags: number,
+  data: string,
+): void {
+  if (Buffer.byteLength(data) > MAX_DATA) throw SyscallError.of("mount", "E2BIG", target);
+  kernel.mount(source, target, type, flags, data);
 }
 
 /** Way 1; false when this kernel cannot. */

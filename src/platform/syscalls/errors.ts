@@ -15,6 +15,7 @@ const TEXTS: Readonly<Record<string, string>> = {
   EINTR: "interrupted system call",
   EIO: "input/output error",
   ENXIO: "no such device or address",
+  E2BIG: "argument list too long",
   EBADF: "bad file descriptor",
   ECHILD: "no child processes",
   EAGAIN: "resource temporarily unavailable",
