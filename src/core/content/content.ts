@@ -64,8 +64,9 @@ export interface ContentWriter extends AsyncDisposable {
   digest(): Digest;
   /**
    * Ends the ingest and makes the blob durable and visible. `size` 0n and `expected` undefined are not checked.
+   * The writer is closed whatever the outcome.
    * @throws already-exists when the namespace has the blob (the ingest is removed), failed-precondition on a size or
-   * digest mismatch (the ingest is removed).
+   * digest mismatch (the ingest stays and can be opened again, as in containerd).
    */
   commit(size: bigint, expected: Digest | undefined, labels?: Labels): Promise<Digest>;
   close(): Promise<void>;

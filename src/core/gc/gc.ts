@@ -19,3 +19,13 @@ export interface GarbageCollector {
   /** Tells that something was removed or changed; a run is scheduled by the thresholds. */
   mutated(kind: "delete" | "change"): void;
 }
+
+/** What can be collected: the metadata store's face to the scheduler. */
+export interface Collectable {
+  /** Runs one collection now: marks, removes rows in small batches, then the files behind them. One at a time. */
+  run(call: Call): Promise<GcStats>;
+  /** Calls `listener` after every change that was committed. */
+  onMutation(listener: (kind: "delete" | "change") => void): void;
+  /** Names who runs collections that a caller waits for (`sync` deletes). Without one they run directly. */
+  attach(collector: GarbageCollector): void;
+}

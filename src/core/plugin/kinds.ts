@@ -3,7 +3,7 @@ import type { ContainerStore } from "../containers/containers.ts";
 import type { ContentStore, LocalContentStore } from "../content/content.ts";
 import type { Comparer, StreamApplier } from "../diff/diff.ts";
 import type { EventExchange, EventPublisher } from "../events/events.ts";
-import type { GarbageCollector } from "../gc/gc.ts";
+import type { Collectable, GarbageCollector } from "../gc/gc.ts";
 import type { ImageStore } from "../images/images.ts";
 import type { LeaseManager } from "../leases/leases.ts";
 import type { NamespaceStore } from "../namespaces/namespaces.ts";
@@ -23,6 +23,8 @@ export interface MetadataStore {
   /** Snapshotter by name. @throws invalid-argument when the name is empty, not-found when it is not loaded */
   snapshotter(name: string): Snapshotter;
   readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+  /** Garbage collection of everything in the database. */
+  readonly garbage: Collectable;
 }
 
 /** A differ: apply and compare. */

@@ -1,0 +1,203 @@
+import { setImmediate as turn } from "node:timers/promises";
+import { background, type Call } from "../../core/call.ts";
+import type { Collectable, GarbageCollector, GcStats } from "../../core/gc/gc.ts";
+import { Marker } from "../../core/gc/mark.ts";
+import { type NodeId, parseNode, parseSnapshotKey } from "../../core/gc/nodes.ts";
+import type { Digest } from "../../core/ids/digest.ts";
+import type { Namespace } from "../../core/ids/namespace.ts";
+import type { SnapshotBackend } from "../../core/snapshots/snapshotter.ts";
+import { nowNs } from "../../lib/time.ts";
+import type { SqliteContentStore } from "./content.ts";
+import type { StoreContext } from "./context.ts";
+import { type Candidate, type Graph, liveReferences, readGraph } from "./graph.ts";
+import type { SnapshotRemovals } from "./snapshot-removals.ts";
+
+/** Nodes marked, or rows removed, before the event loop gets a turn. */
+const STEP = 500;
+const BATCH = 100;
+
+/**
+ * Mark and sweep that never stops the world. The graph is read and marked in slices while clients go on; whatever they
+ * make or attach meanwhile is recorded by the barrier ({@link StoreContext.touch}) and marked, with what it refers to,
+ * right before each batch of rows is removed, in the same turn of the loop. Files go after their rows.
+ */
+export class Collector implements Collectable {
+  readonly #context: StoreContext;
+  readonly #content: SqliteContentStore;
+  readonly #backends: ReadonlyMap<string, SnapshotBackend>;
+  readonly #removals: SnapshotRemovals;
+  #running: Promise<GcStats> | undefined;
+
+  constructor(
+    context: StoreContext,
+    content: SqliteContentStore,
+    backends: ReadonlyMap<string, SnapshotBackend>,
+    removals: SnapshotRemovals,
+  ) {
+    this.#context = context;
+    this.#content = content;
+    this.#backends = backends;
+    this.#removals = removals;
+  }
+
+  onMutation(listener: (kind: "delete" | "change") => void): void {
+    this.#context.onMutation(listener);
+  }
+
+  attach(collector: GarbageCollector): void {
+    this.#context.collector = collector;
+  }
+
+  async run(call: Call): Promise<GcStats> {
+    // one at a time: a caller that comes during a run gets a run of its own afterwards
+    const before = this.#running;
+    const mine = (async () => {
+      await before?.catch(() => {});
+      return await this.#collect(call);
+    })();
+    this.#running = mine;
+    try {
+      return await mine;
+    } finally {
+      if (this.#running === mine) this.#running = undefined;
+    }
+  }
+
+  async #collect(call: Call): Promise<GcStats> {
+    const started = process.hrtime.bigint();
+    const touched = this.#context.raiseBarrier();
+    try {
+      const { db } = this.#context;
+      const graph = await readGraph(db, nowNs(), () => turn());
+      const marker = new Marker((node) => graph.edges.get(node) ?? []);
+      for (const root of graph.roots) marker.add(root);
+      while (marker.step(STEP)) {
+        await turn();
+        call.check();
+      }
+      // objects made or changed since are asked for their references as they are now
+      const live = new Marker((node) => [...liveReferences(db, node), ...(graph.edges.get(node) ?? [])]);
+      const isAlive = (node: NodeId): boolean =>
+        marker.has(node) || live.has(node) || alsoFlat(marker, live, node);
+      const absorb = (): void => {
+        for (const node of touched) live.add(node);
+        touched.clear();
+        for (const node of this.#content.openIngests()) live.add(node);
+        while (live.step(Number.MAX_SAFE_INTEGER)) {
+          // all in this turn
+        }
+      };
+      const sweep: Sweep = async (candidates, remove, after = () => {}) => {
+        let count = 0;
+        const garbage = candidates.filter((c) => !isAlive(c.node));
+        for (let at = 0; at < garbage.length; at += BATCH) {
+          call.check();
+          const dead = await db.write(
+            () => {
+              absorb();
+              const batch = garbage.slice(at, at + BATCH);
+              return batch.filter(({ node, id }) => !isAlive(node) && remove(id, parseNode(node)) > 0);
+            },
+            { frees: true },
+          );
+          count += dead.length;
+          await after(dead);
+          await turn();
+        }
+        return count;
+      };
+      const stats = await this.#sweepAll(graph, sweep);
+      await this.#removals.drain();
+      const elapsed = process.hrtime.bigint() - started;
+      this.#context.log.debug("garbage collected", { ms: Number(elapsed / 1_000_000n), ...stats });
+      return { elapsed, ...stats };
+    } finally {
+      this.#context.lowerBarrier();
+    }
+  }
+
+  /** Rows are named by number and by key: a number may be used again, and a commit gives a snapshot another name. */
+  async #sweepAll(graph: Graph, sweep: Sweep): Promise<Omit<GcStats, "elapsed">> {
+    const { db } = this.#context;
+    const leases = await sweep(graph.leases, (id, { namespace, key }) => {
+      const { changes } = db.run(
+        "DELETE FROM leases WHERE rowid = ? AND ns = ? AND id = ?",
+        id,
+        namespace,
+        key,
+      );
+      if (changes > 0) db.run("DELETE FROM lease_resources WHERE ns = ? AND lease = ?", namespace, key);
+      return changes;
+    });
+    const images = await sweep(
+      graph.images,
+      (id, { namespace, key }) =>
+        db.run("DELETE FROM images WHERE rowid = ? AND ns = ? AND name = ?", id, namespace, key).changes,
+      (dead) => {
+        for (const { node } of dead) {
+          const { namespace, key } = parseNode(node);
+          this.#context.publish(inNamespace(namespace), "/images/delete", { name: key });
+        }
+      },
+    );
+    const ingests = await sweep(
+      graph.ingests,
+      (id) => db.run("DELETE FROM ingests WHERE id = ?", id).changes,
+      async (dead) => {
+        await Promise.all(dead.map(({ id }) => this.#content.files.removeIngest(id)));
+      },
+    );
+    const snapshots = await sweep(
+      graph.snapshots,
+      (id, { namespace, key }) =>
+        db.run(
+          "DELETE FROM snapshots WHERE id = ? AND ns = ? AND snapshotter || '/' || name = ?",
+          id,
+          namespace,
+          key,
+        ).changes,
+      (dead) => this.#removeSnapshots(dead),
+    );
+    const content = await sweep(
+      graph.blobs,
+      (id, { namespace, key }) =>
+        db.run("DELETE FROM blobs WHERE rowid = ? AND ns = ? AND digest = ?", id, namespace, key).changes,
+      async (dead) => {
+        await Promise.all(dead.map(({ node }) => this.#content.removeUnused(parseNode(node).key as Digest)));
+      },
+    );
+    return { content, snapshots, ingests, images, leases };
+  }
+
+  #removeSnapshots(dead: readonly Candidate[]): void {
+    for (const { node, id } of dead) {
+      const { namespace, key } = parseNode(node);
+      const parts = parseSnapshotKey(key);
+      const backend = this.#backends.get(parts?.snapshotter ?? "");
+      if (parts === undefined || backend === undefined) continue;
+      this.#removals.add(backend, inNamespace(namespace), [id]);
+      this.#context.publish(inNamespace(namespace), "/snapshot/remove", {
+        key: parts.name,
+        snapshotter: parts.snapshotter,
+      });
+    }
+  }
+}
+
+/** Removes the dead of a list: `remove` deletes one row and says how many went, `after` deals with their files. */
+type Sweep = (
+  candidates: readonly Candidate[],
+  remove: (id: bigint, node: ReturnType<typeof parseNode>) => number,
+  after?: (dead: readonly Candidate[]) => Promise<void> | void,
+) => Promise<number>;
+
+/** A flat lease marks the object under its flat name. */
+function alsoFlat(a: Marker, b: Marker, node: NodeId): boolean {
+  const nul = node.indexOf("\0");
+  const flat = `${node.slice(0, nul)}-flat${node.slice(nul)}` as NodeId;
+  return a.has(flat) || b.has(flat);
+}
+
+function inNamespace(namespace: string) {
+  return background.in(namespace as Namespace);
+}

@@ -1,0 +1,56 @@
+import type { DatabaseSync, SQLInputValue } from "node:sqlite";
+import { TABLES } from "./schema.ts";
+
+/**
+ * Copies what can be read of a damaged database into a new one: each table from the front until the first bad page, then
+ * from the back. @returns rows saved per table
+ */
+export function rescue(Sqlite: typeof DatabaseSync, from: string, to: DatabaseSync): Record<string, number> {
+  const saved: Record<string, number> = {};
+  let source: DatabaseSync;
+  try {
+    source = new Sqlite(from);
+  } catch {
+    return saved;
+  }
+  try {
+    for (const table of TABLES) {
+      to.exec("BEGIN");
+      saved[table] = copy(source, to, table, "ASC") + copy(source, to, table, "DESC");
+      to.exec("COMMIT");
+    }
+  } finally {
+    try {
+      source.close();
+    } catch {
+      // nothing more to read from it
+    }
+  }
+  return saved;
+}
+
+function copy(source: DatabaseSync, to: DatabaseSync, table: string, order: "ASC" | "DESC"): number {
+  const columns = to
+    .prepare(`SELECT name FROM pragma_table_info('${table}')`)
+    .all()
+    .map((row) => String(row["name"]));
+  let count = 0;
+  try {
+    const insert = to.prepare(
+      `INSERT OR IGNORE INTO ${table}(${columns.join(", ")}) VALUES(${columns.map(() => "?").join(", ")})`,
+    );
+    const select = source.prepare(
+      `SELECT ${columns.join(", ")} FROM ${table} NOT INDEXED ORDER BY rowid ${order}`,
+    );
+    select.setReadBigInts(true);
+    for (const row of select.iterate()) {
+      const { changes } = insert.run(...columns.map((name) => row[name] as SQLInputValue));
+      // from the back: the first row that is there already is where the way from the front ended
+      if (Number(changes) === 0 && order === "DESC") break;
+      count += Number(changes);
+    }
+  } catch {
+    // a bad page, or the table itself cannot be found: the rest of it is lost
+  }
+  return count;
+}

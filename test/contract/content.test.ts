@@ -1,0 +1,4 @@
+import { contentSuite } from "./content.ts";
+import { makeLocal } from "./local-stores.ts";
+
+contentSuite("local", makeLocal);
