@@ -12,7 +12,12 @@ const arch = values.target ?? hostArch();
 const native = arch === hostArch();
 const out = values.out ?? join(ROOT, "dist", native ? "gantry" : `gantry-${arch}`);
 const start = Date.now();
-compile(arch, out);
+try {
+  compile(arch, out);
+} catch (err) {
+  console.error(`build: ${err instanceof Error ? err.message : String(err)}`);
+  process.exit(1);
+}
 if (native) linkNames(join(dirname(out), "bin"), "../gantry");
 const size = (statSync(out).size / 1e6).toFixed(1);
 console.log(`${out}: ${size} MB, ${arch}, ${((Date.now() - start) / 1000).toFixed(1)} s`);

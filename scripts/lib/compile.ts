@@ -1,5 +1,5 @@
 /** Compiles the one executable; shared by build.ts and release.ts. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 
@@ -53,7 +53,9 @@ export function compile(arch: string, out: string): void {
   flags.push("--no-compile-autoload-bunfig", define("GANTRY_VERSION", packageVersion()));
   flags.push(define("GANTRY_REVISION", revision()), `--outfile=${part}`, "src/main.ts");
   try {
-    execFileSync(bun(), ["build", ...flags], { cwd: ROOT, stdio: ["ignore", "ignore", "inherit"] });
+    const done = spawnSync(bun(), ["build", ...flags], { cwd: ROOT, stdio: ["ignore", "ignore", "inherit"] });
+    if (done.status !== 0)
+      throw new Error(`compile for ${arch}: bun build ended with ${done.status ?? done.signal}`);
     chmodSync(part, 0o755);
     renameSync(part, out);
   } finally {
