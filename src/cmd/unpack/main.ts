@@ -7,7 +7,7 @@
  */
 import { codeOf, messageOf } from "../../core/errors.ts";
 import * as fs from "../../platform/syscalls/raw-fs.ts";
-import type { UnpackInstruction } from "../../plugins/diff/helper/protocol.ts";
+import type { CompareInstruction, UnpackInstruction } from "../../plugins/diff/helper/protocol.ts";
 import { report } from "../../plugins/diff/helper/report.ts";
 import type { TreeJob } from "../../plugins/snapshots/tree-jobs.ts";
 
@@ -18,17 +18,24 @@ export async function main(args: string[]): Promise<number> {
     process.stderr.write("gantry unpack: internal helper, started by the daemon only\n");
     return 2;
   }
-  const instruction = JSON.parse(text) as UnpackInstruction | TreeJob;
+  const instruction = JSON.parse(text) as UnpackInstruction | CompareInstruction | TreeJob;
   fs.dieWithParent();
   if (instruction.parent !== process.ppid) return 1; // the daemon is gone already
   fs.umask(0);
-  return instruction.mode === "apply" ? unpack(instruction) : tree(instruction);
+  return instruction.mode === "apply" || instruction.mode === "compare"
+    ? layer(instruction)
+    : tree(instruction);
 }
 
-async function unpack(instruction: UnpackInstruction): Promise<number> {
-  const { runApply } = await import("../../plugins/diff/helper/apply.ts");
+async function layer(instruction: UnpackInstruction | CompareInstruction): Promise<number> {
   try {
-    await runApply(instruction);
+    if (instruction.mode === "apply") {
+      const { runApply } = await import("../../plugins/diff/helper/apply.ts");
+      await runApply(instruction);
+    } else {
+      const { runCompare } = await import("../../plugins/diff/helper/compare.ts");
+      await runCompare(instruction);
+    }
     return 0;
   } catch (err) {
     report({ type: "error", code: codeOf(err), message: messageOf(err) });

@@ -29,7 +29,8 @@ export function finishLayer(state: ExtractState, options: FinishOptions): void {
   for (const { path, target } of state.links) linkToLower(state, options, path, target);
   if (options.style === "overlay") {
     for (const path of state.opaques) markOpaque(options, path);
-    for (const path of state.whiteouts) markWhiteout(options, path);
+    const hides = whiteoutPlaces(state, options);
+    for (const path of state.whiteouts) if (hides(dirOf(path))) markWhiteout(options, path);
   }
   setTimes(state);
   state.implied.clear();
@@ -231,6 +232,24 @@ function copyFile(dir: number, name: ByteString, stat: fs.RawStat, path: ByteStr
     fs.close(from);
     if (to >= 0) fs.close(to);
   }
+}
+
+/**
+ * Tells in which directories whiteouts hide something. Elsewhere they are left out: the kernel lists whiteouts of a
+ * directory that has nothing to merge with.
+ */
+function whiteoutPlaces(state: ExtractState, options: FinishOptions): (dir: ByteString) => boolean {
+  const known = new Map<ByteString, boolean>([["", options.parents.length > 0 && !state.opaques.has("")]]);
+  return (dir) => {
+    let place = known.get(dir);
+    if (place === undefined) {
+      const found = state.opaques.has(dir) || isHidden(state, dir) ? undefined : findLower(options, dir);
+      if (found !== undefined) fs.close(found.dir);
+      place = found !== undefined && (found.stat.mode & S.IFMT) === S.IFDIR;
+      known.set(dir, place);
+    }
+    return place;
+  };
 }
 
 function markOpaque(options: FinishOptions, path: ByteString): void {

@@ -1,8 +1,6 @@
 /** The helper's side of unpacking. Runs in its own process only: it changes the root of the process. */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { canceled, internal } from "../../../core/errors.ts";
 import type { Mount } from "../../../core/mounts/mount.ts";
 import { mountAll } from "../../../platform/mounts/mounts.ts";
@@ -13,6 +11,7 @@ import { finishLayer } from "../extract/finish.ts";
 import { fromText } from "../tar/byte-string.ts";
 import { TarReader } from "../tar/reader.ts";
 import { Decompressor } from "./decompress.ts";
+import { privateMountpoint } from "./private-mounts.ts";
 import {
   type Destination,
   type DigestAndSize,
@@ -166,9 +165,7 @@ function enter(destination: Destination, instruction: UnpackInstruction): Extrac
 }
 
 function mountPrivately(mounts: readonly Mount[]): string {
-  const n = fs.privateMounts();
-  if (n < 0) throw fail("make a mount namespace", n);
-  const target = mkdtempSync(`${tmpdir()}/gantry-unpack-`);
+  const target = privateMountpoint();
   mountAll(mounts, target);
   return target;
 }

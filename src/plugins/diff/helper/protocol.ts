@@ -22,6 +22,20 @@ export interface UnpackInstruction {
   readonly limits: { readonly entries: number; readonly bytes: number };
 }
 
+/** Makes a layer from what changed between two trees. */
+export interface CompareInstruction {
+  readonly mode: "compare";
+  readonly parent: number;
+  /** Empty = an empty tree. */
+  readonly lower: readonly Mount[];
+  readonly upper: readonly Mount[];
+  readonly compression: "gzip" | "zstd" | "none";
+  /** File the layer is written to, from its start. */
+  readonly outputPath: string;
+  /** Latest modification time written. */
+  readonly latest?: { readonly sec: number; readonly nsec: number } | undefined;
+}
+
 /** A place for the layer's files. */
 export interface Destination {
   /** `directory`: use it as it is. `mounts`: mount these first, in a mount namespace of the helper's own. */
