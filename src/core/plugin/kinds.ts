@@ -10,7 +10,7 @@ import type { NamespaceStore } from "../namespaces/namespaces.ts";
 import type { SnapshotBackend, Snapshotter } from "../snapshots/snapshotter.ts";
 import type { StreamManager } from "../streaming/streaming.ts";
 import type { TaskService } from "../tasks/tasks.ts";
-import type { Transferrer } from "../transfer/transfer.ts";
+import type { ImageTransfer, ImageVerifier } from "../transfer/transfer.ts";
 import { defineKind } from "./plugin.ts";
 
 /** Everything that lives in the metadata database. */
@@ -44,7 +44,8 @@ export const GC = defineKind<GarbageCollector>("io.containerd.gc.v1");
 export const EVENTS = defineKind<EventExchange & EventPublisher>("io.containerd.event.v1");
 export const LEASE = defineKind<LeaseManager>("io.containerd.lease.v1");
 export const STREAMING = defineKind<StreamManager>("io.containerd.streaming.v1");
-export const TRANSFER = defineKind<Transferrer>("io.containerd.transfer.v1");
+export const TRANSFER = defineKind<ImageTransfer>("io.containerd.transfer.v1");
+export const VERIFIER = defineKind<ImageVerifier>("io.containerd.image-verifier.v1");
 export const RUNTIME = defineKind<TaskService>("io.containerd.runtime.v2");
 /** Service plugins of containerd that are only names here: `ctr plugins ls` shows them. */
 export const SERVICE = defineKind<unknown>("io.containerd.service.v1");

@@ -1,7 +1,9 @@
 /** Transfer: moves images between registries, the store and streams. Source and destination are typed blobs (types/transfer). */
-import type { AnyValue } from "../any.ts";
+import type { AnyValue, Labels } from "../any.ts";
 import type { NamespacedCall } from "../call.ts";
-import type { Descriptor } from "../oci.ts";
+import type { ChainId } from "../ids/digest.ts";
+import type { Image } from "../images/images.ts";
+import type { Descriptor, Platform } from "../oci.ts";
 
 /** One step of progress: `event` is containerd's word (waiting, downloading, extracting, complete, saved, ...). */
 export interface Progress {
@@ -23,4 +25,55 @@ export interface Transferrer {
     destination: AnyValue,
     progress: (p: Progress) => void,
   ): Promise<void>;
+}
+
+/** What a pull for CRI or another part of the daemon asks for. Everything but the reference is optional. */
+export interface PullRequest {
+  /** Full reference. */
+  readonly reference: string;
+  /** Name of the image record; default: the reference. */
+  readonly name?: string | undefined;
+  readonly labels?: Labels | undefined;
+  readonly platform?: Platform | undefined;
+  /** Unpack with this snapshotter; undefined = store only. */
+  readonly snapshotter?: string | undefined;
+  /** Credentials for the reference's host: username/password, auth, identitytoken or registrytoken. */
+  readonly auth?: Readonly<Record<string, unknown>> | undefined;
+  /** Tell snapshotters image, manifest and layer digests by labels. */
+  readonly annotate?: boolean | undefined;
+  /** Do not fetch blobs of layers whose snapshots exist. */
+  readonly skipUnpackedLayers?: boolean | undefined;
+  readonly progress?: ((p: Progress) => void) | undefined;
+}
+
+/** What a pull brought. */
+export interface PullOutcome {
+  readonly image: Image;
+  /** Root of the unpacked layers; undefined when nothing was unpacked. */
+  readonly chainId: ChainId | undefined;
+}
+
+/** What an import takes besides the bytes. */
+export interface ImportRequest {
+  readonly labels?: Labels | undefined;
+  readonly snapshotter?: string | undefined;
+  readonly progress?: ((p: Progress) => void) | undefined;
+}
+
+/** The transfer plugin as the daemon's own parts use it: CRI, the watched image folder. */
+export interface ImageTransfer extends Transferrer {
+  /** Pulls with the daemon's registry configuration. */
+  pull(call: NamespacedCall, request: PullRequest): Promise<PullOutcome>;
+  /** Imports every image of an archive stream. */
+  importArchive(
+    call: NamespacedCall,
+    stream: AsyncIterable<Uint8Array>,
+    request: ImportRequest,
+  ): Promise<Image[]>;
+}
+
+/** Decides whether an image may be pulled or imported; plugins of the kind `io.containerd.image-verifier.v1`. */
+export interface ImageVerifier {
+  /** @throws permission-denied with the reason; any other failure refuses too */
+  verify(call: NamespacedCall, name: string, target: Descriptor): Promise<void>;
 }

@@ -1,0 +1,125 @@
+/** Stores the files of an archive as blobs while it streams past. */
+import type { NamespacedCall } from "../../../core/call.ts";
+import { failedPrecondition, invalidArgument, isAlreadyExists } from "../../../core/errors.ts";
+import { type Digest, parseDigest } from "../../../core/ids/digest.ts";
+import { blobLocked, findBlob, holdBlob, openWriter } from "../blobs.ts";
+import type { TransferContext } from "../context.ts";
+import type { TarEntry } from "./tar-reader.ts";
+
+/** A stored file. */
+export interface StoredFile {
+  readonly digest: Digest;
+  readonly size: bigint;
+}
+
+/** From this size on a helper process hashes and writes; below, starting one costs more. */
+const HELPER_FROM = 1024 * 1024;
+
+/** Stores an entry; `expected` when its name tells the digest. Bytes of a blob that is there already are skipped. */
+export async function ingestEntry(
+  ctx: TransferContext,
+  call: NamespacedCall,
+  entry: TarEntry,
+  expected: Digest | undefined,
+  onBytes: (done: bigint) => void,
+): Promise<StoredFile> {
+  const size = BigInt(entry.size);
+  if (expected === undefined) return store(ctx, call, entry, undefined, onBytes);
+  return blobLocked(ctx, call, expected, async () => {
+    const known = await findBlob(ctx, call, expected);
+    if (known !== undefined && known.size === size) {
+      await holdBlob(ctx, call, expected);
+      onBytes(size);
+      return { digest: expected, size };
+    }
+    return store(ctx, call, entry, expected, onBytes);
+  });
+}
+
+async function store(
+  ctx: TransferContext,
+  call: NamespacedCall,
+  entry: TarEntry,
+  expected: Digest | undefined,
+  onBytes: (done: bigint) => void,
+): Promise<StoredFile> {
+  const size = BigInt(entry.size);
+  const ref = expected === undefined ? `import-${crypto.randomUUID()}` : `import-${expected}`;
+  try {
+    if (ctx.stores.local !== undefined && entry.size >= HELPER_FROM)
+      return await viaHelper(ctx.stores.local, call, ref, entry, expected, onBytes);
+    const desc = expected === undefined ? undefined : { mediaType: "", digest: expected, size };
+    await using writer = await openWriter(ctx, call, ref, desc);
+    if (writer.status().offset > 0n) await writer.truncate(0n);
+    let done = 0n;
+    for await (const chunk of entry.body()) {
+      await writer.write(chunk);
+      done += BigInt(chunk.byteLength);
+      onBytes(done);
+    }
+    const digest = expected ?? writer.digest();
+    try {
+      await writer.commit(size, digest);
+    } catch (err) {
+      if (!isAlreadyExists(err)) throw err;
+      await holdBlob(ctx, call, digest);
+    }
+    return { digest, size };
+  } catch (err) {
+    if (!isAlreadyExists(err) || expected === undefined) throw err;
+    await holdBlob(ctx, call, expected);
+    return { digest: expected, size };
+  }
+}
+
+async function viaHelper(
+  local: NonNullable<TransferContext["stores"]["local"]>,
+  call: NamespacedCall,
+  ref: string,
+  entry: TarEntry,
+  expected: Digest | undefined,
+  onBytes: (done: bigint) => void,
+): Promise<StoredFile> {
+  const size = BigInt(entry.size);
+  const options = { ref, size, expected };
+  let writer = await local.content.externalWriter(call, options);
+  if (writer.offset > 0n) {
+    await writer.abort();
+    writer = await local.content.externalWriter(call, options);
+  }
+  await using ingest = writer;
+  await using unpack = await local.applier.start(call, { mediaType: "", blobPath: ingest.path });
+  try {
+    let done = 0n;
+    for await (const chunk of entry.body()) {
+      await unpack.write(chunk);
+      done += BigInt(chunk.byteLength);
+      ingest.progress(done);
+      onBytes(done);
+    }
+    const { blob } = await unpack.end();
+    const digest = parseDigest(blob.digest);
+    if (expected !== undefined && digest !== expected)
+      throw failedPrecondition(
+        `import "${entry.name}": unexpected commit digest ${digest}, expected ${expected}`,
+      );
+    await ingest.adopt(blob.size, digest, expected);
+    return { digest, size: blob.size };
+  } catch (err) {
+    await ingest.abort().catch(() => {});
+    throw err;
+  }
+}
+
+/** A whole small entry. @throws invalid-argument when larger than `max` (S11) */
+export async function readEntry(entry: TarEntry, max: number): Promise<Uint8Array> {
+  if (entry.size > max)
+    throw invalidArgument(`read archive: "${entry.name}" of ${entry.size} bytes, larger than ${max}`);
+  const out = new Uint8Array(entry.size);
+  let at = 0;
+  for await (const part of entry.body()) {
+    out.set(part, at);
+    at += part.byteLength;
+  }
+  return out;
+}

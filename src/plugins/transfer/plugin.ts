@@ -1,0 +1,273 @@
+/** `io.containerd.transfer.v1.local`: transfers between registries, the stores and client streams. */
+import type { AnyValue } from "../../core/any.ts";
+import type { NamespacedCall } from "../../core/call.ts";
+import { internal, invalidArgument, notImplemented } from "../../core/errors.ts";
+import type { Image } from "../../core/images/images.ts";
+import { DIFFER, METADATA, SNAPSHOTTER, STREAMING, TRANSFER, VERIFIER } from "../../core/plugin/kinds.ts";
+import { all, definePlugin, one } from "../../core/plugin/plugin.ts";
+import type { StreamManager } from "../../core/streaming/streaming.ts";
+import type { ImageTransfer, ImportRequest, PullOutcome, PullRequest } from "../../core/transfer/transfer.ts";
+import { lazyAsync } from "../../lib/lazy.ts";
+import { hostPlatform, matchAll, matchAny, matchOnly } from "../../oci/platform.ts";
+import { credentialsFrom, fixedSource } from "../../registry/credentials.ts";
+import { environmentMirrors, type HostsConfig, splitConfigPath } from "../../registry/hosts.ts";
+import type { Registry, RegistrySession } from "../../registry/registry.ts";
+import { readBytes, writeBytes } from "./byte-streams.ts";
+import { parseTransferConfig, type TransferConfig, transferDefaults } from "./config.ts";
+import { createContext, type OnProgress, type TransferContext } from "./context.ts";
+import { exportArchive } from "./export.ts";
+import { importArchive } from "./import.ts";
+import { pull } from "./pull.ts";
+import { push } from "./push.ts";
+import { registrySource } from "./registry-source.ts";
+import { tag } from "./tag.ts";
+import { decodeEndpoint, type Endpoint, matcherOf, namingOf, streamCredentials, unpacksOf } from "./wire.ts";
+
+type Of<K extends Endpoint["kind"]> = Extract<Endpoint, { kind: K }>["value"];
+
+/** The daemon's transfers. */
+export class LocalTransfer implements ImageTransfer {
+  readonly #ctx: TransferContext;
+  readonly #streams: StreamManager;
+  readonly #config: TransferConfig;
+  readonly #hosts: HostsConfig;
+  readonly #registry: () => Promise<Registry>;
+
+  constructor(ctx: TransferContext, streams: StreamManager, config: TransferConfig, hosts: HostsConfig) {
+    this.#ctx = ctx;
+    this.#streams = streams;
+    this.#config = config;
+    this.#hosts = hosts;
+    // undici is loaded with the first pull, not with the daemon.
+    this.#registry = lazyAsync(async () => {
+      const { Registry } = await import("../../registry/registry.ts");
+      return new Registry({ hosts });
+    });
+  }
+
+  async transfer(
+    call: NamespacedCall,
+    source: AnyValue,
+    destination: AnyValue,
+    progress: OnProgress,
+  ): Promise<void> {
+    const from = decodeEndpoint(source);
+    const to = decodeEndpoint(destination);
+    if (from?.kind === "registry" && to?.kind === "store")
+      return this.#pull(call, from.value, to.value, progress);
+    if (from?.kind === "store" && to?.kind === "registry")
+      return this.#push(call, from.value, to.value, progress);
+    if (from?.kind === "import" && to?.kind === "store")
+      return this.#import(call, from.value, to.value, progress);
+    if (from?.kind === "store" && to?.kind === "export")
+      return this.#export(call, from.value, to.value, progress);
+    if (from?.kind === "store" && to?.kind === "store") {
+      const force = to.value.extraReferences.some((r) => r.allowOverwrite);
+      await tag(this.#ctx, call, from.value.name, to.value.name, force);
+      return;
+    }
+    throw notImplemented(`method Transfer not implemented for ${source.typeUrl} to ${destination.typeUrl}`);
+  }
+
+  async #session(call: NamespacedCall, wire: Of<"registry">): Promise<RegistrySession> {
+    const { resolver, reference } = wire;
+    const auth = resolver?.authStream ?? "";
+    const scheme = resolver?.defaultScheme ?? "";
+    const hosts: HostsConfig = {
+      ...this.#hosts,
+      ...(resolver === undefined || resolver.hostDir === ""
+        ? {}
+        : { configPaths: splitConfigPath(resolver.hostDir) }),
+      ...(scheme === "http" || scheme === "https" ? { defaultScheme: scheme } : {}),
+      headers: new Map(Object.entries(resolver?.headers ?? {}).map(([k, v]) => [k.toLowerCase(), [v]])),
+      log: call.log,
+    };
+    const override =
+      auth === ""
+        ? { hosts }
+        : { hosts, credentials: streamCredentials(this.#streams.get(call, auth), reference) };
+    return (await this.#registry()).session(reference, override);
+  }
+
+  async #pull(
+    call: NamespacedCall,
+    from: Of<"registry">,
+    to: Of<"store">,
+    progress: OnProgress,
+  ): Promise<void> {
+    const session = await this.#session(call, from);
+    const matcher = matcherOf(to.platforms);
+    await pull(this.#ctx, call, {
+      name: to.name === "" ? from.reference : to.name,
+      labels: new Map(Object.entries(to.labels)),
+      source: registrySource(session),
+      // No platforms means every platform, no limit means every match: containerd's reading.
+      ...(matcher === undefined ? { allPlatforms: true } : { matcher }),
+      allMetadata: to.allMetadata,
+      manifestLimit: to.manifestLimit,
+      unpack: unpacksOf(to, this.#config.snapshotter),
+      progress,
+    });
+  }
+
+  async #push(
+    call: NamespacedCall,
+    from: Of<"store">,
+    to: Of<"registry">,
+    progress: OnProgress,
+  ): Promise<void> {
+    const session = await this.#session(call, to);
+    await push(this.#ctx, call, { name: from.name, session, matcher: matcherOf(from.platforms), progress });
+  }
+
+  async #import(
+    call: NamespacedCall,
+    from: Of<"import">,
+    to: Of<"store">,
+    progress: OnProgress,
+  ): Promise<void> {
+    const stream = this.#streams.get(call, from.stream);
+    const matcher = matcherOf(to.platforms);
+    await importArchive(this.#ctx, call, readBytes(stream, call.signal), {
+      naming: namingOf(to),
+      indexName: to.name,
+      labels: new Map(Object.entries(to.labels)),
+      ...(matcher === undefined ? { allPlatforms: true } : { matcher }),
+      compress: from.forceCompress,
+      unpack: unpacksOf(to, this.#config.snapshotter),
+      progress,
+    });
+  }
+
+  async #export(
+    call: NamespacedCall,
+    from: Of<"store">,
+    to: Of<"export">,
+    progress: OnProgress,
+  ): Promise<void> {
+    const stream = this.#streams.get(call, to.stream);
+    const names = [from.name, ...from.extraReferences.filter((r) => !r.isPrefix).map((r) => r.name)].filter(
+      (n) => n !== "",
+    );
+    const bytes = exportArchive(this.#ctx, call, {
+      names,
+      matcher: matcherOf(to.platforms),
+      allPlatforms: to.allPlatforms,
+      skipManifestJson: to.skipCompatibilityManifest,
+      skipNonDistributable: to.skipNonDistributable,
+      progress,
+    });
+    await writeBytes(stream, bytes, call.signal);
+  }
+
+  async pull(call: NamespacedCall, request: PullRequest): Promise<PullOutcome> {
+    const credentials = request.auth === undefined ? undefined : credentialsFrom(request.auth);
+    const hosts: HostsConfig = { ...this.#hosts, log: call.log };
+    const session = await (await this.#registry()).session(
+      request.reference,
+      credentials === undefined ? { hosts } : { hosts, credentials: fixedSource(credentials) },
+    );
+    const { snapshotter } = request;
+    const result = await pull(this.#ctx, call, {
+      name: request.name ?? request.reference,
+      labels: request.labels,
+      source: registrySource(session),
+      matcher: matchOnly(request.platform ?? hostPlatform()),
+      unpack: snapshotter === undefined ? [] : [{ snapshotter }],
+      annotate: request.annotate,
+      skipUnpackedLayers: request.skipUnpackedLayers,
+      progress: request.progress,
+    });
+    if (result.image === undefined) throw internal("pull made no image record");
+    return { image: result.image, chainId: result.unpacked[0]?.chainId };
+  }
+
+  importArchive(
+    call: NamespacedCall,
+    stream: AsyncIterable<Uint8Array>,
+    request: ImportRequest,
+  ): Promise<Image[]> {
+    const { snapshotter } = request;
+    return importArchive(this.#ctx, call, stream, {
+      labels: request.labels,
+      matcher: matchAny([hostPlatform()]),
+      unpack: snapshotter === undefined ? [] : [{ snapshotter, matcher: matchAll }],
+      progress: request.progress,
+    });
+  }
+}
+
+/** The mirrors of `--registry-mirror` and of the environment, for the default host. */
+function defaultMirrors(settings: Readonly<Record<string, unknown>>): string[] {
+  const flag = settings["registry_mirror"];
+  const list = typeof flag === "string" ? [flag] : Array.isArray(flag) ? flag.map(String) : [];
+  return [...list, ...environmentMirrors()];
+}
+
+/** The `registry` table of the CRI image plugin, in every version's place: one configuration for every client. */
+export function criRegistry(settings: Readonly<Record<string, unknown>>): HostsConfig {
+  const table = (value: unknown): Readonly<Record<string, unknown>> =>
+    typeof value === "object" && value !== null && !Array.isArray(value)
+      ? (value as Readonly<Record<string, unknown>>)
+      : {};
+  const plugins = table(settings["plugins"]);
+  const registry = table(table(plugins["io.containerd.cri.v1.images"])["registry"]);
+  const path = registry["config_path"];
+  const entries = (key: string): [string, Readonly<Record<string, unknown>>][] =>
+    Object.entries(table(registry[key])).map(([k, v]) => [k, table(v)]);
+  const mirrors = entries("mirrors").map(([k, v]) => {
+    const endpoint = v["endpoint"];
+    if (endpoint !== undefined && !Array.isArray(endpoint))
+      throw invalidArgument(`registry.mirrors."${k}".endpoint: want a list`);
+    return [k, (endpoint ?? []).map(String)] as const;
+  });
+  const configs = entries("configs").map(
+    ([k, v]) =>
+      [k, { tls: table(v["tls"]), auth: v["auth"] === undefined ? undefined : table(v["auth"]) }] as const,
+  );
+  return {
+    ...(typeof path === "string" && path !== "" ? { configPaths: splitConfigPath(path) } : {}),
+    mirrors: new Map(mirrors),
+    configs: new Map(configs),
+    auths: new Map(entries("auths")),
+  };
+}
+
+export default definePlugin({
+  kind: TRANSFER,
+  id: "local",
+  requires: {
+    metadata: one(METADATA),
+    differ: one(DIFFER, "walking"),
+    streams: one(STREAMING),
+    backends: all(SNAPSHOTTER),
+    verifiers: all(VERIFIER),
+  },
+  config: { defaults: transferDefaults, parse: parseTransferConfig },
+  onFailure: "optional",
+  init(host, { metadata, differ, streams, backends, verifiers }, config) {
+    const gates = [...verifiers.values()].map((v) => ({ check: v.verify.bind(v) }));
+    const ctx = createContext(
+      {
+        content: metadata.content,
+        images: metadata.images,
+        leases: metadata.leases,
+        applier: differ,
+        snapshotter: (name) => metadata.snapshotter(name),
+        capabilities: (name) => backends.get(name)?.capabilities ?? [],
+        local: { content: metadata.content, applier: differ },
+      },
+      config.limits,
+      gates,
+    );
+    const { settings } = host.daemon;
+    const cri = criRegistry(settings);
+    const hosts: HostsConfig = {
+      ...cri,
+      configPaths: cri.configPaths ?? config.configPaths,
+      defaultMirrors: defaultMirrors(settings),
+    };
+    host.describe({ platforms: [hostPlatform()] });
+    return new LocalTransfer(ctx, streams, config, hosts);
+  },
+});
