@@ -1,0 +1,91 @@
+/** Connecting sockets of both clients. */
+import { connect as connectNet, type Socket } from "node:net";
+import { deadlineExceeded, type GantryError, messageOf, unavailable } from "../core/errors.ts";
+
+/** Where a client connects to. */
+export type ConnectAddress =
+  | { readonly path: string }
+  | {
+      readonly host: string;
+      readonly port: number;
+      readonly tls?: ClientTls | undefined;
+    };
+
+/** TLS of a client. PEM texts. */
+export interface ClientTls {
+  readonly ca?: string | undefined;
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
+  readonly servername?: string | undefined;
+}
+
+/** The address as it is shown in errors. */
+export function addressText(address: ConnectAddress): string {
+  return "path" in address ? address.path : `${address.host}:${address.port}`;
+}
+
+/**
+ * Opens a connected socket.
+ * @param alpn protocols offered over TLS
+ * @throws unavailable with a hint, or deadline-exceeded after `timeoutMs`
+ */
+export async function openSocket(
+  address: ConnectAddress,
+  timeoutMs: number,
+  alpn: readonly string[] = [],
+): Promise<Socket> {
+  const [socket, event] = await begin(address, alpn);
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      socket.destroy();
+      reject(deadlineExceeded(`connect to "${addressText(address)}": context deadline exceeded`));
+    }, timeoutMs);
+    const failed = (err: Error): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      reject(connectError(address, err));
+    };
+    socket.once("error", failed);
+    socket.once(event, () => {
+      clearTimeout(timer);
+      socket.off("error", failed);
+      resolve(socket);
+    });
+  });
+}
+
+async function begin(address: ConnectAddress, alpn: readonly string[]): Promise<[Socket, string]> {
+  if ("path" in address) return [connectNet({ path: address.path }), "connect"];
+  const { host, port, tls } = address;
+  if (tls === undefined) return [connectNet({ host, port, noDelay: true }), "connect"];
+  const { connect } = await import("node:tls");
+  const { ca, cert, key } = tls;
+  const options = {
+    host,
+    port,
+    ALPNProtocols: [...alpn],
+    servername: tls.servername ?? host,
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+  };
+  return [connect(options), "secureConnect"];
+}
+
+function connectError(address: ConnectAddress, err: Error): GantryError {
+  const code = "code" in err ? err.code : undefined;
+  const text = addressText(address);
+  const fail = (reason: string, hint: string): GantryError =>
+    unavailable(`connect to "${text}": ${reason}`, { cause: err, hint });
+  switch (code) {
+    case "ENOENT":
+      return fail("no such file or directory", "is the daemon running, and is this its --address?");
+    case "ECONNREFUSED":
+      return fail("connection refused", "the daemon is not running: start it and try again");
+    case "EACCES":
+    case "EPERM":
+      return fail("permission denied", "run as root, or as a member of the socket's group");
+    default:
+      return unavailable(`connect to "${text}": ${messageOf(err)}`, { cause: err });
+  }
+}

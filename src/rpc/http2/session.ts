@@ -1,0 +1,549 @@
+import { Buffer } from "node:buffer";
+import type { Socket } from "node:net";
+import { Output } from "../output.ts";
+import { H2Code, H2ConnectionError, H2StreamError, h2CodeName } from "./errors.ts";
+import {
+  DEFAULT_WINDOW,
+  Flag,
+  FrameReader,
+  type FrameSink,
+  FrameType,
+  frame,
+  goawayFrame,
+  headersFrames,
+  numberFrame,
+  PREFACE,
+  Setting,
+  settingsFrame,
+  u32,
+} from "./frames.ts";
+import { HeaderAssembler } from "./header-assembler.ts";
+import { TABLE_SIZE_ZERO } from "./hpack-encoder.ts";
+import { DEFAULT_LIMITS, FloodGuard, type SessionLimits } from "./limits.ts";
+import { PeerSettings } from "./peer-settings.ts";
+import { ReceiveBudget } from "./receive-budget.ts";
+import { SendScheduler } from "./scheduler.ts";
+import { H2Stream, type StreamHost } from "./stream.ts";
+
+/** What a session is made of. */
+export interface SessionOptions {
+  readonly role: "server" | "client";
+  readonly limits?: Partial<SessionLimits> | undefined;
+  /** Server: a stream began; set its `events` before returning. */
+  readonly onStream?: ((stream: H2Stream) => void) | undefined;
+  /** The peer takes no new streams on this connection. */
+  readonly onGoaway?: (() => void) | undefined;
+  /** A stream ended, or the peer's limits changed: a waiting call may start. */
+  readonly onCapacity?: (() => void) | undefined;
+  /** Last event. Undefined error: an orderly end. */
+  readonly onClose?: ((error: Error | undefined) => void) | undefined;
+}
+
+/** Larger DATA frames gain nothing and make streams wait for each other. */
+const MAX_DATA_FRAME = 64 * 1024;
+const LAST_ID = 0x7fffffff;
+/** How long a peer may take to read our last bytes and close. */
+const LINGER_MS = 1000;
+const DRAIN_PING = Buffer.from("gy-drain", "latin1");
+
+/**
+ * One HTTP/2 connection, either side (RFC 9113), over a connected socket that it owns from now on.
+ *
+ * Life: `open` -> `draining` (GOAWAY sent or received; running streams go on) -> `closed`. A connection error goes
+ * straight to closed: GOAWAY with its code is written, all streams are aborted.
+ */
+export class H2Session implements StreamHost, FrameSink {
+  readonly #socket: Socket;
+  readonly #options: SessionOptions;
+  readonly #limits: SessionLimits;
+  readonly #output: Output;
+  readonly #scheduler = new SendScheduler();
+  readonly #reader: FrameReader;
+  readonly #peer: PeerSettings;
+  readonly #streams = new Map<number, H2Stream>();
+  readonly budget: ReceiveBudget;
+  readonly #headers: HeaderAssembler;
+  readonly isServer: boolean;
+
+  readonly #pings = new FloodGuard("PING frames", 1000, 100);
+  readonly #settings = new FloodGuard("SETTINGS frames", 100, 10);
+  readonly #idle = new FloodGuard("frames without effect", 1000, 100);
+  readonly #resets: FloodGuard;
+
+  #state: "open" | "draining" | "closed" = "open";
+  #prefaceSeen = 0;
+  #settingsSeen = false;
+  #firstBlock = true;
+  #handshake: ReturnType<typeof setTimeout> | undefined;
+  #linger: ReturnType<typeof setTimeout> | undefined;
+  #nextId = 1;
+  /** Highest stream id the peer opened. */
+  #lastPeerId = 0;
+  /** Streams above this were not processed by the peer (its GOAWAY). */
+  #goawayLast = LAST_ID;
+  #drainPinged = false;
+  #window: number;
+  #unacked = 0;
+  #unread = 0;
+
+  constructor(socket: Socket, options: SessionOptions) {
+    this.#socket = socket;
+    this.#options = options;
+    this.isServer = options.role === "server";
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.#window = this.#limits.connectionWindow;
+    this.budget = new ReceiveBudget(this.#limits.largeMessageBudget);
+    this.#headers = new HeaderAssembler(this.#limits.maxHeaderList, this.#limits.maxContinuations);
+    const streams = this.#limits.maxConcurrentStreams;
+    this.#resets = new FloodGuard("reset streams", 2 * streams + 100, 200);
+    this.#peer = new PeerSettings(this.isServer);
+    this.#output = new Output(socket, () => {
+      if (this.#scheduler.fill(this.#output) > 0) this.#forgive();
+    });
+    this.#reader = new FrameReader(this);
+    if (this.isServer) {
+      this.#handshake = setTimeout(
+        () => this.destroy(new Error("no handshake in time")),
+        this.#limits.handshakeMs,
+      );
+      this.#handshake.unref?.();
+    } else this.#prefaceSeen = PREFACE.length;
+    this.#hello();
+    socket.on("data", (chunk: Buffer) => this.#onData(chunk));
+    socket.on("end", () => this.destroy(undefined));
+    socket.on("error", (err) => this.destroy(err));
+    socket.on("close", () => this.destroy(undefined));
+  }
+
+  #hello(): void {
+    if (!this.isServer) this.#output.push(PREFACE);
+    const values: [number, number][] = [
+      [Setting.INITIAL_WINDOW_SIZE, this.#limits.streamWindow],
+      [Setting.MAX_HEADER_LIST_SIZE, this.#limits.maxHeaderList],
+    ];
+    if (this.isServer) values.push([Setting.MAX_CONCURRENT_STREAMS, this.#limits.maxConcurrentStreams]);
+    else values.push([Setting.ENABLE_PUSH, 0]);
+    this.#output.push(settingsFrame(values));
+    this.#output.push(
+      numberFrame(FrameType.WINDOW_UPDATE, 0, 0, this.#limits.connectionWindow - DEFAULT_WINDOW),
+    );
+  }
+
+  /** True when a new stream may be opened now. */
+  get canOpen(): boolean {
+    return this.#state === "open" && this.#nextId < LAST_ID && this.#streams.size < this.#peer.maxStreams;
+  }
+
+  /** False after GOAWAY either way: new calls need a new connection. */
+  get isOpen(): boolean {
+    return this.#state === "open" && this.#nextId < LAST_ID;
+  }
+
+  get isClosed(): boolean {
+    return this.#state === "closed";
+  }
+
+  /** Open streams. */
+  get streamCount(): number {
+    return this.#streams.size;
+  }
+
+  get streamWindow(): number {
+    return this.#limits.streamWindow;
+  }
+
+  /** Client: opens a stream; send its headers next. Check {@link canOpen} first. */
+  open(): H2Stream {
+    const stream = new H2Stream(this.#nextId, this, this.#peer.initialWindow);
+    this.#nextId += 2;
+    this.#streams.set(stream.id, stream);
+    return stream;
+  }
+
+  /**
+   * No new streams from the peer; the connection ends when the running ones have. In two steps, so that requests on
+   * their way are still served: GOAWAY with the highest id and a PING, then GOAWAY with the true last id.
+   */
+  drain(): void {
+    if (this.#state !== "open") return;
+    this.#state = "draining";
+    if (this.isServer && this.#settingsSeen) {
+      this.#drainPinged = true;
+      this.#output.push(goawayFrame(LAST_ID, H2Code.NO_ERROR, "draining"));
+      this.#output.push(frame(FrameType.PING, 0, 0, DRAIN_PING));
+      return;
+    }
+    this.#output.push(goawayFrame(this.#lastPeerId, H2Code.NO_ERROR, ""));
+    this.#maybeEnd();
+  }
+
+  /** Ends at once: streams are aborted with `error`, the peer gets GOAWAY. */
+  close(error?: Error): void {
+    if (this.#state === "closed") return;
+    this.#output.push(goawayFrame(this.#lastPeerId, H2Code.NO_ERROR, ""));
+    this.#finish(error);
+  }
+
+  /** Ends without a word: the socket is gone or never spoke. */
+  destroy(error: Error | undefined): void {
+    if (this.#state !== "closed") {
+      this.#output.stop();
+      this.#finish(error);
+    }
+    clearTimeout(this.#linger);
+    this.#socket.destroy();
+  }
+
+  #finish(error: Error | undefined): void {
+    this.#state = "closed";
+    clearTimeout(this.#handshake);
+    const reason = error ?? new Error("connection closed");
+    for (const stream of [...this.#streams.values()]) stream.abort(reason);
+    this.#output.end();
+    this.#linger = setTimeout(() => this.#socket.destroy(), LINGER_MS);
+    this.#linger.unref?.();
+    this.#options.onClose?.(error);
+  }
+
+  #maybeEnd(): void {
+    if (this.#state === "draining" && this.#streams.size === 0 && !this.#drainPinged) this.#finish(undefined);
+  }
+
+  // --- receiving
+
+  #onData(chunk: Uint8Array): void {
+    if (this.#state === "closed") return;
+    try {
+      const rest = this.#preface(chunk);
+      if (rest !== undefined) this.#reader.push(rest);
+    } catch (err) {
+      const code = err instanceof H2ConnectionError ? err.h2code : H2Code.INTERNAL_ERROR;
+      const error = err instanceof Error ? err : new Error(String(err));
+      this.#output.push(goawayFrame(this.#lastPeerId, code, error.message));
+      this.#finish(error);
+    }
+  }
+
+  #preface(chunk: Uint8Array): Uint8Array | undefined {
+    if (this.#prefaceSeen === PREFACE.length) return chunk;
+    const n = Math.min(PREFACE.length - this.#prefaceSeen, chunk.length);
+    for (let i = 0; i < n; i++) {
+      if (chunk[i] !== PREFACE[this.#prefaceSeen + i])
+        throw new H2ConnectionError(H2Code.PROTOCOL_ERROR, "read preface: not HTTP/2");
+    }
+    this.#prefaceSeen += n;
+    return n < chunk.length ? chunk.subarray(n) : undefined;
+  }
+
+  data(flags: number, id: number, piece: Uint8Array, last: boolean): void {
+    this.#guarded(() => this.#data(flags, id, piece, piece.length, last));
+  }
+
+  frame(type: number, flags: number, id: number, payload: Uint8Array): void {
+    this.#guarded(() => this.#frame(type, flags, id, payload));
+  }
+
+  #guarded(run: () => void): void {
+    if (this.#state === "closed") return;
+    try {
+      run();
+    } catch (err) {
+      if (!(err instanceof H2StreamError)) throw err;
+      const stream = this.#streams.get(err.streamId);
+      this.#resets.hit();
+      this.sendReset(err.streamId, err.h2code);
+      stream?.abort(err);
+    }
+  }
+
+  #data(flags: number, id: number, piece: Uint8Array, size: number, last: boolean): void {
+    this.#check(FrameType.DATA);
+    if (id === 0) throw protocol("DATA on stream 0");
+    this.#window -= size;
+    if (this.#window < 0)
+      throw new H2ConnectionError(H2Code.FLOW_CONTROL_ERROR, "read frame: connection window exceeded");
+    this.#unacked += size;
+    if (this.#unacked >= this.#limits.connectionWindow / 4) {
+      this.#window += this.#unacked;
+      this.sendWindowUpdate(0, this.#unacked);
+      this.#unacked = 0;
+    }
+    const end = last && (flags & Flag.END_STREAM) !== 0;
+    if (piece.length === 0 && !end) this.#idle.hit();
+    const stream = this.#streams.get(id);
+    if (stream === undefined) {
+      this.#notIdle(id, "DATA");
+      if (size === 0) this.#idle.hit();
+      return;
+    }
+    if (stream.remoteEnded)
+      throw new H2StreamError(id, H2Code.STREAM_CLOSED, "read frame: DATA after the end");
+    if (!this.isServer && !stream.headersReceived)
+      throw new H2StreamError(id, H2Code.PROTOCOL_ERROR, "read frame: DATA before HEADERS");
+    if (size > 0) {
+      this.#unread += size;
+      stream.received(size);
+      if (this.#unread > this.#limits.maxUnread)
+        throw new H2StreamError(id, H2Code.ENHANCE_YOUR_CALM, "read frame: too much unread data");
+      const padding = size - piece.length;
+      if (padding > 0) stream.consume(padding);
+      if (piece.length > 0) stream.events.data(piece);
+    }
+    if (end && !stream.closed) stream.endRemote();
+  }
+
+  #frame(type: number, flags: number, id: number, payload: Uint8Array): void {
+    this.#check(type);
+    switch (type) {
+      case FrameType.DATA:
+        this.#data(flags, id, unpad(payload, flags), payload.length, true);
+        return;
+      case FrameType.HEADERS: {
+        if (id === 0) throw protocol("HEADERS on stream 0");
+        const body = unpad(payload, flags);
+        const skip = (flags & Flag.PRIORITY) !== 0 ? 5 : 0;
+        if (body.length < skip) throw frameSize("HEADERS");
+        if (skip > 0 && (u32(body, 0) & LAST_ID) === id) throw protocol("stream depends on itself");
+        this.#headers.begin(id, (flags & Flag.END_STREAM) !== 0);
+        this.#headerPiece(body.subarray(skip), flags);
+        return;
+      }
+      case FrameType.CONTINUATION:
+        if (id !== this.#headers.streamId) throw protocol("CONTINUATION without HEADERS");
+        this.#headerPiece(payload, flags);
+        return;
+      case FrameType.PRIORITY:
+        if (id === 0) throw protocol("PRIORITY on stream 0");
+        if (payload.length !== 5)
+          throw new H2StreamError(id, H2Code.FRAME_SIZE_ERROR, "read frame: PRIORITY size");
+        if ((u32(payload, 0) & LAST_ID) === id)
+          throw new H2StreamError(id, H2Code.PROTOCOL_ERROR, "read frame: stream depends on itself");
+        this.#idle.hit();
+        return;
+      case FrameType.RST_STREAM:
+        this.#onReset(id, payload);
+        return;
+      case FrameType.SETTINGS:
+        this.#onSettings(flags, id, payload);
+        return;
+      case FrameType.PUSH_PROMISE:
+        throw protocol("PUSH_PROMISE");
+      case FrameType.PING:
+        this.#onPing(flags, id, payload);
+        return;
+      case FrameType.GOAWAY:
+        this.#onGoaway(id, payload);
+        return;
+      case FrameType.WINDOW_UPDATE:
+        this.#onWindowUpdate(id, payload);
+        return;
+      default:
+        // Unknown types are ignored (RFC 9113, 5.5) but not without limit.
+        this.#idle.hit();
+    }
+  }
+
+  #check(type: number): void {
+    if (this.#headers.streamId !== 0 && type !== FrameType.CONTINUATION)
+      throw protocol("another frame inside a header block");
+    if (!this.#settingsSeen && type !== FrameType.SETTINGS) throw protocol("first frame is not SETTINGS");
+  }
+
+  #headerPiece(piece: Uint8Array, flags: number): void {
+    const block = this.#headers.add(piece, (flags & Flag.END_HEADERS) !== 0);
+    if (block === undefined) return;
+    const { streamId: id, end, fields, tooLarge } = block;
+    let stream = this.#streams.get(id);
+    if (stream === undefined) {
+      if (!this.isServer || id <= this.#lastPeerId) {
+        // The answer to a stream that we reset, or a stray: it was decoded to keep the table in step.
+        this.#notIdle(id, "HEADERS");
+        this.#idle.hit();
+        return;
+      }
+      if ((id & 1) === 0) throw protocol("client opened an even stream");
+      this.#lastPeerId = id;
+      if (this.#state !== "open" && !this.#drainPinged) return;
+      if (this.#streams.size >= this.#limits.maxConcurrentStreams)
+        throw new H2StreamError(id, H2Code.REFUSED_STREAM, "read frame: too many streams");
+      stream = new H2Stream(id, this, this.#peer.initialWindow);
+      this.#streams.set(id, stream);
+      this.#options.onStream?.(stream);
+    } else if (stream.remoteEnded)
+      throw new H2StreamError(id, H2Code.STREAM_CLOSED, "read frame: HEADERS after the end");
+    else if (stream.headersReceived && !end)
+      throw new H2StreamError(id, H2Code.PROTOCOL_ERROR, "read frame: second HEADERS");
+    if (this.isServer || fields[0]?.value.startsWith("1") !== true) stream.headersReceived = true;
+    stream.events.headers(fields, end, tooLarge);
+    if (end && !stream.closed) stream.endRemote();
+  }
+
+  #onReset(id: number, payload: Uint8Array): void {
+    if (id === 0) throw protocol("RST_STREAM on stream 0");
+    if (payload.length !== 4) throw frameSize("RST_STREAM");
+    const stream = this.#streams.get(id);
+    if (stream === undefined) {
+      this.#notIdle(id, "RST_STREAM");
+      this.#idle.hit();
+      return;
+    }
+    if (this.isServer) this.#resets.hit();
+    const code = u32(payload, 0);
+    stream.abort(new H2StreamError(id, code, `stream reset by peer: ${h2CodeName(code)}`));
+  }
+
+  #onSettings(flags: number, id: number, payload: Uint8Array): void {
+    if (id !== 0) throw protocol("SETTINGS on a stream");
+    if ((flags & Flag.ACK) !== 0) {
+      if (payload.length !== 0) throw frameSize("SETTINGS ack");
+      if (!this.#settingsSeen) throw protocol("first frame is not SETTINGS");
+      this.#idle.hit();
+      return;
+    }
+    if (payload.length % 6 !== 0) throw frameSize("SETTINGS");
+    this.#settings.hit();
+    const delta = this.#peer.apply(payload);
+    this.#scheduler.maxFrame = Math.min(this.#peer.maxFrame, MAX_DATA_FRAME);
+    this.#push(frame(FrameType.SETTINGS, Flag.ACK, 0, EMPTY));
+    if (delta !== 0)
+      for (const stream of this.#streams.values()) {
+        try {
+          stream.grow(delta);
+        } catch {
+          throw new H2ConnectionError(H2Code.FLOW_CONTROL_ERROR, "read settings: window overflow");
+        }
+      }
+    if (!this.#settingsSeen) {
+      this.#settingsSeen = true;
+      clearTimeout(this.#handshake);
+    }
+    this.#output.schedule();
+    this.#options.onCapacity?.();
+  }
+
+  #onPing(flags: number, id: number, payload: Uint8Array): void {
+    if (id !== 0) throw protocol("PING on a stream");
+    if (payload.length !== 8) throw frameSize("PING");
+    if ((flags & Flag.ACK) === 0) {
+      this.#pings.hit();
+      this.#push(frame(FrameType.PING, Flag.ACK, 0, payload));
+      return;
+    }
+    this.#idle.hit();
+    if (!this.#drainPinged || Buffer.compare(payload, DRAIN_PING) !== 0) return;
+    this.#drainPinged = false;
+    this.#push(goawayFrame(this.#lastPeerId, H2Code.NO_ERROR, "draining"));
+    this.#maybeEnd();
+  }
+
+  #onGoaway(id: number, payload: Uint8Array): void {
+    if (id !== 0) throw protocol("GOAWAY on a stream");
+    if (payload.length < 8) throw frameSize("GOAWAY");
+    const last = u32(payload, 0) & LAST_ID;
+    const code = u32(payload, 4);
+    if (last > this.#goawayLast) throw protocol("GOAWAY raised its last stream");
+    this.#goawayLast = last;
+    if (this.#state === "open") {
+      this.#state = "draining";
+      this.#options.onGoaway?.();
+    }
+    if (!this.isServer) {
+      const text = code === H2Code.NO_ERROR ? "" : `: ${h2CodeName(code)}`;
+      for (const stream of [...this.#streams.values()])
+        if (stream.id > last)
+          stream.abort(new H2StreamError(stream.id, H2Code.REFUSED_STREAM, `connection is closing${text}`));
+    }
+    this.#maybeEnd();
+  }
+
+  #onWindowUpdate(id: number, payload: Uint8Array): void {
+    if (payload.length !== 4) throw frameSize("WINDOW_UPDATE");
+    const increment = u32(payload, 0) & LAST_ID;
+    if (id === 0) {
+      if (increment === 0) throw protocol("WINDOW_UPDATE of 0");
+      this.#scheduler.grow(increment);
+      this.#output.schedule();
+      return;
+    }
+    const stream = this.#streams.get(id);
+    if (stream === undefined) {
+      this.#notIdle(id, "WINDOW_UPDATE");
+      return;
+    }
+    if (increment === 0) throw new H2StreamError(id, H2Code.PROTOCOL_ERROR, "read frame: WINDOW_UPDATE of 0");
+    stream.grow(increment);
+  }
+
+  #notIdle(id: number, what: string): void {
+    const opened = this.isServer
+      ? id <= this.#lastPeerId && (id & 1) === 1
+      : id < this.#nextId && (id & 1) === 1;
+    if (!opened) throw protocol(`${what} on idle stream`);
+  }
+
+  // --- StreamHost
+
+  sendHeaders(id: number, block: Uint8Array, end: boolean): void {
+    let whole = block;
+    if (this.#firstBlock) {
+      this.#firstBlock = false;
+      whole = Buffer.concat([TABLE_SIZE_ZERO, block]);
+    }
+    this.#forgive();
+    this.#push(headersFrames(id, whole, end, this.#peer.maxFrame));
+  }
+
+  sendReset(id: number, code: number): void {
+    this.#push(numberFrame(FrameType.RST_STREAM, 0, id, code));
+  }
+
+  sendWindowUpdate(id: number, increment: number): void {
+    this.#push(numberFrame(FrameType.WINDOW_UPDATE, 0, id, increment));
+  }
+
+  ready(stream: H2Stream): void {
+    this.#scheduler.add(stream);
+    this.#output.schedule();
+  }
+
+  read(bytes: number): void {
+    this.#unread -= bytes;
+  }
+
+  closed(stream: H2Stream): void {
+    this.#scheduler.delete(stream);
+    if (!this.#streams.delete(stream.id) || this.#state === "closed") return;
+    this.#options.onCapacity?.();
+    this.#maybeEnd();
+  }
+
+  #push(bytes: Uint8Array): void {
+    this.#output.push(bytes);
+    if (this.#output.blocked && this.#output.pending > this.#limits.maxUnsentControl + 512 * 1024)
+      this.destroy(new Error("peer does not read"));
+  }
+
+  #forgive(): void {
+    this.#pings.forgive();
+    this.#idle.forgive();
+    this.#settings.forgive();
+  }
+}
+
+const EMPTY = new Uint8Array(0);
+
+function protocol(what: string): H2ConnectionError {
+  return new H2ConnectionError(H2Code.PROTOCOL_ERROR, `read frame: ${what}`);
+}
+
+function frameSize(what: string): H2ConnectionError {
+  return new H2ConnectionError(H2Code.FRAME_SIZE_ERROR, `read frame: ${what} has a wrong size`);
+}
+
+function unpad(payload: Uint8Array, flags: number): Uint8Array {
+  if ((flags & Flag.PADDED) === 0) return payload;
+  const padding = payload[0];
+  if (padding === undefined) throw frameSize("padded frame");
+  if (padding >= payload.length) throw protocol("padding is longer than the frame");
+  return payload.subarray(1, payload.length - padding);
+}

@@ -1,0 +1,115 @@
+import { grpcCodeName, toStatus } from "../status.ts";
+import type { Interceptor } from "../types.ts";
+
+/** One counter: calls of a method that ended with a code (exported as `grpc_server_handled_total`). */
+export interface HandledCount {
+  /** `package.Service` */
+  readonly service: string;
+  readonly method: string;
+  /** `unary`, `client_stream`, `server_stream`, `bidi_stream`: the label values of Go's gRPC metrics. */
+  readonly type: string;
+  /** `OK`, `NotFound`, ... */
+  readonly code: string;
+  readonly count: number;
+}
+
+/** Calls of a method that started (exported as `grpc_server_started_total`). */
+export type StartedCount = Omit<HandledCount, "code">;
+
+/** Time spent in a method's handlers (exported as `grpc_server_handling_seconds`, histogram). */
+export interface HandlingTime extends StartedCount {
+  readonly seconds: number;
+  /** Cumulative counts for {@link HANDLING_BUCKETS}. */
+  readonly buckets: readonly number[];
+}
+
+/** Upper bounds in seconds of the handling time histogram. */
+export const HANDLING_BUCKETS: readonly number[] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+/** Counters of a server, and the interceptor that feeds them. */
+export interface RpcMetrics {
+  readonly interceptor: Interceptor;
+  snapshot(): {
+    readonly started: readonly StartedCount[];
+    readonly handled: readonly HandledCount[];
+    readonly handling: readonly HandlingTime[];
+  };
+}
+
+interface MethodCounters {
+  readonly service: string;
+  readonly method: string;
+  readonly type: string;
+  started: number;
+  ended: number;
+  seconds: number;
+  readonly buckets: number[];
+  readonly codes: Map<string, number>;
+}
+
+const TYPES = {
+  unary: "unary",
+  client_streaming: "client_stream",
+  server_streaming: "server_stream",
+  bidi_streaming: "bidi_stream",
+} as const;
+
+/** Makes counters for one server. Methods appear when they are called first. */
+export function createRpcMetrics(): RpcMetrics {
+  const methods = new Map<string, MethodCounters>();
+  return {
+    async interceptor(method, context, next) {
+      let counters = methods.get(context.method);
+      if (counters === undefined) {
+        counters = {
+          service: method.parent.typeName,
+          method: method.name,
+          type: TYPES[method.methodKind],
+          started: 0,
+          ended: 0,
+          seconds: 0,
+          buckets: HANDLING_BUCKETS.map(() => 0),
+          codes: new Map(),
+        };
+        methods.set(context.method, counters);
+      }
+      counters.started++;
+      const start = performance.now();
+      let code = "OK";
+      try {
+        await next();
+      } catch (err) {
+        code = grpcCodeName(toStatus(err).code);
+        throw err;
+      } finally {
+        end(counters, code, (performance.now() - start) / 1000);
+      }
+    },
+    snapshot() {
+      const all = [...methods.values()];
+      return {
+        started: all.map((c) => ({ ...labels(c), count: c.started })),
+        handled: all.flatMap((c) => [...c.codes].map(([code, count]) => ({ ...labels(c), code, count }))),
+        handling: all.map((c) => ({
+          ...labels(c),
+          count: c.ended,
+          seconds: c.seconds,
+          buckets: [...c.buckets],
+        })),
+      };
+    },
+  };
+}
+
+function end(counters: MethodCounters, code: string, seconds: number): void {
+  counters.codes.set(code, (counters.codes.get(code) ?? 0) + 1);
+  counters.ended++;
+  counters.seconds += seconds;
+  HANDLING_BUCKETS.forEach((bound, i) => {
+    if (seconds <= bound) counters.buckets[i] = (counters.buckets[i] ?? 0) + 1;
+  });
+}
+
+function labels(counters: MethodCounters): { service: string; method: string; type: string } {
+  return { service: counters.service, method: counters.method, type: counters.type };
+}
