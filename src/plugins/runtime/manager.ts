@@ -1,4 +1,5 @@
 /** Holds the tasks of the daemon: makes, finds, watches and cleans them up. */
+import { existsSync } from "node:fs";
 import type { Call, NamespacedCall } from "../../core/call.ts";
 import type { ContainerStore } from "../../core/containers/containers.ts";
 import { alreadyExists, isNotFound, isNotImplemented, messageOf, notFound } from "../../core/errors.ts";
@@ -290,9 +291,7 @@ export class TaskManager {
   /** Copies what the shim logs to our stderr. The pipe must have a reader before the shim opens it. */
   async #followLog(bundle: Bundle): Promise<void> {
     const path = `${bundle.path}/log`;
-    await createFifo(path, 0o600).catch((err: unknown) => {
-      if (!messageOf(err).includes("EEXIST")) throw err;
-    });
+    if (!existsSync(path)) createFifo(path, 0o600);
     const fd = openFifo(path);
     const stop = new AbortController();
     this.#logs.set(path, stop);

@@ -2,7 +2,7 @@
 import { accessSync, constants } from "node:fs";
 import { delimiter, dirname, isAbsolute, join } from "node:path";
 import { invalidArgument, notFound } from "../../core/errors.ts";
-import { execPath, reExec } from "../../platform/runtime.ts";
+import { execPath, isCompiled, reExec } from "../../platform/runtime.ts";
 
 /** How to start a shim. */
 export interface ShimCommand {
@@ -16,6 +16,8 @@ export interface ShimCommand {
   readonly path: string;
 }
 
+/** Name this executable is called by as a shim. */
+const SHIM_NAME = "containerd-shim-runc-v2";
 /** Runtime this executable is the shim of. */
 export const OWN_RUNTIME = "io.containerd.runc.v2";
 
@@ -32,7 +34,8 @@ export function resolveShim(name: string, path: string | undefined): ShimCommand
   }
   if (wanted.includes("/")) throw invalidArgument(`runtime "${wanted}": a path must be absolute`);
   if (wanted === OWN_RUNTIME) {
-    const self = reExec(["shim"], "containerd-shim-runc-v2");
+    // compiled, the name alone picks the mode; run from source, the mode is an argument
+    const self = isCompiled() ? reExec([], SHIM_NAME) : reExec(["shim"]);
     return { command: self.command, prefix: self.args, argv0: self.argv0, own: true, path: execPath() };
   }
   const parts = wanted.split(".");
