@@ -1,0 +1,4 @@
+import { containersSuite } from "./containers.ts";
+import { makeLocal } from "./local-stores.ts";
+
+containersSuite("local", makeLocal);

@@ -1,0 +1,4 @@
+import { leasesSuite } from "./leases.ts";
+import { makeLocal } from "./local-stores.ts";
+
+leasesSuite("local", makeLocal);
