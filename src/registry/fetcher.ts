@@ -117,6 +117,32 @@ export class Fetcher {
     }
   }
 
+  /** The descriptor of a blob or manifest of which only the digest is known. @throws not-found, unavailable (no size told) */
+  async describe(digest: Digest, mediaType: string, signal: AbortSignal): Promise<Descriptor> {
+    const { ref, client, text } = this.#session;
+    const attempts: Attempt[] = [];
+    for (const host of this.#order(digest)) {
+      for (const kind of kindsOf({ mediaType, digest, size: 0n })) {
+        try {
+          const path = `/${ref.repository}/${kind}/${digest}`;
+          const query = mirrorQuery(host, ref);
+          const headers = { accept: kind === "manifests" ? `${mediaType}, */*` : "*/*" };
+          const request = { method: "HEAD", path, query, headers, scope: pullScope(ref), signal } as const;
+          const response = await client.call(host, request);
+          response.drop();
+          const length = response.header("content-length") ?? "";
+          if (!/^\d{1,15}$/.test(length)) throw unavailable(`describe ${digest}: the registry told no size`);
+          return { mediaType, digest, size: BigInt(length) };
+        } catch (err) {
+          const error = networkError(err, new URL(`${hostName(host)}/`), signal);
+          if (signal.aborted) throw error;
+          attempts.push({ where: hostName(host), error });
+        }
+      }
+    }
+    throw combine(`failed to find ${digest} of "${text}"`, attempts);
+  }
+
   async *#once(
     desc: Descriptor,
     at: number,

@@ -127,7 +127,7 @@ export const usage: Action = async (context, args, options) => {
   while (key !== "") {
     const used = await snapshots.usage(call, key).catch((err: unknown) => {
       throw isNotFound(err)
-        ? notFound(`image "${image.name}" is not unpacked in snapshotter "${name}": snapshot`, {
+        ? notFound(`snapshot of image "${image.name}" in snapshotter "${name}"`, {
             hint: `unpack it: ctr snapshots --snapshotter ${name} unpack ${image.target.digest}`,
           })
         : err;

@@ -1,0 +1,185 @@
+/** Pulls and pushes that the server does by itself: its Transfer service, with streams for progress and credentials. */
+import { randomBytes } from "node:crypto";
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { type ImageStore, ImageStoreSchema } from "../../api/gen/containerd/types/transfer/imagestore_pb.ts";
+import { ProgressSchema } from "../../api/gen/containerd/types/transfer/progress_pb.ts";
+import {
+  AuthRequestSchema,
+  AuthResponseSchema,
+  AuthType,
+  HTTPDebug,
+  OCIRegistrySchema,
+} from "../../api/gen/containerd/types/transfer/registry_pb.ts";
+import { introspectionClient, serverVersion } from "../../client/introspection.ts";
+import { openStream, transfer } from "../../client/streaming.ts";
+import type { NamespacedCall } from "../../core/call.ts";
+import type { Progress } from "../../core/transfer/transfer.ts";
+import { hostPlatform } from "../../oci/platform.ts";
+import { apiHost, parseReference } from "../../oci/reference.ts";
+import type { Credentials } from "../../registry/types.ts";
+import { toRecord } from "../../rpc/convert/basic.ts";
+import { fromDescriptor, toPlatform } from "../../rpc/convert/oci.ts";
+import type { Transport } from "../../rpc/types.ts";
+import { labelsOf, listOf, textOf } from "./context.ts";
+import { credentialsOf, platformsOf } from "./registry-options.ts";
+
+type Options = Readonly<Record<string, unknown>>;
+
+/** What a remote transfer needs. */
+export interface RemoteJob {
+  readonly transport: Transport;
+  readonly call: NamespacedCall;
+  readonly ref: string;
+  readonly options: Options;
+  readonly snapshotter: string;
+  readonly progress: (p: Progress) => void;
+}
+
+/** True when the server transfers by itself. The 1.x line has the service but lacks most of what flags ask for. */
+export async function offersTransfer(transport: Transport, call: NamespacedCall): Promise<boolean> {
+  const { version } = await serverVersion(transport, call);
+  if (/^v?1\./.test(version)) return false;
+  const found = await introspectionClient(transport).plugins(call, ["type==io.containerd.transfer.v1"]);
+  return found.some((p) => p.state === "ok");
+}
+
+/** True when the messages of the service can say everything the flags say. */
+export function saysAllRemotely(options: Options): boolean {
+  const local = ["skipVerify", "tlscacert", "tlscert", "tlskey", "maxConcurrentDownloads", "syncFs"];
+  return local.every(
+    (name) => options[name] === undefined || options[name] === false || options[name] === "",
+  );
+}
+
+/** Pulls `ref` in the server. */
+export async function remotePull(job: RemoteJob): Promise<void> {
+  const { call, ref, options, snapshotter } = job;
+  const wanted = platformsOf(options);
+  const platforms = wanted.platforms.length > 0 ? wanted.platforms : [hostPlatform()];
+  const store: MessageInitShape<typeof ImageStoreSchema> = {
+    name: ref,
+    labels: toRecord(labelsOf(listOf(options, "label"))),
+    platforms: wanted.allPlatforms ? [] : platforms.map(toPlatform),
+    manifestLimit: wanted.limit,
+    unpacks: platforms.map((p) => ({ platform: toPlatform(p), snapshotter })),
+  };
+  const destination = create(ImageStoreSchema, store);
+  await run(job, async (stop) => {
+    const source = await registrySide(job, stop);
+    return transfer(job.transport, call, source, packStore(destination), await progressStream(job, stop));
+  });
+}
+
+/** Pushes the image `local` to `ref` in the server. */
+export async function remotePush(job: RemoteJob, local: string): Promise<void> {
+  const { platforms } = platformsOf(job.options);
+  const source = create(ImageStoreSchema, { name: local, platforms: platforms.map(toPlatform) });
+  await run(job, async (stop) => {
+    const destination = await registrySide(job, stop);
+    return transfer(job.transport, job.call, packStore(source), destination, await progressStream(job, stop));
+  });
+}
+
+/** Closes every stream at the end, and lets the progress that is on its way arrive. */
+async function run(_job: RemoteJob, body: (stop: Stop[]) => Promise<void>): Promise<void> {
+  const stop: Stop[] = [];
+  try {
+    await body(stop);
+  } finally {
+    for (const s of stop) s.close();
+    await Promise.all(stop.map((s) => s.ended));
+  }
+}
+
+interface Stop {
+  close(): void;
+  readonly ended: Promise<void>;
+}
+
+const packStore = (message: ImageStore) => ({
+  typeUrl: ImageStoreSchema.typeName,
+  value: toBinary(ImageStoreSchema, message),
+});
+
+async function registrySide(job: RemoteJob, stop: Stop[]) {
+  const { options, ref } = job;
+  const credentials = await credentialsOf(options);
+  const dump = options["httpDump"] === true;
+  const trace = options["httpTrace"] === true;
+  const message = create(OCIRegistrySchema, {
+    reference: ref,
+    resolver: {
+      authStream: credentials === undefined ? "" : await authStream(job, credentials, stop),
+      hostDir: textOf(options, "hostsDir"),
+      defaultScheme: options["plainHttp"] === true ? "http" : "",
+      httpDebug:
+        dump && trace
+          ? HTTPDebug.BOTH
+          : dump
+            ? HTTPDebug.DEBUG
+            : trace
+              ? HTTPDebug.TRACE
+              : HTTPDebug.DISABLED,
+    },
+  });
+  return { typeUrl: OCIRegistrySchema.typeName, value: toBinary(OCIRegistrySchema, message) };
+}
+
+function streamId(kind: string): string {
+  return `${kind}-${randomBytes(9).toString("base64url")}`;
+}
+
+async function progressStream(job: RemoteJob, stop: Stop[]): Promise<string> {
+  const id = streamId("progress");
+  const stream = await openStream(job.transport, job.call, id);
+  const ended = (async () => {
+    for (let message = await stream.receive(); message !== undefined; message = await stream.receive()) {
+      const p = fromBinary(ProgressSchema, message.value);
+      job.progress({
+        event: p.event,
+        name: p.name,
+        parents: p.parents,
+        progress: p.progress,
+        total: p.total,
+        ...(p.desc === undefined ? {} : { desc: fromDescriptor(p.desc, "progress") }),
+      });
+    }
+  })().catch(() => {
+    // the transfer's own answer tells what went wrong
+  });
+  stop.push({ close: () => stream.close(), ended });
+  return id;
+}
+
+/** Answers the server's questions for credentials; only for the registry the reference names. */
+async function authStream(job: RemoteJob, credentials: Credentials, stop: Stop[]): Promise<string> {
+  const id = streamId("auth");
+  const stream = await openStream(job.transport, job.call, id);
+  const { host } = parseReference(job.ref);
+  const ended = (async () => {
+    for (let message = await stream.receive(); message !== undefined; message = await stream.receive()) {
+      const asked = fromBinary(AuthRequestSchema, message.value);
+      const ours = asked.host === host || asked.host === apiHost(host);
+      const answer = create(AuthResponseSchema, ours ? secretOf(credentials) : { authType: AuthType.NONE });
+      await stream.send({
+        typeUrl: AuthResponseSchema.typeName,
+        value: toBinary(AuthResponseSchema, answer),
+      });
+    }
+  })().catch(() => {});
+  stop.push({ close: () => stream.close(), ended });
+  return id;
+}
+
+function secretOf(c: Credentials): MessageInitShape<typeof AuthResponseSchema> {
+  switch (c.kind) {
+    case "basic":
+      return { authType: AuthType.CREDENTIALS, username: c.username, secret: c.password };
+    case "refresh":
+      return { authType: AuthType.REFRESH, secret: c.token };
+    case "bearer":
+      return { authType: AuthType.HEADER, secret: `Bearer ${c.token}` };
+    case "header":
+      return { authType: AuthType.HEADER, secret: c.value };
+  }
+}

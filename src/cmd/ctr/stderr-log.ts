@@ -1,0 +1,23 @@
+/** A log for a person who asked for details: one line each on stderr. */
+
+import { messageOf } from "../../core/errors.ts";
+import type { LogFields, Logger } from "../../core/log.ts";
+
+/** Writes every level. */
+export function stderrLog(base: LogFields = {}): Logger {
+  const line =
+    (level: string) =>
+    (message: string, fields: LogFields = {}): void => {
+      const all = Object.entries({ ...base, ...fields }).map(
+        ([k, v]) => ` ${k}=${v instanceof Error ? messageOf(v) : JSON.stringify(v)}`,
+      );
+      process.stderr.write(`${level} ${message}${all.join("")}\n`);
+    };
+  return {
+    debug: line("debug"),
+    info: line("info"),
+    warn: line("warn"),
+    error: line("error"),
+    child: (fields) => stderrLog({ ...base, ...fields }),
+  };
+}

@@ -1,0 +1,23 @@
+/** The transfer functions of `plugins/transfer` on a daemon's stores over RPC: what `--local` means. */
+import { contentClient } from "../../client/content.ts";
+import { diffClient } from "../../client/diff.ts";
+import { imagesClient } from "../../client/images.ts";
+import { leasesClient } from "../../client/leases.ts";
+import { snapshotterClient } from "../../client/snapshots.ts";
+import { createContext, type TransferContext, type TransferLimits } from "../../plugins/transfer/context.ts";
+import type { Transport } from "../../rpc/types.ts";
+
+/** Makes the context of one command. Layers of one image are unpacked in order: a foreign daemon cannot do better. */
+export function transferContext(transport: Transport, limits: Partial<TransferLimits> = {}): TransferContext {
+  return createContext(
+    {
+      content: contentClient(transport),
+      images: imagesClient(transport),
+      leases: leasesClient(transport),
+      applier: diffClient(transport),
+      snapshotter: (name) => snapshotterClient(transport, name),
+      capabilities: () => [],
+    },
+    limits,
+  );
+}
