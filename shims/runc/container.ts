@@ -1,0 +1,363 @@
+/**
+ * A container and its processes.
+ *
+ * Events leave in this order: create < start < exit < delete; exec-added < exec-started < exit of the exec; init's exit
+ * after those of all execs; oom before exit.
+ */
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Options } from "../../src/api/gen/containerd/types/runc/options/oci_pb.ts";
+import {
+  alreadyExists,
+  failedPrecondition,
+  invalidArgument,
+  isNotFound,
+  messageOf,
+  notFound,
+} from "../../src/core/errors.ts";
+import type { Logger } from "../../src/core/log.ts";
+import type { Exit, Stdio } from "../../src/core/tasks/tasks.ts";
+import { type Cgroup, type CgroupLayout, cgroupOf } from "../../src/platform/cgroups/cgroups.ts";
+import { mountAll, unmountTree } from "../../src/platform/mounts/mounts.ts";
+import type { Mount } from "../../src/platform/mounts/options.ts";
+import { withConsole } from "./console.ts";
+import type { TaskEvents } from "./events.ts";
+import { writeExit } from "./exit-record.ts";
+import { runcOf, saveOptions } from "./options.ts";
+import { exitOf, Process, startMark } from "./process.ts";
+import type { CheckpointFlags, Runc, RunIo } from "./runc.ts";
+import { openStdio } from "./stdio.ts";
+
+/** Longest wait for execs to be reaped before init's exit is told, in milliseconds. */
+const EXECS_MS = 10_000;
+
+/** What a container is made from. */
+export interface ContainerInit extends Stdio {
+  readonly id: string;
+  readonly namespace: string;
+  readonly bundle: string;
+  readonly rootfs: readonly Mount[];
+  /** Folder of a checkpoint to restore, "" for a fresh start. */
+  readonly checkpoint: string;
+  readonly options: Options;
+}
+
+/** What containers share. */
+export interface ContainerHost {
+  readonly events: TaskEvents;
+  readonly log: Logger;
+  readonly layout: () => CgroupLayout;
+}
+
+export class Container {
+  readonly id: string;
+  readonly bundle: string;
+  readonly init: Process;
+  readonly #facts: ContainerInit;
+  readonly #host: ContainerHost;
+  readonly #runc: Runc;
+  readonly #execs = new Map<string, Process>();
+  readonly #sharesPids: boolean;
+  #cgroup: Cgroup | undefined;
+  #oomWatch: Disposable | undefined;
+  #oomSeen = 0n;
+  #execCount = 0;
+
+  private constructor(facts: ContainerInit, host: ContainerHost) {
+    this.#facts = facts;
+    this.#host = host;
+    this.id = facts.id;
+    this.bundle = facts.bundle;
+    this.init = new Process("", facts, { tag: "added" });
+    this.#runc = runcOf(facts.options, facts.namespace, facts.bundle);
+    this.#sharesPids = sharesPids(facts.bundle);
+  }
+
+  /** Makes a container up to where its init waits for {@link start}. On failure nothing is left. */
+  static async create(facts: ContainerInit, host: ContainerHost): Promise<Container> {
+    const container = new Container(facts, host);
+    saveOptions(facts.bundle, facts.options);
+    mountAll(facts.rootfs, container.#rootfs);
+    try {
+      if (facts.checkpoint === "")
+        await container.#launchInit((io) => container.#runc.create(facts.id, facts.bundle, io));
+    } catch (error) {
+      // A container of that name that was there before is not ours to remove.
+      if (!/already (exists|in use)/.test(messageOf(error)))
+        await container.#runc.delete(facts.id, true).catch(() => {});
+      await container.#unmount();
+      throw error;
+    }
+    host.events.created(facts, container.init.pid);
+    return container;
+  }
+
+  get #rootfs(): string {
+    return join(this.bundle, "rootfs");
+  }
+
+  /** @throws not-found */
+  process(execId: string): Process {
+    if (execId === "") return this.init;
+    const found = this.#execs.get(execId);
+    if (found === undefined) throw notFound(`process does not exist ${execId}`);
+    return found;
+  }
+
+  /** Starts init or an exec. @returns pid */
+  async start(execId: string): Promise<number> {
+    const process = this.process(execId);
+    if (process.starting !== undefined) throw failedPrecondition("process is being started");
+    const work = execId === "" ? this.#startInit() : this.#startExec(process);
+    process.starting = work.catch(() => {});
+    try {
+      await work;
+    } finally {
+      process.starting = undefined;
+    }
+    return process.pid;
+  }
+
+  async #startInit(): Promise<void> {
+    const { init } = this;
+    if (init.phase.tag === "added") {
+      const { id, bundle, checkpoint } = this.#facts;
+      await this.#launchInit((io) => this.#runc.restore(id, bundle, checkpoint, io));
+    } else {
+      if (init.phase.tag !== "created") throw failedPrecondition(`cannot start a ${init.phase.tag} process`);
+      await this.#runc.start(this.id);
+    }
+    init.apply({ tag: "started", pid: init.pid });
+    this.#host.events.started(this.id, init.pid);
+  }
+
+  async #startExec(exec: Process): Promise<void> {
+    if (exec.phase.tag !== "added") throw failedPrecondition(`cannot start a ${exec.phase.tag} process`);
+    if (!this.init.alive) throw failedPrecondition(`cannot exec in a ${this.init.phase.tag} container`);
+    if (this.init.phase.tag === "paused") throw failedPrecondition("cannot exec in a paused container");
+    const since = startMark();
+    const name = join(this.bundle, `exec-${++this.#execCount}`);
+    const spec = this.#specs.get(exec.execId) ?? new Uint8Array();
+    try {
+      writeFileSync(`${name}.json`, spec, { mode: 0o600 });
+      const pid = await this.#launch(exec, `${name}.pid`, (io) =>
+        this.#runc.exec(this.id, `${name}.json`, io),
+      );
+      exec.apply({ tag: "started", pid });
+      this.#host.events.execStarted(this.id, exec.execId, pid);
+      void this.#watchExec(exec, pid, since);
+    } finally {
+      rmSync(`${name}.json`, { force: true });
+      rmSync(`${name}.pid`, { force: true });
+    }
+  }
+  readonly #specs = new Map<string, Uint8Array>();
+
+  /** Runs a command that makes init, and watches over what it made. */
+  async #launchInit(command: (io: RunIo) => Promise<number>): Promise<void> {
+    const since = startMark();
+    const pid = await this.#launch(this.init, join(this.bundle, "init.pid"), command);
+    this.init.phase = { tag: "created", pid };
+    this.#cgroup = cgroupOf(pid, this.#host.layout());
+    this.#oomWatch = this.#cgroup?.watchOom(() => this.#tellOom());
+    void this.#watchInit(pid, since);
+  }
+
+  async #launch(process: Process, pidFile: string, command: (io: RunIo) => Promise<number>): Promise<number> {
+    const { namespace } = this.#facts;
+    const io = await openStdio(process.streams, { id: this.id, namespace }, this.#host.log);
+    try {
+      return await withConsole(process.streams.terminal, async (socket) => {
+        const pid = await command({ fds: io.fds, pidFile, consoleSocket: socket?.path });
+        if (socket !== undefined) io.attach(socket.receive());
+        io.spawned();
+        process.io = io;
+        process.attached();
+        return pid;
+      });
+    } catch (error) {
+      io.spawned();
+      await io.close();
+      throw error;
+    }
+  }
+
+  async #watchExec(exec: Process, pid: number, since: bigint): Promise<void> {
+    const exit = await exitOf(pid, since);
+    await exec.starting;
+    this.#tellOom();
+    exec.apply({ tag: "exited", exit });
+    this.#host.events.exited(this.id, exec.execId, exit);
+  }
+
+  async #watchInit(pid: number, since: bigint): Promise<void> {
+    const exit = await exitOf(pid, since);
+    await this.init.starting;
+    if (this.#sharesPids) await this.#runc.kill(this.id, 9, true).catch(() => {});
+    await this.#execsEnded();
+    this.#oomWatch?.[Symbol.dispose]();
+    this.#tellOom();
+    try {
+      writeExit(this.bundle, exit);
+    } catch (error) {
+      this.#host.log.warn("write exit record", { id: this.id, err: error });
+    }
+    this.init.apply({ tag: "exited", exit });
+    this.#host.events.exited(this.id, "", exit);
+  }
+
+  async #execsEnded(): Promise<void> {
+    const running = [...this.#execs.values()].filter((p) => p.alive || p.starting !== undefined);
+    if (running.length === 0) return;
+    let timer: NodeJS.Timeout | undefined;
+    const ended = running.map(async (exec) => {
+      await exec.starting;
+      if (exec.alive) await exec.wait();
+    });
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, EXECS_MS);
+    });
+    await Promise.race([Promise.all(ended), late]);
+    clearTimeout(timer);
+  }
+
+  /** Compares the kernel's count of out-of-memory kills with what was told. */
+  #tellOom(): void {
+    try {
+      const kills = this.#cgroup?.oomKills() ?? 0n;
+      if (kills <= this.#oomSeen) return;
+      this.#oomSeen = kills;
+    } catch {
+      return;
+    }
+    this.#host.events.oom(this.id);
+  }
+
+  /** Adds an exec. @throws already-exists, invalid-argument */
+  exec(execId: string, streams: Stdio, spec: Uint8Array): void {
+    if (execId === "") throw invalidArgument("exec id must not be empty");
+    if (this.#execs.has(execId)) throw alreadyExists(`id ${execId}`);
+    if (this.init.exit !== undefined) throw failedPrecondition("cannot exec in a stopped container");
+    this.#specs.set(execId, withTerminal(spec, streams.terminal));
+    this.#execs.set(execId, new Process(execId, streams, { tag: "added" }));
+    this.#host.events.execAdded(this.id, execId);
+  }
+
+  /** Signals a process; `all` every process of the container. */
+  async kill(execId: string, signal: number, all: boolean): Promise<void> {
+    const process = this.process(execId);
+    if (execId === "" && (all || process.phase.tag === "paused")) {
+      if (!process.alive && !all) throw notFound("process already finished");
+      // The runtime thaws what it kills.
+      await this.#runc.kill(this.id, signal, all);
+    } else {
+      process.kill(signal);
+    }
+  }
+
+  /** Removes an exec. @throws failed-precondition while it runs */
+  async deleteExec(execId: string): Promise<Exit> {
+    const exec = this.process(execId);
+    await exec.starting;
+    exec.apply({ tag: "deleted" });
+    await exec.closeStreams();
+    this.#execs.delete(execId);
+    this.#specs.delete(execId);
+    return exec.exit ?? { pid: 0, status: 0, exitedAt: 0n };
+  }
+
+  /** Removes the container. @throws failed-precondition while it runs */
+  async delete(): Promise<Exit> {
+    const { init } = this;
+    await init.starting;
+    if (init.phase.tag === "created") {
+      await this.#runc.delete(this.id, true);
+      await init.wait();
+    } else if (init.phase.tag === "running" || init.phase.tag === "paused") {
+      throw failedPrecondition("cannot delete a running process");
+    }
+    for (const exec of this.#execs.values()) await exec.closeStreams();
+    await init.closeStreams();
+    await this.#runc.delete(this.id, false).catch((error: unknown) => {
+      if (!isNotFound(error)) throw error;
+    });
+    await this.#unmount();
+    this.#oomWatch?.[Symbol.dispose]();
+    if (init.phase.tag !== "deleted") init.apply({ tag: "deleted" });
+    const exit = init.exit ?? { pid: 0, status: 0, exitedAt: 0n };
+    this.#host.events.deleted(this.id, exit);
+    return exit;
+  }
+
+  async pause(): Promise<void> {
+    if (this.init.phase.tag !== "running")
+      throw failedPrecondition(`cannot pause a ${this.init.phase.tag} process`);
+    await this.#runc.pause(this.id);
+    this.init.apply({ tag: "paused" });
+    this.#host.events.paused(this.id);
+  }
+
+  async resume(): Promise<void> {
+    if (this.init.phase.tag !== "paused")
+      throw failedPrecondition(`cannot resume a ${this.init.phase.tag} process`);
+    await this.#runc.resume(this.id);
+    this.init.apply({ tag: "resumed" });
+    this.#host.events.resumed(this.id);
+  }
+
+  /** @param resources OCI LinuxResources as JSON */
+  async update(resources: Uint8Array): Promise<void> {
+    if (!this.init.alive) throw failedPrecondition(`cannot update a ${this.init.phase.tag} container`);
+    await this.#runc.update(this.id, resources);
+  }
+
+  async checkpoint(flags: CheckpointFlags): Promise<void> {
+    if (this.init.phase.tag !== "running" && this.init.phase.tag !== "paused")
+      throw failedPrecondition(`cannot checkpoint a ${this.init.phase.tag} process`);
+    await this.#runc.checkpoint(this.id, flags);
+    this.#host.events.checkpointed(this.id, flags.imagePath);
+  }
+
+  /** Every process inside, with the exec id of those that are execs. */
+  pids(): { pid: number; execId: string }[] {
+    if (!this.init.alive) return [];
+    const byPid = new Map([...this.#execs.values()].filter((p) => p.alive).map((p) => [p.pid, p.execId]));
+    return (this.#cgroup?.procs() ?? [this.init.pid]).map((pid) => ({ pid, execId: byPid.get(pid) ?? "" }));
+  }
+
+  /** @throws not-found when it never had a cgroup */
+  get cgroup(): Cgroup {
+    if (this.#cgroup === undefined || !this.#cgroup.exists()) throw notFound("cgroup does not exist");
+    return this.#cgroup;
+  }
+
+  async #unmount(): Promise<void> {
+    if (this.#facts.rootfs.length === 0) return;
+    // Plainly first; a busy mount must not keep the container alive.
+    await unmountTree(this.#rootfs, 0).catch(() => unmountTree(this.#rootfs));
+  }
+}
+
+/** True when init has no pid namespace of its own, so that its end does not end the others. */
+function sharesPids(bundle: string): boolean {
+  const spec = JSON.parse(readFileSync(join(bundle, "config.json"), "utf8")) as {
+    linux?: { namespaces?: { type?: string; path?: string }[] };
+  };
+  const pid = spec.linux?.namespaces?.find((n) => n.type === "pid");
+  return pid === undefined || (pid.path ?? "") !== "";
+}
+
+/** Sets `terminal` in an OCI process without parsing its 64-bit numbers: of two equal keys the last counts. */
+function withTerminal(spec: Uint8Array, terminal: boolean): Uint8Array {
+  const text = new TextDecoder().decode(spec);
+  let given: { terminal?: boolean };
+  try {
+    given = JSON.parse(text) as { terminal?: boolean };
+  } catch (error) {
+    throw invalidArgument("read process of exec: not JSON", { cause: error });
+  }
+  if ((given.terminal ?? false) === terminal) return spec;
+  const body = text.trimEnd().slice(0, -1).trimEnd();
+  const comma = body.endsWith("{") ? "" : ",";
+  return new TextEncoder().encode(`${body}${comma}"terminal":${terminal}}`);
+}

@@ -1,0 +1,41 @@
+/** `delete`: cleans up after a shim that is gone, and says how its container ended. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { DeleteResponseSchema } from "../../src/api/gen/containerd/runtime/task/v3/shim_pb.ts";
+import { nowNs, splitNs } from "../../src/lib/time.ts";
+import { unmountTree } from "../../src/platform/mounts/mounts.ts";
+import type { ShimArgs } from "../shared/args.ts";
+import { readExit } from "./exit-record.ts";
+import { loadOptions, runcOf } from "./options.ts";
+
+/** 128 + SIGKILL: what happens to a container whose shim died. */
+const KILLED = 137;
+
+/** @returns DeleteResponse to print */
+export async function cleanUp(args: ShimArgs): Promise<Uint8Array> {
+  const bundle = args.bundle === "" ? process.cwd() : args.bundle;
+  const record = readExit(bundle);
+  await runcOf(loadOptions(bundle), args.namespace, bundle)
+    .delete(args.id, true)
+    .catch((error: unknown) => process.stderr.write(`${String(error)}\n`));
+  await unmountTree(join(bundle, "rootfs")).catch((error: unknown) =>
+    process.stderr.write(`${String(error)}\n`),
+  );
+  return toBinary(
+    DeleteResponseSchema,
+    create(DeleteResponseSchema, {
+      pid: record?.pid ?? initPid(bundle),
+      exitStatus: record?.status ?? KILLED,
+      exitedAt: splitNs(record?.exitedAt ?? nowNs()),
+    }),
+  );
+}
+
+function initPid(bundle: string): number {
+  try {
+    return Number.parseInt(readFileSync(join(bundle, "init.pid"), "utf8"), 10) || 0;
+  } catch {
+    return 0;
+  }
+}

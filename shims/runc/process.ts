@@ -1,0 +1,120 @@
+/** One process of a container: its phase, its streams and its end. */
+import { failedPrecondition, invalidArgument, notFound } from "../../src/core/errors.ts";
+import type { Exit, Stdio } from "../../src/core/tasks/tasks.ts";
+import { createDeferred } from "../../src/lib/deferred.ts";
+import { nowNs } from "../../src/lib/time.ts";
+import { waitForExit } from "../../src/platform/process/reaper.ts";
+import { isErrno } from "../../src/platform/syscalls/errors.ts";
+import { close } from "../../src/platform/syscalls/files.ts";
+import { pidfdOpen, pidfdSendSignal } from "../../src/platform/syscalls/process.ts";
+import { isAlive, type ProcessEvent, type ProcessPhase, pidOf, transition } from "./state.ts";
+import type { ProcessStdio } from "./stdio.ts";
+
+/** Longest wait for output to be passed on when a process is deleted, in milliseconds. */
+const DRAIN_MS = 10_000;
+
+export class Process {
+  /** "" for init. */
+  readonly execId: string;
+  readonly streams: Stdio;
+  phase: ProcessPhase;
+  io: ProcessStdio | undefined;
+  /** Settles when the command that starts it has answered; exits are told only after that. */
+  starting: Promise<unknown> | undefined;
+  readonly #ended = createDeferred<Exit>();
+  /** Size asked for before there was a terminal. */
+  #size: { columns: number; rows: number } | undefined;
+
+  constructor(execId: string, streams: Stdio, phase: ProcessPhase) {
+    this.execId = execId;
+    this.streams = streams;
+    this.phase = phase;
+  }
+
+  get pid(): number {
+    return pidOf(this.phase);
+  }
+
+  get alive(): boolean {
+    return isAlive(this.phase);
+  }
+
+  /** The exit, when it has ended. */
+  get exit(): Exit | undefined {
+    return this.phase.tag === "stopped" || this.phase.tag === "deleted" ? this.phase.exit : undefined;
+  }
+
+  /** Changes the phase. @throws as {@link transition} */
+  apply(event: ProcessEvent): void {
+    this.phase = transition(this.phase, event);
+    if (event.tag === "exited") {
+      this.io?.exited();
+      this.#ended.resolve(event.exit);
+    }
+    // A process that never ran ends by being deleted.
+    if (event.tag === "deleted" && this.exit !== undefined) this.#ended.resolve(this.exit);
+  }
+
+  /** Resolves when it has ended and its exit was announced. */
+  wait(): Promise<Exit> {
+    return this.exit === undefined ? this.#ended.promise : Promise.resolve(this.exit);
+  }
+
+  /** @throws not-found after its end, failed-precondition before its start, invalid-argument (signal) */
+  kill(signal: number): void {
+    if (this.phase.tag === "added") throw failedPrecondition("process not created");
+    if (!this.alive) throw notFound("process already finished");
+    try {
+      // It is our unreaped child, so the number is still its own.
+      const pidfd = pidfdOpen(this.pid);
+      try {
+        pidfdSendSignal(pidfd, signal);
+      } finally {
+        close(pidfd);
+      }
+    } catch (error) {
+      if (isErrno(error, "ESRCH")) throw notFound("process already finished", { cause: error });
+      if (isErrno(error, "EINVAL")) throw invalidArgument(`signal ${signal}`, { cause: error });
+      throw error;
+    }
+  }
+
+  /** @throws failed-precondition after its end */
+  resize(columns: number, rows: number): void {
+    if (this.phase.tag === "stopped") throw failedPrecondition("cannot resize a stopped process");
+    if (this.io === undefined || this.phase.tag === "added") this.#size = { columns, rows };
+    else this.io.resize(columns, rows);
+  }
+
+  /** The terminal is connected. */
+  attached(): void {
+    if (this.#size !== undefined) this.io?.resize(this.#size.columns, this.#size.rows);
+  }
+
+  /** Waits until its output is passed on, with a bound, and closes its streams. */
+  async closeStreams(): Promise<void> {
+    const { io } = this;
+    if (io === undefined) return;
+    this.io = undefined;
+    let timer: NodeJS.Timeout | undefined;
+    await Promise.race([
+      io.drained,
+      new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, DRAIN_MS);
+      }),
+    ]);
+    clearTimeout(timer);
+    await io.close();
+  }
+}
+
+/** The exit of `pid`, a child made after `since`: a remembered exit of an earlier process with that number is not it. */
+export async function exitOf(pid: number, since: bigint): Promise<Exit> {
+  for (;;) {
+    const exit = await waitForExit(pid);
+    if (exit.exitedAtNs >= since) return { pid, status: exit.code, exitedAt: exit.exitedAtNs };
+  }
+}
+
+/** Now, to be compared by {@link exitOf}. */
+export const startMark: () => bigint = () => nowNs() - 1_000_000n;

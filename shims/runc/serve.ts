@@ -1,0 +1,128 @@
+/** The shim's server process: it holds the containers of one group. */
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { Task as TaskV2 } from "../../src/api/gen/containerd/runtime/task/v2/shim_pb.ts";
+import { Task as TaskV3 } from "../../src/api/gen/containerd/runtime/task/v3/shim_pb.ts";
+import { Events } from "../../src/api/gen/containerd/services/ttrpc/events/v1/events_pb.ts";
+import { Call } from "../../src/core/call.ts";
+import { codeOf, messageOf } from "../../src/core/errors.ts";
+import { lazy } from "../../src/lib/lazy.ts";
+import { detectCgroups } from "../../src/platform/cgroups/cgroups.ts";
+import { becomeSubreaper } from "../../src/platform/process/reaper.ts";
+import { createClient } from "../../src/rpc/client.ts";
+import { createTtrpcServer } from "../../src/rpc/ttrpc/server.ts";
+import { createTtrpcTransport } from "../../src/rpc/ttrpc/transport.ts";
+import { bindService } from "../../src/rpc/types.ts";
+import { openLog } from "../shared/log.ts";
+import { createOutbox } from "../shared/outbox.ts";
+import { answerServe, receiveServeMessage } from "../shared/serve-message.ts";
+import { createTaskEvents } from "./events.ts";
+import { createTaskService } from "./service.ts";
+
+/** Time to hand over the last events before the process ends, in milliseconds. */
+const FLUSH_MS = 5000;
+/** A shim without container and connection for two of these periods ends by itself. Milliseconds. */
+const IDLE_MS = 60_000;
+const FORWARD_MS = 5000;
+/** Errors that say that the daemon read the event and does not want it. */
+const REFUSED = new Set(["invalid-argument", "not-implemented", "failed-precondition"]);
+
+/** Serves until told to shut down. Never returns before. @returns exit code */
+export async function serve(): Promise<number> {
+  const message = receiveServeMessage();
+  if (message === undefined) return 0;
+  const { namespace, bundle, socket } = message;
+  process.chdir(bundle);
+  const log = openLog(join(bundle, "log"), message.debug).child({ id: message.id, namespace });
+  const done = Promise.withResolvers<void>();
+
+  const daemon = createClient(
+    Events,
+    createTtrpcTransport({ path: message.ttrpcAddress.replace(/^unix:\/\//, "") }),
+  );
+  const outbox = createOutbox(
+    join(bundle, "outbox"),
+    async (envelope) => void (await daemon.forward({ envelope }, { timeoutMs: FORWARD_MS })),
+    (error) => REFUSED.has(codeOf(error)),
+    log,
+  );
+  const service = createTaskService({
+    namespace,
+    log,
+    events: createTaskEvents(namespace, outbox.push),
+    layout: lazy(detectCgroups),
+    shutdown: () => done.resolve(),
+  });
+  const { handlers } = service;
+  const server = createTtrpcServer({
+    services: [bindService(TaskV2, handlers), bindService(TaskV3, handlers)],
+    call: new Call({ log }),
+  });
+  becomeSubreaper();
+  enterCgroup(message.shimCgroup);
+  raiseOomScore();
+  try {
+    mkdirSync(dirname(socket), { recursive: true, mode: 0o700 });
+    await server.listen({ path: socket, mode: 0o600 });
+  } catch (error) {
+    answerServe(
+      codeOf(error) === "already-exists"
+        ? { status: "exists" }
+        : { status: "error", message: messageOf(error) },
+    );
+    return 0;
+  }
+  answerServe({ status: "ok", pid: process.pid });
+
+  const idle = (): boolean => service.containers.size === 0 && server.load.connections === 0;
+  let wasIdle = false;
+  const idleTimer = setInterval(() => {
+    if (idle() && wasIdle) done.resolve();
+    wasIdle = idle();
+  }, IDLE_MS);
+  const onTerminate = (): void => {
+    // Containers must not lose their shim by a signal meant for a whole group of processes.
+    if (service.containers.size === 0) done.resolve();
+    else log.warn("signal to end ignored: containers remain", { containers: service.containers.size });
+  };
+  process.on("SIGTERM", onTerminate);
+  process.on("SIGINT", onTerminate);
+  process.on("SIGUSR1", () => {
+    for (const c of service.containers.values())
+      log.info("dump", { container: c.id, state: c.init.phase.tag });
+    log.info("dump", { events: outbox.size, rss: process.memoryUsage.rss(), ...server.load });
+  });
+  process.on("uncaughtException", (error) => log.error("uncaught exception", { err: error }));
+  process.on("unhandledRejection", (error) => log.error("unhandled rejection", { err: error }));
+
+  await done.promise;
+  clearInterval(idleTimer);
+  await outbox.flush(FLUSH_MS);
+  outbox.close();
+  await server.drain(1000);
+  return 0;
+}
+
+/** One above the daemon's own, so that the kernel kills the shim before the daemon and long after containers. */
+function raiseOomScore(): void {
+  const path = "/proc/self/oom_score_adj";
+  try {
+    const score = Number.parseInt(readFileSync(path, "utf8"), 10);
+    writeFileSync(path, String(Math.min(score + 1, 1000)));
+  } catch {
+    // A shim with the daemon's score still works.
+  }
+}
+
+/** Moves this process into a cgroup of its own, made when missing. */
+function enterCgroup(path: string): void {
+  if (path === "") return;
+  const layout = detectCgroups();
+  const mounts = layout.mode === "v2" ? [layout.v2] : [...new Set(layout.v1.values())];
+  for (const mount of mounts) {
+    if (mount === undefined) continue;
+    const folder = join(mount.target, join("/", path));
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "cgroup.procs"), String(process.pid));
+  }
+}

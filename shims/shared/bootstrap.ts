@@ -1,0 +1,106 @@
+/**
+ * The two ways a daemon talks to `shim start`:
+ * - old (containerd up to 2.2): stdin is a protobuf `Any` with the runtime options, addresses come by flags and environment,
+ *   the answer is a bare address (task API v2 over ttrpc) which every such daemon reads;
+ * - new (2.3 and later): stdin is `BootstrapParams`, the answer `BootstrapResult`, both protobuf.
+ */
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
+import {
+  BootstrapParamsSchema,
+  BootstrapResultSchema,
+} from "../../src/api/gen/containerd/runtime/bootstrap/v1/bootstrap_pb.ts";
+import { invalidArgument } from "../../src/core/errors.ts";
+import type { ShimArgs } from "./args.ts";
+
+/** What a start needs to know, whatever the protocol. */
+export interface Bootstrap {
+  readonly protocol: "old" | "new";
+  readonly id: string;
+  readonly namespace: string;
+  readonly grpcAddress: string;
+  readonly ttrpcAddress: string;
+  /** "" for containerd's default. */
+  readonly socketDir: string;
+  readonly debug: boolean;
+  /** Runtime options, when given. */
+  readonly options: Any | undefined;
+}
+
+/** @throws invalid-argument when stdin is neither of the two messages */
+export function readBootstrap(
+  stdin: Uint8Array,
+  args: ShimArgs,
+  env: Readonly<Record<string, string | undefined>>,
+): Bootstrap {
+  const params = parseParams(stdin);
+  if (params !== undefined) {
+    return {
+      protocol: "new",
+      id: params.instanceId === "" ? args.id : params.instanceId,
+      namespace: params.namespace === "" ? args.namespace : params.namespace,
+      grpcAddress: params.containerdGrpcAddress === "" ? args.address : params.containerdGrpcAddress,
+      ttrpcAddress:
+        params.containerdTtrpcAddress === "" ? (env["TTRPC_ADDRESS"] ?? "") : params.containerdTtrpcAddress,
+      socketDir: params.socketDir ?? "",
+      debug: args.debug || params.logLevel < 0,
+      options: params.extensions.find((e) => e.value?.typeUrl.endsWith("Options"))?.value,
+    };
+  }
+  return {
+    protocol: "old",
+    id: args.id,
+    namespace: args.namespace,
+    grpcAddress: args.address,
+    ttrpcAddress: env["TTRPC_ADDRESS"] ?? "",
+    socketDir: "",
+    debug: args.debug,
+    options: parseAny(stdin),
+  };
+}
+
+/** Both messages begin with two length-delimited fields, but only BootstrapParams has more of them. */
+function parseParams(
+  stdin: Uint8Array,
+): ReturnType<typeof fromBinary<typeof BootstrapParamsSchema>> | undefined {
+  if (stdin.length === 0) return undefined;
+  try {
+    const params = fromBinary(BootstrapParamsSchema, stdin);
+    const more = [params.containerdGrpcAddress, params.containerdTtrpcAddress, params.containerdBinary];
+    return more.some((text) => text !== "") || params.extensions.length > 0 || params.socketDir !== undefined
+      ? params
+      : undefined;
+  } catch {
+    // The value of an Any need not be UTF-8, which the namespace at the same place has to be.
+    return undefined;
+  }
+}
+
+function parseAny(stdin: Uint8Array): Any | undefined {
+  if (stdin.length === 0) return undefined;
+  try {
+    const any = fromBinary(AnySchema, stdin);
+    return any.typeUrl === "" ? undefined : any;
+  } catch (error) {
+    throw invalidArgument("read bootstrap message on stdin: neither BootstrapParams nor Any", {
+      cause: error,
+    });
+  }
+}
+
+/** What `start` prints. `maxVersion` is MAX_SHIM_VERSION of the daemon, 0 when it did not say. */
+export function answerOf(
+  protocol: Bootstrap["protocol"],
+  address: string,
+  maxVersion: number,
+): Uint8Array<ArrayBuffer> {
+  if (protocol === "new") {
+    return toBinary(
+      BootstrapResultSchema,
+      create(BootstrapResultSchema, { version: 3, address, protocol: "ttrpc" }),
+    );
+  }
+  // Every old daemon takes a bare address as "version 2 over ttrpc"; JSON is needed only to offer more than that.
+  const text = maxVersion >= 3 ? JSON.stringify({ version: 3, address, protocol: "ttrpc" }) : address;
+  return new TextEncoder().encode(text);
+}

@@ -1,0 +1,68 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { EnvelopeSchema } from "../../src/api/gen/containerd/types/event_pb.ts";
+import { noLog } from "../../src/core/log.ts";
+import { createOutbox, readOutbox } from "./outbox.ts";
+
+const event = (topic: string) => create(EnvelopeSchema, { topic, namespace: "n" });
+
+test("events are on disk until the daemon took them, in order, retried after failures", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "outbox-"));
+  try {
+    const path = join(dir, "outbox");
+    const taken: string[] = [];
+    let up = false;
+    const first = Promise.withResolvers<void>();
+    const outbox = createOutbox(
+      path,
+      async (e) => {
+        first.resolve();
+        if (!up) throw new Error("down");
+        taken.push(e.topic);
+      },
+      () => false,
+      noLog,
+    );
+    for (const topic of ["/a", "/b", "/c"]) outbox.push(event(topic));
+    await first.promise;
+    assert.deepEqual(
+      readOutbox(path).map((e) => e.topic),
+      ["/a", "/b", "/c"],
+    );
+    up = true;
+    await outbox.flush(10_000);
+    assert.deepEqual(taken, ["/a", "/b", "/c"]);
+    assert.equal(statSync(path).size, 0);
+    outbox.close();
+    assert.equal(existsSync(path), false);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test("a refused event does not block those behind it", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "outbox-"));
+  try {
+    const taken: string[] = [];
+    const outbox = createOutbox(
+      join(dir, "o"),
+      async (e) => {
+        if (e.topic === "/bad") throw new Error("refused");
+        taken.push(e.topic);
+      },
+      () => true,
+      noLog,
+    );
+    outbox.push(event("/bad"));
+    outbox.push(event("/good"));
+    await outbox.flush(10_000);
+    assert.deepEqual(taken, ["/good"]);
+    outbox.close();
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
