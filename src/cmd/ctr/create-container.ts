@@ -7,6 +7,7 @@ import { diffClient } from "../../client/diff.ts";
 import { imagesClient } from "../../client/images.ts";
 import { namespacesClient } from "../../client/namespaces.ts";
 import { snapshotterClient } from "../../client/snapshots.ts";
+import { withLease } from "../../client/with-lease.ts";
 import type { NamespacedCall } from "../../core/call.ts";
 import type { Container } from "../../core/containers/containers.ts";
 import { invalidArgument, isAlreadyExists, isNotFound, notFound, notImplemented } from "../../core/errors.ts";
@@ -38,7 +39,12 @@ export interface CreateRequest {
 const RESERVED = ["containerd.io/restart.", "io.cri-containerd", "io.containerd.", "gantry."];
 
 /** Makes the record (and its snapshot). Cleans the snapshot up when the record cannot be made. */
-export async function createContainer(request: CreateRequest): Promise<Container> {
+export function createContainer(request: CreateRequest): Promise<Container> {
+  // the snapshot exists before the record that holds it
+  return withLease(request.transport, request.call, (call) => create({ ...request, call }));
+}
+
+async function create(request: CreateRequest): Promise<Container> {
   const { transport, call, options } = request;
   const [first = "", second, ...rest] = request.args;
   const config = textOf(options, "config");

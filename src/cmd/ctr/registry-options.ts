@@ -44,7 +44,6 @@ export async function registryOptions(options: Options, reference: string): Prom
       : {
           credentials: async (asked) => (asked === host || asked === apiHost(host) ? credentials : undefined),
         }),
-    dockerConfig: false,
     ...(trace ? { log: stderrLog() } : {}),
   };
 }
