@@ -128,13 +128,15 @@ function partLines(parts: readonly Part[], columns: number): string[] {
   const bar = Math.max(8, Math.min(BAR, columns - name - 40));
   return parts.map((p, i) => {
     const label = (names[i] ?? "").slice(0, name).padEnd(name + 1);
+    // the image itself has no size: what is done with it now, in words
+    if (p.total === 0n) return `${label}${p.status}`.slice(0, Math.max(columns, 20) - 1);
     return `${label}${p.status.slice(0, 14).padEnd(15)}${drawBar(p, bar)}`;
   });
 }
 
 function drawBar(p: Part, width: number): string {
   if (FINISHED.has(p.status)) return `|\x1b[32m${"+".repeat(width)}\x1b[0m|`;
-  if (p.total === 0n || (!MOVING.has(p.status) && p.status !== "extracting")) return `|${"-".repeat(width)}|`;
+  if (!MOVING.has(p.status) && p.status !== "extracting") return `|${"-".repeat(width)}|`;
   const filled = Math.min(width, Number((p.done * BigInt(width)) / p.total));
   const bytes = `${formatSize(p.done)}/${formatSize(p.total)}`;
   return `|\x1b[32m${"+".repeat(filled)}\x1b[0m${"-".repeat(width - filled)}| ${bytes}`;
