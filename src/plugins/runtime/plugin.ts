@@ -8,8 +8,9 @@ import { definePlugin, one } from "../../core/plugin/plugin.ts";
 import { fromAnyMaybe } from "../../rpc/convert/basic.ts";
 import { shimInfo } from "./launch.ts";
 import { TaskManager } from "./manager.ts";
-import { resolveShim } from "./resolve.ts";
+import { OWN_RUNTIME, resolveShim } from "./resolve.ts";
 import { createTaskService } from "./service.ts";
+import { SpareShims } from "./spares.ts";
 
 /** Time `shim -info` gets. Milliseconds. */
 const INFO_MS = 10_000;
@@ -19,6 +20,8 @@ const MAX_SOCKET_DIR = 42;
 interface Config {
   readonly env: readonly string[];
   readonly socketDir: string;
+  /** Own shims kept waiting; each costs some MB of memory. */
+  readonly spares: number;
 }
 
 export default definePlugin({
@@ -30,19 +33,25 @@ export default definePlugin({
       platforms: [`linux/${process.arch === "x64" ? "amd64" : process.arch}`],
       env: [],
       socket_dir: "",
+      spare_shims: 1,
     },
     parse(table): Config {
       const env = table["env"];
       const socketDir = String(table["socket_dir"] ?? "");
       if (socketDir.length > MAX_SOCKET_DIR)
         throw invalidArgument(`socket_dir "${socketDir}": longer than ${MAX_SOCKET_DIR} bytes`);
-      return { env: Array.isArray(env) ? env.map(String) : [], socketDir };
+      const spares = Number(table["spare_shims"]);
+      if (!Number.isInteger(spares) || spares < 0 || spares > 64)
+        throw invalidArgument("spare_shims: must be a whole number from 0 to 64");
+      return { spares, env: Array.isArray(env) ? env.map(String) : [], socketDir };
     },
   },
   onFailure: "fatal",
   async init(host, deps, config) {
     const { daemon } = host;
+    const spares = new SpareShims(resolveShim(OWN_RUNTIME, undefined), config.spares, host.log);
     const manager = new TaskManager({
+      spares,
       state: host.state,
       root: host.root,
       containers: deps.metadata.containers,
@@ -61,6 +70,7 @@ export default definePlugin({
       platforms: [{ os: "linux", architecture: process.arch === "x64" ? "amd64" : process.arch }],
     });
     host.onReady(() => manager.load());
+    host.onServe(async () => spares.fill());
     host.onStop(() => manager.stop());
     return { ...createTaskService(manager), pluginInfo: runtimeInfo };
   },
