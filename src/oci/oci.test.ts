@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { codeOf } from "../core/errors.ts";
 import { parseDigest } from "../core/ids/digest.ts";
@@ -65,7 +66,7 @@ test("docker's short names", () => {
   for (const [short, full] of Object.entries(table)) assert.equal(normalizeReference(short), full);
   assert.equal(familiarName("docker.io/library/nginx:1"), "nginx:1");
   assert.equal(familiarName("h.test/a:1"), "h.test/a:1");
-  for (const bad of ["Nginx", HEX, "a b", ""]) assert.throws(() => normalizeReference(bad), bad);
+  for (const bad of ["Nginx", HEX, "a b", ""]) assert.throws(() => normalizeReference(bad));
 });
 
 test("platforms: normal form, text, preference", () => {
@@ -74,7 +75,7 @@ test("platforms: normal form, text, preference", () => {
   assert.equal(formatPlatform(parsePlatform("arm", host)), "linux/arm/v7");
   assert.equal(formatPlatform(parsePlatform("windows", host)), "windows/amd64");
   assert.equal(formatPlatform(normalizePlatform({ os: "Linux", architecture: "x86_64" })), "linux/amd64");
-  for (const bad of ["", "a/b/c/d", "what", "linux/ö"]) assert.throws(() => parsePlatform(bad, host), bad);
+  for (const bad of ["", "a/b/c/d", "what", "linux/ö"]) assert.throws(() => parsePlatform(bad, host));
   assert.deepEqual(
     platformVector({ os: "linux", architecture: "arm64", variant: "v8" }).map(formatPlatform),
     ["linux/arm64", "linux/arm/v8", "linux/arm/v7", "linux/arm/v6", "linux/arm/v5"],
@@ -92,12 +93,8 @@ test("platforms: normal form, text, preference", () => {
 
 test("chain ids", () => {
   const a = parseDigest(`sha256:${HEX}`);
-  assert.deepEqual(
-    chainIds([a, a]),
-    [a, "sha256:3d20aa2e44bc0bb67f7ad2f04b7d4e42e2a38cd6cb87c4d3d9a2e9b1e2a8fd5d"]
-      .slice(0, 1)
-      .concat(chainIds([a, a]).slice(1)),
-  );
+  const two = createHash("sha256").update(`${a} ${a}`).digest("hex");
+  assert.deepEqual(chainIds([a, a]), [a, `sha256:${two}`]);
   assert.equal(chainIds([]).length, 0);
 });
 
