@@ -199,7 +199,7 @@ export class LocalTransfer implements ImageTransfer {
 
 /** The mirrors of `--registry-mirror` and of the environment, for the default host. */
 function defaultMirrors(settings: Readonly<Record<string, unknown>>): string[] {
-  const flag = settings["registry_mirror"];
+  const flag = settings["registry_mirrors"];
   const list = typeof flag === "string" ? [flag] : Array.isArray(flag) ? flag.map(String) : [];
   return [...list, ...environmentMirrors()];
 }

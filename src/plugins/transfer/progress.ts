@@ -16,6 +16,7 @@ export class ProgressTracker {
   readonly #root: string;
   readonly #parents = new Map<string, string[]>();
   readonly #last = new Map<string, number>();
+  readonly #told = new Set<string>();
   readonly #verb: string;
 
   /** @param root image name; @param verb event of moving bytes: `downloading`, `uploading`, `importing` */
@@ -27,6 +28,8 @@ export class ProgressTracker {
 
   /** Tells that `children` belong under `parent`. They show as waiting. */
   children(parent: Descriptor, children: readonly Descriptor[]): void {
+    // Clients draw a tree in the order of arrival: the parent comes first.
+    if (!this.#told.has(refKey(parent))) this.step(parent, "waiting");
     for (const child of children) {
       const key = refKey(child);
       const list = this.#parents.get(key) ?? [];
@@ -66,6 +69,7 @@ export class ProgressTracker {
 
   #send(event: string, desc: Descriptor, progress: bigint): void {
     const name = refKey(desc);
+    this.#told.add(name);
     const parents = this.#parents.get(name) ?? (this.#root === "" ? [] : [this.#root]);
     this.#emit({ event, name, parents, progress, total: desc.size, desc });
   }

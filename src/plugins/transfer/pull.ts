@@ -251,13 +251,17 @@ class PullRun {
     const failed = await settle(tasks);
     this.#call.check();
     if (failed !== undefined) throw failed;
-    // Layers whose snapshots were there already may lack their blobs.
-    if (!this.#o.skipUnpackedLayers)
-      for (const { manifest } of this.#wanted)
-        for (const layer of manifest.layers)
-          if ((await findBlob(this.#ctx, this.#call, layer.digest)) === undefined) await this.#blob(layer);
-          else await holdBlob(this.#ctx, this.#call, layer.digest);
+    // Layers whose snapshots were there already may lack their blobs, and do not know this source.
+    for (const { manifest } of this.#wanted) for (const layer of manifest.layers) await this.#complete(layer);
     return out;
+  }
+
+  async #complete(layer: Descriptor): Promise<void> {
+    const known = await findBlob(this.#ctx, this.#call, layer.digest);
+    if (known !== undefined) {
+      await holdBlob(this.#ctx, this.#call, layer.digest);
+      await addLabels(this.#ctx, this.#call, known, mergeSources(this.#labels, known.labels));
+    } else if (!this.#o.skipUnpackedLayers) await this.#blob(layer);
   }
 
   async #layer(call: NamespacedCall, desc: Descriptor): Promise<void> {
