@@ -5,15 +5,15 @@ import { join } from "node:path";
 import { contentClient } from "../../../client/content.ts";
 import { diffClient } from "../../../client/diff.ts";
 import { imagesClient } from "../../../client/images.ts";
-import { leasesClient } from "../../../client/leases.ts";
 import { snapshotterClient } from "../../../client/snapshots.ts";
+import { withLease } from "../../../client/with-lease.ts";
 import type { NamespacedCall } from "../../../core/call.ts";
 import { messageOf, notFound } from "../../../core/errors.ts";
 import { parseDigest } from "../../../core/ids/digest.ts";
 import type { Mount } from "../../../core/mounts/mount.ts";
 import type { SnapshotInfo, Snapshotter } from "../../../core/snapshots/snapshotter.ts";
 import { formatSize } from "../../../lib/human.ts";
-import { formatRfc3339, nowNs } from "../../../lib/time.ts";
+import { formatRfc3339 } from "../../../lib/time.ts";
 import type { Transport } from "../../../rpc/types.ts";
 import type { Action } from "../command.ts";
 import { labelsOf, listOf, need, textOf } from "../context.ts";
@@ -199,10 +199,11 @@ export const unpack: Action = async (context, args, options) => {
   const { unpackImage } = await import("../unpack.ts");
   process.stdout.write(`unpacking ${digest} (${image.target.mediaType})...`);
   try {
+    const name = await snapshotterName(transport, call, options);
     const resolved = await resolveImage(contentClient(transport), call, image.target, hostPlatform());
-    await unpackImage(transport, call, await snapshotterName(transport, call, options), resolved, {
-      syncFs: options["syncFs"] === true,
-    });
+    const syncFs = options["syncFs"] === true;
+    // else a collection in between takes what nothing refers to yet
+    await withLease(transport, call, (leased) => unpackImage(transport, leased, name, resolved, { syncFs }));
   } catch (err) {
     process.stdout.write("\n");
     throw err;
@@ -216,37 +217,33 @@ export const diff: Action = async (context, args, options) => {
   const call = context.call();
   const snapshots = await open(transport, call, options);
   const first = need(args, 0, "snapshot id");
-  const leases = leasesClient(transport);
-  const expire = formatRfc3339(nowNs() + 3_600_000_000_000n);
-  const lease = await leases.create(call, "", new Map([["containerd.io/gc.expire", expire]]));
-  const leased = call.with({ lease: lease.id }).in(call.namespace);
-  const views: string[] = [];
-  /** Mounts of a snapshot; of a committed one through a view, of "" through an empty view. */
-  const mountsOf = async (key: string): Promise<readonly Mount[]> => {
-    if (key !== "" && (await snapshots.stat(leased, key)).kind !== "committed")
-      return snapshots.mounts(leased, key);
-    const name = `ctr-diff-${process.pid}-${views.length}-${key}`;
-    const made = await snapshots.view(leased, name, key, new Map());
-    views.push(name);
-    return made;
-  };
-  try {
-    const [lower, upper] =
-      args[1] === undefined ? [(await snapshots.stat(leased, first)).parent, first] : [first, args[1]];
-    const labels = new Map(labelsOf(listOf(options, "label")));
-    if (options["keep"] === true) for (const [k, v] of rootLabel()) labels.set(k, v);
-    const ref = textOf(options, "ref");
-    const made = await diffClient(transport).compare(leased, await mountsOf(lower), await mountsOf(upper), {
-      mediaType: textOf(options, "mediaType"),
-      labels,
-      ...(ref === "" ? {} : { ref }),
-    });
-    await using reader = await contentClient(transport).reader(leased, made.digest);
-    await writeOut(reader.stream());
-  } finally {
-    const cleanup = leased.detached(10_000);
-    for (const name of views) await snapshots.remove(cleanup, name).catch(() => {});
-    await leases.delete(cleanup, lease.id).catch(() => {});
-  }
+  await withLease(transport, call, async (leased) => {
+    const views: string[] = [];
+    /** Mounts of a snapshot; of a committed one through a view, of "" through an empty view. */
+    const mountsOf = async (key: string): Promise<readonly Mount[]> => {
+      if (key !== "" && (await snapshots.stat(leased, key)).kind !== "committed")
+        return snapshots.mounts(leased, key);
+      const name = `ctr-diff-${process.pid}-${views.length}-${key}`;
+      const made = await snapshots.view(leased, name, key, new Map());
+      views.push(name);
+      return made;
+    };
+    try {
+      const [lower, upper] =
+        args[1] === undefined ? [(await snapshots.stat(leased, first)).parent, first] : [first, args[1]];
+      const labels = new Map(labelsOf(listOf(options, "label")));
+      if (options["keep"] === true) for (const [k, v] of rootLabel()) labels.set(k, v);
+      const ref = textOf(options, "ref");
+      const made = await diffClient(transport).compare(leased, await mountsOf(lower), await mountsOf(upper), {
+        mediaType: textOf(options, "mediaType"),
+        labels,
+        ...(ref === "" ? {} : { ref }),
+      });
+      await using reader = await contentClient(transport).reader(leased, made.digest);
+      await writeOut(reader.stream());
+    } finally {
+      for (const name of views) await snapshots.remove(leased.detached(10_000), name).catch(() => {});
+    }
+  });
   return 0;
 };
