@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { completionScript, nodesOf } from "./completion.ts";
 import { buildProgram } from "./program.ts";
 
-const nodes = nodesOf(buildProgram().command);
+const nodes = nodesOf((await buildProgram(["--help"])).command);
 
 /** What bash offers for the last word. */
 function complete(...words: string[]): string[] {

@@ -4,8 +4,8 @@ import { buildProgram } from "./program.ts";
 
 /** @returns the exit code */
 export async function main(args: string[]): Promise<number> {
-  const program = buildProgram();
   try {
+    const program = await buildProgram(args);
     await program.command.parseAsync(args, { from: "user" });
     return program.exitCode();
   } catch (err) {

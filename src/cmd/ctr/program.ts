@@ -5,17 +5,68 @@
 import { Command, Option } from "commander";
 import { version } from "../../lib/version.ts";
 import type { CommandSpec, FlagSpec } from "./command.ts";
-import { completionCommand } from "./completion.ts";
-import { GlobalOptions } from "./context.ts";
-import { containers } from "./nouns/containers.ts";
-import { content } from "./nouns/content.ts";
-import { images } from "./nouns/images.ts";
-import { leases } from "./nouns/leases.ts";
-import { namespaces } from "./nouns/namespaces.ts";
-import { rest } from "./nouns/rest.ts";
-import { run } from "./nouns/run.ts";
-import { snapshots } from "./nouns/snapshots.ts";
-import { tasks } from "./nouns/tasks.ts";
+
+/** Where each first word is declared. Only the one that is asked for is loaded; help and completion load all. */
+const NOUNS: Readonly<Record<string, () => Promise<readonly CommandSpec[]>>> = {
+  containers: async () => [(await import("./nouns/containers.ts")).containers],
+  content: async () => [(await import("./nouns/content.ts")).content],
+  images: async () => [(await import("./nouns/images.ts")).images],
+  leases: async () => [(await import("./nouns/leases.ts")).leases],
+  namespaces: async () => [(await import("./nouns/namespaces.ts")).namespaces],
+  rest: async () => (await import("./nouns/rest.ts")).rest,
+  run: async () => [(await import("./nouns/run.ts")).run],
+  snapshots: async () => [(await import("./nouns/snapshots.ts")).snapshots],
+  tasks: async () => [(await import("./nouns/tasks.ts")).tasks],
+};
+
+/** First words that pick one declaration; every other word is looked for in all of them. */
+const WORDS: Readonly<Record<string, string>> = {
+  containers: "containers",
+  container: "containers",
+  c: "containers",
+  content: "content",
+  images: "images",
+  image: "images",
+  i: "images",
+  leases: "leases",
+  namespaces: "namespaces",
+  namespace: "namespaces",
+  ns: "namespaces",
+  version: "rest",
+  info: "rest",
+  plugins: "rest",
+  plugin: "rest",
+  events: "rest",
+  event: "rest",
+  oci: "rest",
+  run: "run",
+  snapshots: "snapshots",
+  snapshot: "snapshots",
+  tasks: "tasks",
+  task: "tasks",
+  t: "tasks",
+};
+
+/** Flags before the first word that take a value. */
+const VALUE_FLAGS = ["-a", "--address", "-n", "--namespace", "--timeout", "--connect-timeout"];
+
+/** The first word of a command line: what follows the global flags. */
+export function firstWord(args: readonly string[]): string | undefined {
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i] ?? "";
+    if (!arg.startsWith("-")) return arg;
+    if (VALUE_FLAGS.includes(arg)) i++;
+  }
+  return undefined;
+}
+
+/** Declarations needed to run `args`. */
+async function declarations(args: readonly string[]): Promise<readonly CommandSpec[]> {
+  const noun = NOUNS[WORDS[firstWord(args) ?? ""] ?? ""];
+  if (noun !== undefined) return await noun();
+  if (args.length === 1 && (args[0] === "--version" || args[0] === "-v")) return [];
+  return (await Promise.all(Object.values(NOUNS).map((load) => load()))).flat();
+}
 
 const BANNER = `
    ________    ____
@@ -25,8 +76,10 @@ const BANNER = `
                 /_/   gantry ctr
 `;
 
-/** Builds the program. */
-export function buildProgram(): { command: Command; exitCode: () => number } {
+/** Builds the part of the program that `args` need. */
+export async function buildProgram(
+  args: readonly string[],
+): Promise<{ command: Command; exitCode: () => number }> {
   let code = 0;
   const root = new Command("ctr")
     .description(
@@ -68,26 +121,20 @@ export function buildProgram(): { command: Command; exitCode: () => number } {
     const load = spec.action;
     if (load !== undefined) {
       command.action(async () => {
-        const action = await load();
+        const [action, { GlobalOptions }] = await Promise.all([load(), import("./context.ts")]);
         code = (await action(new GlobalOptions(root.opts()), command.args, command.optsWithGlobals())) ?? 0;
       });
     }
     for (const child of spec.commands ?? []) add(command, child);
     parent.addCommand(command);
   };
-  for (const spec of [
-    containers,
-    content,
-    images,
-    leases,
-    namespaces,
-    ...rest,
-    run,
-    snapshots,
-    tasks,
-    completionCommand(() => root),
-  ])
-    add(root, spec);
+  const specs = await declarations(args);
+  for (const spec of specs) add(root, spec);
+  if (specs.length > 1)
+    add(
+      root,
+      (await import("./completion.ts")).completionCommand(() => root),
+    );
   return { command: root, exitCode: () => code };
 }
 
