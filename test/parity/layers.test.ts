@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
@@ -10,8 +10,21 @@ import type { LocalContentStore } from "../../src/core/content/content.ts";
 import { codeOf } from "../../src/core/errors.ts";
 import type { Mount } from "../../src/core/mounts/mount.ts";
 import { withTempMount } from "../../src/platform/mounts/mounts.ts";
+import { HelperApplier } from "../../src/plugins/diff/apply.ts";
 import { HelperComparer } from "../../src/plugins/diff/compare.ts";
-import { bind, call, listing, overlay, Rig, sha256, T, tar, workspace } from "../security/unpack-rig.ts";
+import { parseStreamProcessors } from "../../src/plugins/diff/stream-processors.ts";
+import {
+  bind,
+  call,
+  listing,
+  overlay,
+  Rig,
+  removeWorkspace,
+  sha256,
+  T,
+  tar,
+  workspace,
+} from "../security/unpack-rig.ts";
 
 const skip = process.getuid?.() !== 0;
 const dir = workspace("layers");
@@ -41,7 +54,7 @@ before(() => {
   mkdirSync(odd);
   execFileSync("bash", ["-ec", MAKE_ODD], { cwd: odd });
 });
-after(() => rmSync(dir, { recursive: true, force: true }));
+after(() => removeWorkspace(dir));
 
 /** What GNU tar makes of an archive. */
 function reference(archive: string): string {
@@ -121,6 +134,47 @@ describe("what is unpacked equals GNU tar's", { skip }, () => {
     writeFileSync(join(dir, desc.digest.slice(7)), tar({ name: "g", data: "y" }));
     await assert.rejects(rig.applier.apply(call, desc, bind(rig.folder())), { code: "failed-precondition" });
   });
+});
+
+test("stream processors turn one media type into another", { skip }, async () => {
+  const bytes = gzipSync(tar({ name: "f", data: "plain" }));
+  const blob = bytes.map((byte) => byte ^ 0x55);
+  const python = "import sys; sys.stdout.buffer.write(bytes(b ^ 0x55 for b in sys.stdin.buffer.read()))";
+  const script = `test "$STREAM_PROCESSOR_MEDIATYPE" = application/x-xor; test "$KEY" = k; cat <&3 >"$1"; exec python3 -c '${python}'`;
+  const got = join(dir, "payload");
+  const processors = parseStreamProcessors({
+    xor: {
+      accepts: ["application/x-xor"],
+      returns: `${OCI}+gzip`,
+      path: "sh",
+      args: ["-ec", script, "sh", got],
+      env: ["KEY=k"],
+    },
+    bad: {
+      accepts: ["application/x-bad"],
+      returns: OCI,
+      path: "sh",
+      args: ["-c", "echo no key >&2; exit 3"],
+    },
+  });
+  const content = { blobPath: async (_: unknown, digest: string) => join(dir, digest.slice(7)) };
+  const applier = new HelperApplier(
+    content as unknown as LocalContentStore,
+    { entries: 100, bytes: 0 },
+    processors,
+  );
+  const root = rig.folder();
+  const processorPayloads = new Map([["xor", { typeUrl: "t", value: Uint8Array.of(1, 2) }]]);
+  const diff = await applier.apply(call, rig.store(blob, "application/x-xor"), bind(root), {
+    processorPayloads,
+  });
+  assert.equal(diff.digest, sha256(gunzipSync(bytes)));
+  assert.equal(readFileSync(join(root, "f"), "utf8"), "plain");
+  assert.deepEqual([...readFileSync(got)], [0x0a, 1, 0x74, 0x12, 2, 1, 2]);
+  await assert.rejects(
+    applier.apply(call, rig.store(blob, "application/x-bad"), bind(rig.folder())),
+    /"bad" ended with code 3: no key/,
+  );
 });
 
 describe("a layer unpacked while it arrives", { skip }, () => {
@@ -261,7 +315,7 @@ describe("a made layer gives the same tree again", { skip }, () => {
       .map((line) => (line.includes(" 0o4") ? line.replace(/ \d{18,19} /, " T ") : line))
       .join("\n");
 
-  test("of everything, from an empty tree", async () => {
+  test("of everything, from an empty tree", { timeout: 60_000 }, async () => {
     for (const type of [OCI, `${OCI}+gzip`, `${OCI}+zstd`]) {
       const layer = await store.make([], bind(lower), type);
       const root = rig.folder();
@@ -276,7 +330,7 @@ describe("a made layer gives the same tree again", { skip }, () => {
   test("of nothing changed is empty", async () => {
     assert.equal((await store.make(bind(lower), bind(lower), OCI)).length, 1024);
   });
-  test("from an overlay's upper directory, and from two trees", async () => {
+  test("from an overlay's upper directory, and from two trees", { timeout: 60_000 }, async () => {
     const upper = rig.folder();
     const mounts = overlay(upper, rig.folder(), [lower]);
     const view: Mount[] = [{ type: "bind", source: lower, target: "", options: ["ro", "rbind"] }];

@@ -14,7 +14,8 @@ import type { Mount } from "../../core/mounts/mount.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import { HelperProcess } from "./helper/process.ts";
 import type { UnpackInstruction } from "./helper/protocol.ts";
-import { OCI_TAR, requireCompression } from "./media-types.ts";
+import { compressionOf, OCI_TAR, requireCompression } from "./media-types.ts";
+import { chainFor, runChain, type StreamProcessor } from "./stream-processors.ts";
 import { destinationOf, finishOf } from "./targets.ts";
 
 /** Bounds of one layer. */
@@ -28,10 +29,12 @@ export interface LayerLimits {
 export class HelperApplier implements StreamApplier {
   readonly #content: LocalContentStore;
   readonly #limits: LayerLimits;
+  readonly #processors: readonly StreamProcessor[];
 
-  constructor(content: LocalContentStore, limits: LayerLimits) {
+  constructor(content: LocalContentStore, limits: LayerLimits, processors: readonly StreamProcessor[] = []) {
     this.#content = content;
     this.#limits = limits;
+    this.#processors = processors;
   }
 
   async apply(
@@ -41,26 +44,33 @@ export class HelperApplier implements StreamApplier {
     options: ApplyOptions = {},
   ): Promise<Descriptor> {
     call.check();
-    const compression = requireCompression(desc.mediaType);
+    const known = (type: string): boolean => compressionOf(type) !== undefined;
+    const chain = chainFor(this.#processors, desc.mediaType, known);
+    const compression = requireCompression(chain?.at(-1)?.returns ?? desc.mediaType);
     const path = await this.#content.blobPath(call, desc.digest);
     const instruction: UnpackInstruction = {
       mode: "apply",
       parent: process.pid,
-      source: { kind: "file", path },
+      source: chain === undefined ? { kind: "file", path } : { kind: "frames" },
       compression,
       destination: destinationOf(mounts),
       limits: this.#limits,
     };
     const helper = new HelperProcess(instruction, call.signal, options.progress);
     try {
+      if (chain !== undefined) {
+        const output = runChain(call, chain, path, desc.mediaType, options.processorPayloads);
+        for await (const bytes of output) await helper.data(bytes);
+        await helper.end();
+      }
       const seen = await helper.expect("extracted");
-      if (seen.blob.digest !== desc.digest)
+      if (chain === undefined && seen.blob.digest !== desc.digest)
         throw failedPrecondition(`blob has digest ${seen.blob.digest}: unexpected digest`);
       await helper.finish(finishOf(mounts, options.syncFs ?? false));
       await helper.expect("finished");
       for (const warning of seen.warnings) call.log.warn("unpack layer", { layer: desc.digest, warning });
       const diff = seen.diff ?? seen.blob;
-      options.progress?.(BigInt(seen.blob.size));
+      options.progress?.(desc.size > 0n ? desc.size : BigInt(seen.blob.size));
       await helper.ended();
       return { mediaType: OCI_TAR, digest: parseDigest(diff.digest), size: BigInt(diff.size) };
     } catch (err) {

@@ -4,6 +4,7 @@ import { DIFFER, METADATA } from "../../core/plugin/kinds.ts";
 import { definePlugin, one } from "../../core/plugin/plugin.ts";
 import { HelperApplier, type LayerLimits } from "./apply.ts";
 import { HelperComparer } from "./compare.ts";
+import { parseStreamProcessors } from "./stream-processors.ts";
 
 /** Entries a layer may have unless configured; about ten times the largest layers seen. */
 const MAX_ENTRIES = 5_000_000;
@@ -33,7 +34,11 @@ export default definePlugin({
     host.describe({
       platforms: [{ os: "linux", architecture: process.arch === "arm64" ? "arm64" : "amd64" }],
     });
-    const applier = new HelperApplier(metadata.content, limits);
+    const applier = new HelperApplier(
+      metadata.content,
+      limits,
+      parseStreamProcessors(host.daemon.settings["stream_processors"]),
+    );
     const comparer = new HelperComparer(metadata.content);
     return {
       apply: applier.apply.bind(applier),
