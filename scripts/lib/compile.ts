@@ -46,6 +46,7 @@ export function compile(arch: string, out: string): void {
     "--minify",
     "--keep-names",
     "--splitting",
+    "--bytecode",
     "--format=esm",
     "--no-compile-autoload-dotenv",
   ];
