@@ -117,6 +117,7 @@ export class Pusher {
     const { ref, client } = this.#session;
     const path = `/${ref.repository}/blobs/uploads/`;
     const siblings = (o.mountFrom ?? []).filter((r) => r !== ref.repository).slice(0, 3);
+    let upload: URL | undefined;
     for (const from of [...siblings, undefined]) {
       const response = await client.call(host, {
         method: "POST",
@@ -130,9 +131,28 @@ export class Pusher {
       });
       response.drop();
       if (response.status === 201) return "mounted";
-      if (response.status < 300) return uploadUrl(response);
+      if (response.status >= 300) continue;
+      // Not mounted: the registry opened an ordinary upload. It serves when no other sibling has the blob.
+      if (upload !== undefined) await this.#cancel(host, upload, o);
+      upload = uploadUrl(response);
+      if (from === siblings.at(-1)) break;
     }
-    throw unavailable("start upload: no answer");
+    if (upload === undefined) throw unavailable("start upload: no answer");
+    return upload;
+  }
+
+  async #cancel(host: RegistryHost, url: URL, o: PushOptions): Promise<void> {
+    const request = {
+      method: "DELETE",
+      path: url,
+      scope: this.#scope(),
+      signal: o.signal,
+      attempts: 1,
+    } as const;
+    const response = await this.#session.client
+      .call(host, { ...request, accept: [404, 405] })
+      .catch(() => undefined);
+    response?.drop();
   }
 
   async #upload(host: RegistryHost, start: URL, o: PushOptions): Promise<void> {
