@@ -64,9 +64,9 @@ export async function remotePull(job: RemoteJob): Promise<void> {
     unpacks: platforms.map((p) => ({ platform: toPlatform(p), snapshotter })),
   };
   const destination = create(ImageStoreSchema, store);
-  await run(job, async (stop) => {
-    const source = await registrySide(job, stop);
-    return transfer(job.transport, call, source, packStore(destination), await progressStream(job, stop));
+  await run(job, async (side) => {
+    const source = await registrySide(job, side);
+    return transfer(job.transport, call, source, packStore(destination), await progressStream(job, side));
   });
 }
 
@@ -74,26 +74,38 @@ export async function remotePull(job: RemoteJob): Promise<void> {
 export async function remotePush(job: RemoteJob, local: string): Promise<void> {
   const { platforms } = platformsOf(job.options);
   const source = create(ImageStoreSchema, { name: local, platforms: platforms.map(toPlatform) });
-  await run(job, async (stop) => {
-    const destination = await registrySide(job, stop);
-    return transfer(job.transport, job.call, packStore(source), destination, await progressStream(job, stop));
+  await run(job, async (side) => {
+    const destination = await registrySide(job, side);
+    return transfer(job.transport, job.call, packStore(source), destination, await progressStream(job, side));
   });
 }
 
-/** Closes every stream at the end, and lets the progress that is on its way arrive. */
-async function run(_job: RemoteJob, body: (stop: Stop[]) => Promise<void>): Promise<void> {
-  const stop: Stop[] = [];
-  try {
-    await body(stop);
-  } finally {
-    for (const s of stop) s.close();
-    await Promise.all(stop.map((s) => s.ended));
-  }
+/** Longest wait for progress that is on its way when the transfer has ended, in milliseconds. */
+const LAST_WORDS_MS = 500;
+
+/** Streams of one transfer. They end with it. */
+interface Side {
+  /** Aborts every stream. */
+  readonly call: NamespacedCall;
+  /** Resolves when the server has sent its last progress. */
+  told: Promise<void>;
 }
 
-interface Stop {
-  close(): void;
-  readonly ended: Promise<void>;
+async function run(job: RemoteJob, body: (side: Side) => Promise<void>): Promise<void> {
+  const end = new AbortController();
+  const side: Side = { call: job.call.until(end.signal), told: Promise.resolve() };
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  try {
+    await body(side);
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, LAST_WORDS_MS);
+    });
+    await Promise.race([side.told, late]);
+  } finally {
+    clearTimeout(timer);
+    // the server never ends the stream for credentials by itself
+    end.abort();
+  }
 }
 
 const packStore = (message: ImageStore) => ({
@@ -101,7 +113,7 @@ const packStore = (message: ImageStore) => ({
   value: toBinary(ImageStoreSchema, message),
 });
 
-async function registrySide(job: RemoteJob, stop: Stop[]) {
+async function registrySide(job: RemoteJob, side: Side) {
   const { options, ref } = job;
   const credentials = await credentialsOf(options);
   const dump = options["httpDump"] === true;
@@ -109,7 +121,7 @@ async function registrySide(job: RemoteJob, stop: Stop[]) {
   const message = create(OCIRegistrySchema, {
     reference: ref,
     resolver: {
-      authStream: credentials === undefined ? "" : await authStream(job, credentials, stop),
+      authStream: credentials === undefined ? "" : await authStream(job, credentials, side),
       hostDir: textOf(options, "hostsDir"),
       defaultScheme: options["plainHttp"] === true ? "http" : "",
       httpDebug:
@@ -129,10 +141,10 @@ function streamId(kind: string): string {
   return `${kind}-${randomBytes(9).toString("base64url")}`;
 }
 
-async function progressStream(job: RemoteJob, stop: Stop[]): Promise<string> {
+async function progressStream(job: RemoteJob, side: Side): Promise<string> {
   const id = streamId("progress");
-  const stream = await openStream(job.transport, job.call, id);
-  const ended = (async () => {
+  const stream = await openStream(job.transport, side.call, id);
+  side.told = (async () => {
     for (let message = await stream.receive(); message !== undefined; message = await stream.receive()) {
       const p = fromBinary(ProgressSchema, message.value);
       job.progress({
@@ -147,16 +159,15 @@ async function progressStream(job: RemoteJob, stop: Stop[]): Promise<string> {
   })().catch(() => {
     // the transfer's own answer tells what went wrong
   });
-  stop.push({ close: () => stream.close(), ended });
   return id;
 }
 
 /** Answers the server's questions for credentials; only for the registry the reference names. */
-async function authStream(job: RemoteJob, credentials: Credentials, stop: Stop[]): Promise<string> {
+async function authStream(job: RemoteJob, credentials: Credentials, side: Side): Promise<string> {
   const id = streamId("auth");
-  const stream = await openStream(job.transport, job.call, id);
+  const stream = await openStream(job.transport, side.call, id);
   const { host } = parseReference(job.ref);
-  const ended = (async () => {
+  const answers = async (): Promise<void> => {
     for (let message = await stream.receive(); message !== undefined; message = await stream.receive()) {
       const asked = fromBinary(AuthRequestSchema, message.value);
       const ours = asked.host === host || asked.host === apiHost(host);
@@ -166,8 +177,10 @@ async function authStream(job: RemoteJob, credentials: Credentials, stop: Stop[]
         value: toBinary(AuthResponseSchema, answer),
       });
     }
-  })().catch(() => {});
-  stop.push({ close: () => stream.close(), ended });
+  };
+  answers().catch(() => {
+    // the transfer's own answer tells what went wrong
+  });
   return id;
 }
 
