@@ -86,13 +86,15 @@ export class HelperApplier implements StreamApplier {
     const instruction: UnpackInstruction = {
       mode: "apply",
       parent: process.pid,
-      source: { kind: "frames" },
+      source:
+        options.sourcePath === undefined ? { kind: "frames" } : { kind: "file", path: options.sourcePath },
       blobPath: options.blobPath,
       compression,
       destination: options.mounts === undefined ? undefined : destinationOf(options.mounts),
       limits: this.#limits,
     };
-    return new HelperStream(call, new HelperProcess(instruction, call.signal));
+    const helper = new HelperProcess(instruction, call.signal, options.progress);
+    return new HelperStream(call, helper, options.sourcePath === undefined);
   }
 }
 
@@ -102,9 +104,13 @@ class HelperStream implements StreamUnpack {
   readonly #helper: HelperProcess;
   #finished = false;
 
-  constructor(call: NamespacedCall, helper: HelperProcess) {
+  readonly #framed: boolean;
+
+  /** @param framed the bytes come by `write`, not from a file */
+  constructor(call: NamespacedCall, helper: HelperProcess, framed: boolean) {
     this.#call = call;
     this.#helper = helper;
+    this.#framed = framed;
   }
 
   write(data: Uint8Array): Promise<void> {
@@ -112,7 +118,7 @@ class HelperStream implements StreamUnpack {
   }
 
   async end(): Promise<StreamResult> {
-    await this.#helper.end();
+    if (this.#framed) await this.#helper.end();
     const { blob, diff, warnings } = await this.#helper.expect("extracted");
     for (const warning of warnings) this.#call.log.warn("unpack layer", { layer: blob.digest, warning });
     return {

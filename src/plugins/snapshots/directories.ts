@@ -22,6 +22,9 @@ export class SnapshotDirectories {
   #sweeping: Promise<void> | undefined;
   #again = false;
   readonly #stop = new AbortController();
+  /** The flush that runs, and the one that starts after it. */
+  #flushing: Promise<void> = Promise.resolve();
+  #nextFlush: Promise<void> | undefined;
 
   constructor(root: string, log: Logger, syncRemove: boolean) {
     this.root = root;
@@ -73,6 +76,23 @@ export class SnapshotDirectories {
   async usage(call: Call, path: string): Promise<Usage> {
     const { bytes, inodes } = await diskUsage(path, { signal: call.signal });
     return { inodes, size: bytes };
+  }
+
+  /**
+   * Flushes the file system. Callers that come while a flush runs share the next one: it starts after all of them have
+   * written. A caller that gives up leaves it to the others.
+   */
+  async flush(call: Call): Promise<void> {
+    call.check();
+    this.#nextFlush ??= this.#flushing
+      .catch(() => {})
+      .then(() => {
+        this.#nextFlush = undefined;
+        this.#flushing = runJob(background, { mode: "sync", path: this.root });
+        return this.#flushing;
+      });
+    await this.#nextFlush;
+    call.check();
   }
 
   /** Starts the removal of everything put aside, unless it runs; used at start, too, for what a crash left. */

@@ -42,8 +42,8 @@ export class NativeBackend implements SnapshotBackend {
     return this.#dirs.usage(call, this.#dirs.path(snapshot.id));
   }
 
-  async commit(call: NamespacedCall, snapshot: BackendSnapshot, sync: boolean): Promise<void> {
-    if (sync) await runJob(call, { mode: "sync", path: this.#dirs.path(snapshot.id) });
+  async commit(call: NamespacedCall, _snapshot: BackendSnapshot, sync: boolean): Promise<void> {
+    if (sync) await this.#dirs.flush(call);
   }
 
   remove(call: NamespacedCall, id: bigint): Promise<void> {

@@ -13,7 +13,6 @@ import { definePlugin, SkipPlugin } from "../../core/plugin/plugin.ts";
 import type { BackendSnapshot, SnapshotBackend, Usage } from "../../core/snapshots/snapshotter.ts";
 import { mountOne, unmountAll } from "../../platform/mounts/mounts.ts";
 import { SnapshotDirectories } from "./directories.ts";
-import { runJob } from "./jobs.ts";
 import { booleanKey, stringKey, stringListKey } from "./keys.ts";
 
 /** Keys of `plugins."io.containerd.snapshotter.v1.overlayfs"`. */
@@ -76,8 +75,8 @@ export class OverlayBackend implements SnapshotBackend {
     return this.#dirs.usage(call, this.#dirs.path(snapshot.id, "fs"));
   }
 
-  async commit(call: NamespacedCall, snapshot: BackendSnapshot, sync: boolean): Promise<void> {
-    if (sync) await runJob(call, { mode: "sync", path: this.#dirs.path(snapshot.id, "fs") });
+  async commit(call: NamespacedCall, _snapshot: BackendSnapshot, sync: boolean): Promise<void> {
+    if (sync) await this.#dirs.flush(call);
   }
 
   remove(call: NamespacedCall, id: bigint): Promise<void> {
