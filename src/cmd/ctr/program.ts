@@ -83,7 +83,8 @@ export async function buildProgram(
   let code = 0;
   const root = new Command("ctr")
     .description(
-      "ctr is an unsupported debug and administrative client for interacting\nwith the containerd daemon. Because it is unsupported, the commands,\noptions, and operations are not guaranteed to be backward compatible or\nstable from release to release of the containerd project.",
+      "An unsupported debug and administrative client of the engine: it speaks containerd's API, and its
+commands, flags and output may change from one release to the next.",
     )
     .addHelpText("before", BANNER)
     .version(`ctr gantry ${version}`, "-v, --version", "print the version")

@@ -121,9 +121,7 @@ function daemonFacts(settings: Table, flags: DaemonFlags): DaemonFacts {
     return typeof address === "string" ? address : "";
   };
   const state = text(settings["state"]);
-  const address =
-    flags.address ??
-    (addressOf(GRPC) || (state === "/run/containerd" ? DEFAULT_ADDRESS : join(state, "containerd.sock")));
+  const address = flags.address ?? (addressOf(GRPC) || DEFAULT_ADDRESS);
   const ttrpcAddress = (flags.address === undefined ? addressOf(TTRPC) : "") || `${address}.ttrpc`;
   const timeouts = isTable(settings["timeouts"]) ? settings["timeouts"] : {};
   return {

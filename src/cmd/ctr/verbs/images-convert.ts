@@ -1,6 +1,176 @@
-import { notImplemented } from "../../../core/errors.ts";
+/** images convert: the same image with OCI media types, or with plain layers. */
+import { createHash } from "node:crypto";
+import type { NamespacedCall } from "../../../core/call.ts";
+import { dataLoss, invalidArgument, isAlreadyExists, notImplemented } from "../../../core/errors.ts";
+import type { Digest } from "../../../core/ids/digest.ts";
+import type { Descriptor } from "../../../core/oci.ts";
+import { type DescriptorJson, describe } from "../../../oci/descriptors.ts";
+import { type Index, MAX_MANIFEST, type Manifest, parseManifestOrIndex } from "../../../oci/documents.ts";
+import * as media from "../../../oci/media-types.ts";
+import { hostPlatform, matchOnly } from "../../../oci/platform.ts";
+import { parseReference } from "../../../oci/reference.ts";
+import { openArchive } from "../../../plugins/transfer/archive/decompress.ts";
+import { findBlob, holdBlob, readBlob, storeBytes } from "../../../plugins/transfer/blobs.ts";
+import { type TransferContext, withLease } from "../../../plugins/transfer/context.ts";
+import { childLabels, noMatch, readConfig, selectManifests } from "../../../plugins/transfer/graph.ts";
+import { recordImage } from "../../../plugins/transfer/pull.ts";
 import type { Action } from "../command.ts";
+import { need, textOf } from "../context.ts";
+import { platformsOf, type Wanted } from "../registry-options.ts";
+import { transferContext } from "../transfer-context.ts";
 
-export const convert: Action = async () => {
-  throw notImplemented("this command is being built");
+export const convert: Action = async (context, args, options) => {
+  const source = need(args, 0, "source reference");
+  const target = need(args, 1, "target reference");
+  parseReference(target);
+  if (textOf(options, "erofs") !== "")
+    throw notImplemented("flag --erofs", { hint: "offered are --oci and --uncompress" });
+  const what = { oci: options["oci"] === true, uncompress: options["uncompress"] === true };
+  if (!what.oci && !what.uncompress)
+    throw invalidArgument("nothing to convert", { hint: "give --oci, --uncompress or both" });
+  await using transport = context.connect();
+  const ctx = transferContext(transport);
+  const image = await ctx.stores.images.get(context.call(), source);
+  await withLease(ctx, context.call(), async (call) => {
+    const conversion = new Conversion(ctx, call, source, what, platformsOf(options));
+    const made = await conversion.document(image.target);
+    await recordImage(ctx, call, target, made, image.labels);
+    process.stdout.write(`${made.digest}\n`);
+  });
+  return 0;
 };
+
+/** Docker's media types and what OCI calls the same thing. */
+const OCI_OF: ReadonlyMap<string, string> = new Map([
+  [media.DOCKER_LIST, media.OCI_INDEX],
+  [media.DOCKER_MANIFEST, media.OCI_MANIFEST],
+  [media.DOCKER_CONFIG, media.OCI_CONFIG],
+  [media.DOCKER_LAYER, media.OCI_LAYER],
+  [media.DOCKER_LAYER_GZIP, media.OCI_LAYER_GZIP],
+  [media.DOCKER_LAYER_ZSTD, media.OCI_LAYER_ZSTD],
+]);
+
+class Conversion {
+  readonly #ctx: TransferContext;
+  readonly #call: NamespacedCall;
+  readonly #name: string;
+  readonly #what: { readonly oci: boolean; readonly uncompress: boolean };
+  readonly #wanted: Wanted;
+
+  constructor(
+    ctx: TransferContext,
+    call: NamespacedCall,
+    name: string,
+    what: { readonly oci: boolean; readonly uncompress: boolean },
+    wanted: Wanted,
+  ) {
+    this.#ctx = ctx;
+    this.#call = call;
+    this.#name = name;
+    this.#what = what;
+    this.#wanted = wanted;
+  }
+
+  /** Converts a manifest or index and what is below. @throws not-found when content is missing */
+  async document(desc: Descriptor): Promise<Descriptor> {
+    const bytes = await readBlob(this.#ctx, this.#call, desc, MAX_MANIFEST);
+    const doc = await parseManifestOrIndex(bytes, desc.mediaType);
+    // changed in place, so that whatever else the document says stays
+    const json = JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>;
+    return doc.kind === "index" ? this.#index(desc, doc, json) : this.#manifest(desc, doc, json);
+  }
+
+  async #index(desc: Descriptor, doc: Index, json: Record<string, unknown>): Promise<Descriptor> {
+    const { allPlatforms, matcher, limit } = this.#wanted;
+    const chosen = allPlatforms
+      ? doc.manifests
+      : selectManifests(doc, matcher ?? matchOnly(hostPlatform()), limit);
+    const [only] = chosen;
+    if (only === undefined) throw noMatch(this.#name, doc);
+    // one platform of several: its manifest is the image
+    if (!allPlatforms && chosen.length === 1) return this.document(only);
+    const old = json["manifests"] as DescriptorJson[];
+    const next: DescriptorJson[] = [];
+    for (const child of chosen) {
+      const entry = old.find((e) => e.digest === child.digest);
+      if (entry !== undefined) next.push(patched(entry, await this.document(child)));
+    }
+    json["manifests"] = next;
+    return this.#store(desc, json);
+  }
+
+  async #manifest(desc: Descriptor, doc: Manifest, json: Record<string, unknown>): Promise<Descriptor> {
+    const { diffIds } = await readConfig(this.#ctx, this.#call, doc.config);
+    const layers = json["layers"] as DescriptorJson[];
+    for (const [i, layer] of doc.layers.entries()) {
+      const entry = layers[i];
+      const made = await this.#layer(layer, diffIds[i]);
+      if (entry !== undefined) layers[i] = patched(entry, made);
+    }
+    const config = json["config"] as DescriptorJson;
+    json["config"] = patched(config, { ...doc.config, mediaType: this.#type(doc.config.mediaType) });
+    await holdBlob(this.#ctx, this.#call, doc.config.digest);
+    return this.#store(desc, json);
+  }
+
+  #type(old: string): string {
+    return this.#what.oci ? (OCI_OF.get(old) ?? old) : old;
+  }
+
+  async #store(old: Descriptor, json: Record<string, unknown>): Promise<Descriptor> {
+    const mediaType = this.#type(old.mediaType);
+    if ("mediaType" in json) json["mediaType"] = mediaType;
+    const bytes = Buffer.from(JSON.stringify(json));
+    const desc = describe(mediaType, bytes);
+    await storeBytes(
+      this.#ctx,
+      this.#call,
+      desc,
+      bytes,
+      childLabels(await parseManifestOrIndex(bytes, mediaType)),
+    );
+    return desc;
+  }
+
+  async #layer(layer: Descriptor, diffId: Digest | undefined): Promise<Descriptor> {
+    const mediaType = this.#type(layer.mediaType);
+    const able = media.isLayerType(layer.mediaType) && !media.isUncompressedLayer(layer.mediaType);
+    if (!this.#what.uncompress || !able || diffId === undefined) {
+      await holdBlob(this.#ctx, this.#call, layer.digest);
+      return { ...layer, mediaType };
+    }
+    const plain = mediaType.replace(/[.+](gzip|zstd)$/, "");
+    const known = await findBlob(this.#ctx, this.#call, diffId);
+    const size = known?.size ?? (await this.#uncompress(layer, diffId));
+    await holdBlob(this.#ctx, this.#call, diffId);
+    return { mediaType: plain, digest: diffId, size };
+  }
+
+  /** Writes the plain tar of a layer under its diff id. @returns its size in bytes */
+  async #uncompress(layer: Descriptor, diffId: Digest): Promise<bigint> {
+    const { content } = this.#ctx.stores;
+    await using reader = await content.reader(this.#call, layer.digest);
+    const hash = createHash("sha256");
+    let size = 0n;
+    try {
+      await using writer = await content.writer(this.#call, { ref: `convert-uncompress-${diffId}` });
+      if (writer.status().offset > 0n) await writer.truncate(0n);
+      for await (const part of await openArchive(reader.stream())) {
+        hash.update(part);
+        size += BigInt(part.byteLength);
+        await writer.write(part);
+      }
+      if (diffId !== `sha256:${hash.digest("hex")}`)
+        throw dataLoss(`uncompress layer ${layer.digest}: what came out is not ${diffId}`);
+      await writer.commit(size, diffId, new Map([["containerd.io/uncompressed", diffId]]));
+    } catch (err) {
+      if (!isAlreadyExists(err)) throw err;
+    }
+    return size;
+  }
+}
+
+/** A descriptor with another content; platform, annotations and order of keys stay. */
+function patched(old: DescriptorJson, d: Descriptor): DescriptorJson {
+  return { ...old, mediaType: d.mediaType, digest: d.digest, size: Number(d.size) };
+}

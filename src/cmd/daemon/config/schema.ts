@@ -66,6 +66,7 @@ const runcHandler: Table = {
 
 /** Values that `config default` writes where the accepted shape is open (any keys). */
 export const openDefaults: KnownTables = {
+  "io.containerd.server.v1.grpc": { address: "/run/containerd/containerd.sock" },
   "io.containerd.cri.v1.runtime": { containerd: { runtimes: { runc: runcHandler } } },
   "io.containerd.cri.v1.images": {
     pinned_images: { sandbox: "gantry.local/pause:latest" },
