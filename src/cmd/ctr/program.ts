@@ -83,8 +83,7 @@ export async function buildProgram(
   let code = 0;
   const root = new Command("ctr")
     .description(
-      "An unsupported debug and administrative client of the engine: it speaks containerd's API, and its
-commands, flags and output may change from one release to the next.",
+      "An unsupported debug and administrative client of the engine: it speaks containerd's API, and its\ncommands, flags and output may change from one release to the next.",
     )
     .addHelpText("before", BANNER)
     .version(`ctr gantry ${version}`, "-v, --version", "print the version")

@@ -4,8 +4,8 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { mkdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { lstatSync, mkdirSync, rmdirSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
 import type { Stdio } from "../../core/tasks/tasks.ts";
 import { copyFd, createFifo, type FifoReader, openFifo, openFifoReader } from "../../platform/fs/fifo.ts";
 import { close } from "../../platform/syscalls/files.ts";
@@ -112,6 +112,19 @@ export function attachStdio(stdio: Stdio, remove: () => void = () => {}): Client
       remove();
     },
   };
+}
+
+/** Removes the FIFOs of a process that is gone, and their folder when nothing else is in it. Other files are left alone. */
+export function removeFifos(stdio: Pick<Stdio, "stdin" | "stdout" | "stderr">): void {
+  for (const path of [stdio.stdin, stdio.stdout, stdio.stderr]) {
+    try {
+      if (!path.startsWith("/") || !lstatSync(path).isFIFO()) continue;
+      rmSync(path, { force: true });
+      rmdirSync(dirname(path));
+    } catch {
+      // gone, or a folder with other things in it
+    }
+  }
 }
 
 function holdOpen(stdio: Stdio): ClientStdio {

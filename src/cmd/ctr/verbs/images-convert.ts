@@ -155,7 +155,7 @@ class Conversion {
     try {
       await using writer = await content.writer(this.#call, { ref: `convert-uncompress-${diffId}` });
       if (writer.status().offset > 0n) await writer.truncate(0n);
-      for await (const part of await openArchive(reader.stream())) {
+      for await (const part of (await openArchive(reader.stream())).rest()) {
         hash.update(part);
         size += BigInt(part.byteLength);
         await writer.write(part);

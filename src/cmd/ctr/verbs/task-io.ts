@@ -11,7 +11,7 @@ import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
 import { runForeground } from "../process-session.ts";
 import { taskOptions } from "../runtime-options.ts";
-import { attachStdio, openStdio } from "../stdio.ts";
+import { attachStdio, openStdio, removeFifos } from "../stdio.ts";
 
 export const start: Action = async (context, args, options) => {
   await using transport = context.connect();
@@ -117,6 +117,7 @@ export const attach: Action = async (context, args) => {
   try {
     const exit = await runForeground({ tasks, call, id, execId: "", io, terminal: state.terminal }, false);
     await tasks.delete(call, id);
+    removeFifos(state);
     return exit.status;
   } finally {
     io.dispose();

@@ -60,9 +60,13 @@ export const remove: Action = async (context, args, options) => {
         });
         await tasks.wait(call, id, execId);
       }
+      // asked before: the answer of delete does not name the FIFOs that a detached start left
+      const state = await tasks.get(call, id, execId);
       const exit = execId === "" ? await tasks.delete(call, id) : await tasks.deleteProcess(call, id, execId);
-      // one task: its exit code is ours, as with containerd
-      if (args.length === 1 && exit.status !== 0) code = exit.status;
+      removeFifos(state);
+      // as with containerd a note and not an exit code
+      if (exit.status !== 0)
+        process.stderr.write(`ctr: task ${id} exit with non-zero exit code ${exit.status}\n`);
     } catch (err) {
       process.stderr.write(`ctr: unable to delete task ${id}: ${messageOf(err)}\n`);
       code = 1;
