@@ -156,7 +156,9 @@ export class TaskManager {
     await deleteShim(shim, bundle, launch, timeouts.cleanup).catch((err: unknown) =>
       log.debug("clean up after failed create", { id: bundle.id, err }),
     );
-    await deleteBundle(bundle).catch((err: unknown) => log.warn("remove bundle", { id: bundle.id, err }));
+    await this.#removeBundle(bundle).catch((err: unknown) =>
+      log.warn("remove bundle", { id: bundle.id, err }),
+    );
   }
 
   /** Deletes a stopped task from its shim, ends the shim when it has no other, removes the bundle. */
@@ -170,7 +172,7 @@ export class TaskManager {
       settleExit(task, exit);
       await this.#shutdown(task);
       this.#tasks.delete(taskKey(call.namespace, id));
-      await deleteBundle(task.bundle);
+      await this.#removeBundle(task.bundle);
       return exit;
     } catch (err) {
       task.deleting = false;
@@ -194,7 +196,7 @@ export class TaskManager {
   async #forget(task: Task): Promise<void> {
     await this.#shutdown(task);
     this.#tasks.delete(taskKey(task.bundle.namespace, task.bundle.id));
-    await deleteBundle(task.bundle).catch((err: unknown) =>
+    await this.#removeBundle(task.bundle).catch((err: unknown) =>
       this.#options.log.warn("remove bundle", { id: task.bundle.id, err }),
     );
   }
@@ -262,7 +264,9 @@ export class TaskManager {
     if (first) events.send(call, "/tasks/exit", { ...facts, id: bundle.id });
     events.send(call, "/tasks/delete", facts);
     this.#tasks.delete(key);
-    await deleteBundle(bundle).catch((err: unknown) => log.warn("remove bundle", { id: bundle.id, err }));
+    await this.#removeBundle(bundle).catch((err: unknown) =>
+      log.warn("remove bundle", { id: bundle.id, err }),
+    );
   }
 
   /** Finds the shims of an earlier daemon again; cleans up after those that died meanwhile. */
@@ -335,6 +339,12 @@ export class TaskManager {
       });
   }
   readonly #logs = new Map<string, AbortController>();
+
+  /** The reader holds the FIFO's other end too, so it sees no end of file by itself. */
+  async #removeBundle(bundle: Bundle): Promise<void> {
+    this.#logs.get(`${bundle.path}/log`)?.abort();
+    await deleteBundle(bundle);
+  }
 
   /** Closes connections; shims and containers stay. */
   async stop(): Promise<void> {

@@ -12,6 +12,7 @@ import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
 import { metricRows } from "../metrics.ts";
 import { parseSignal } from "../signals.ts";
+import { removeFifos } from "../stdio.ts";
 import { renderTable, toJson } from "../table.ts";
 
 export const list: Action = async (context, _args, options) => {
