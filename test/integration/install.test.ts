@@ -20,17 +20,19 @@ const INSTALL = "/root/gantry/install.sh --offline --packages /root/debs";
 describe("install.sh on a fresh machine", { timeout: 240_000 }, () => {
   const work = mkdtempSync(join(tmpdir(), "gantry-install-"));
   let machine: Machine;
+  let started: Machine | undefined;
   let fresh = "";
 
   before(async () => {
     unpackRelease(join(work, "gantry"));
-    machine = await startMachine();
+    started = await startMachine();
+    machine = started;
     machine.put(join(work, "gantry"), "/root/gantry");
     machine.put(DEBS, "/root/debs");
     fresh = machine.run(LISTING).out;
   });
   after(async () => {
-    await machine.stop();
+    await started?.stop();
     rmSync(work, { recursive: true, force: true });
   });
 
@@ -52,10 +54,10 @@ describe("install.sh on a fresh machine", { timeout: 240_000 }, () => {
   });
 
   test("the installation ends with the hello container's words", () => {
-    const started = Date.now();
+    const began = Date.now();
     const said = machine.run(INSTALL);
     assert.equal(said.code, 0, said.out + said.err);
-    console.log(`install.sh took ${((Date.now() - started) / 1000).toFixed(1)} s`);
+    console.log(`install.sh took ${((Date.now() - began) / 1000).toFixed(1)} s`);
     assert.match(said.out, /Hello from Gantry\. Your container engine works\./);
     assert.match(said.out, /process 1 of its own namespace/);
     assert.match(said.out, /is installed and running\. Try:/);
