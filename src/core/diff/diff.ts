@@ -63,8 +63,12 @@ export interface StreamApplier extends Applier {
 /** See {@link StreamApplier.start}. */
 export interface StreamUnpackOptions {
   readonly mediaType: string;
-  /** File the compressed bytes are appended to; undefined = not stored. */
+  /** File the compressed bytes are appended to (what it holds already is the start of the blob); undefined = not stored. */
   readonly blobPath?: string | undefined;
+  /** A stored blob to unpack: the helper reads it itself, `write` is not called. */
+  readonly sourcePath?: string | undefined;
+  /** Bytes of `sourcePath` consumed so far. */
+  readonly progress?: ((bytes: bigint) => void) | undefined;
   /** Mounts of the active snapshot; undefined = store and hash only. */
   readonly mounts?: readonly Mount[] | undefined;
 }

@@ -1,7 +1,14 @@
 /** Unpacking with our own stores: every layer streams into its own helper process; commits are in order. */
 import type { NamespacedCall } from "../../core/call.ts";
 import type { StreamResult, StreamUnpack } from "../../core/diff/diff.ts";
-import { failedPrecondition, isAlreadyExists, isCanceled, isDeadlineExceeded } from "../../core/errors.ts";
+import {
+  dataLoss,
+  failedPrecondition,
+  isAlreadyExists,
+  isCanceled,
+  isDeadlineExceeded,
+  isUnavailable,
+} from "../../core/errors.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
 import { createDeferred } from "../../lib/deferred.ts";
 import { UndoStack } from "../../lib/undo-stack.ts";
@@ -238,26 +245,21 @@ class LayerRun {
 
   async #fromStore(mounts: readonly Mount[]): Promise<{ unpack: StreamUnpack; result: StreamResult }> {
     const { desc } = this.#job;
-    const reader = await this.#local.content.reader(this.#call, desc.digest);
+    const sourcePath = await this.#local.content.blobPath(this.#call, desc.digest);
+    const unpack = await this.#local.applier.start(this.#call, {
+      mediaType: desc.mediaType,
+      mounts,
+      sourcePath,
+      progress: (bytes) => this.#run.progress.bytes(desc, bytes, "extracting"),
+    });
     try {
-      const unpack = await this.#local.applier.start(this.#call, { mediaType: desc.mediaType, mounts });
-      try {
-        let done = 0n;
-        for await (const chunk of reader.stream()) {
-          await unpack.write(chunk);
-          done += BigInt(chunk.byteLength);
-          this.#run.progress.bytes(desc, done, "extracting");
-        }
-        const result = await unpack.end();
-        if (result.blob.digest !== desc.digest)
-          throw failedPrecondition(`layer ${desc.digest}: stored bytes have digest ${result.blob.digest}`);
-        return { unpack, result };
-      } catch (err) {
-        await unpack.abort();
-        throw err;
-      }
-    } finally {
-      await reader.close();
+      const result = await unpack.end();
+      if (result.blob.digest !== desc.digest)
+        throw dataLoss(`layer ${desc.digest}: stored bytes have digest ${result.blob.digest}`);
+      return { unpack, result };
+    } catch (err) {
+      await unpack.abort();
+      throw err;
     }
   }
 
@@ -269,16 +271,11 @@ class LayerRun {
     const options = { ref: refKey(desc), size: desc.size, expected: desc.digest };
     using _slot = await this.#run.downloads.acquire(call.signal);
     call.check();
-    let writer = await this.#local.content.externalWriter(call, options).catch((err: unknown) => {
+    const writer = await this.#local.content.externalWriter(call, options).catch((err: unknown) => {
       if (isAlreadyExists(err)) return undefined;
       throw err;
     });
     if (writer === undefined) return undefined;
-    if (writer.offset > 0n) {
-      // The helper hashes from the first byte: what an earlier try left does not help it.
-      await writer.abort();
-      writer = await this.#local.content.externalWriter(call, options);
-    }
     await using ingest = writer;
     const unpack = await this.#local.applier.start(call, {
       mediaType: desc.mediaType,
@@ -286,9 +283,10 @@ class LayerRun {
       mounts,
     });
     try {
-      let done = 0n;
-      this.#run.progress.bytes(desc, 0n);
-      for await (const chunk of this.#run.source.stream(desc, 0n, call.signal)) {
+      // What an earlier try left is read again by the helper, not by the network.
+      let done = ingest.offset;
+      this.#run.progress.bytes(desc, done);
+      for await (const chunk of this.#run.source.stream(desc, done, call.signal)) {
         await unpack.write(chunk);
         done += BigInt(chunk.byteLength);
         ingest.progress(done);
@@ -304,7 +302,9 @@ class LayerRun {
       return { unpack, result };
     } catch (err) {
       await unpack.abort();
-      await ingest.abort().catch(() => {});
+      // What came in before a break or a cancel is the right start: the next try goes on from there.
+      if (!isCanceled(err) && !isDeadlineExceeded(err) && !isUnavailable(err))
+        await ingest.abort().catch(() => {});
       throw err;
     }
   }

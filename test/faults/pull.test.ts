@@ -1,0 +1,247 @@
+/** Pulls through the daemon's own stores and helpers from a registry that misbehaves. Needs root: layers are unpacked. */
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { lstat, readdir, readFile, realpath } from "node:fs/promises";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { codeOf } from "../../src/core/errors.ts";
+import { parseDigest } from "../../src/core/ids/digest.ts";
+import { noLog } from "../../src/core/log.ts";
+import { HelperApplier } from "../../src/plugins/diff/apply.ts";
+import { SnapshotDirectories } from "../../src/plugins/snapshots/directories.ts";
+import { OverlayBackend } from "../../src/plugins/snapshots/overlayfs.ts";
+import { tarDirectory, tarEnd, tarFile, tarPadding } from "../../src/plugins/transfer/archive/tar-writer.ts";
+import { createContext, type TransferContext } from "../../src/plugins/transfer/context.ts";
+import { type PullResult, pull } from "../../src/plugins/transfer/pull.ts";
+import { registrySource } from "../../src/plugins/transfer/registry-source.ts";
+import { Registry } from "../../src/registry/registry.ts";
+import { inNs, tempFolder } from "../contract/harness.ts";
+import { type LocalStores, openLocal } from "../contract/local-stores.ts";
+import { FakeRegistry } from "../fakes/registry.ts";
+
+/** A layer with one directory and one file of random bytes. */
+function layer(dir: string, size: number): Uint8Array {
+  const data = randomBytes(size);
+  const parts = [
+    tarDirectory(dir),
+    tarFile(`${dir}/data`, BigInt(size)),
+    data,
+    tarPadding(BigInt(size)),
+    tarEnd(),
+  ];
+  return Buffer.concat(parts);
+}
+
+interface Engine extends AsyncDisposable {
+  readonly ctx: TransferContext;
+  readonly stores: LocalStores;
+  readonly root: string;
+}
+
+async function engine(): Promise<Engine> {
+  const folder = await tempFolder();
+  const root = await realpath(folder.path);
+  const dirs = new SnapshotDirectories(join(root, "overlay"), noLog, true);
+  await dirs.open();
+  const config = { rootPath: "", upperdirLabel: false, syncRemove: true, slowChown: false, mountOptions: [] };
+  const backends = new Map([["overlayfs", new OverlayBackend(dirs, config, [])]]);
+  const stores = await openLocal(root, { backends });
+  const applier = new HelperApplier(stores.metadata.content, { entries: 100_000, bytes: 0 });
+  const ctx = createContext({
+    content: stores.content,
+    images: stores.images,
+    leases: stores.leases,
+    applier,
+    snapshotter: (name) => stores.snapshotter(name),
+    capabilities: () => ["rebase"],
+    local: { content: stores.metadata.content, applier },
+  });
+  return {
+    ctx,
+    stores,
+    root,
+    async [Symbol.asyncDispose]() {
+      await stores.close();
+      await dirs.close();
+      await folder.remove();
+    },
+  };
+}
+
+const registry = new Registry({
+  dockerConfig: false,
+  limits: { initialDelayMs: 1, stall: { windowMs: 200, floorBytes: 64 } },
+});
+after(() => registry.close());
+
+async function run(e: Engine, fake: FakeRegistry, tag = "v1", signal?: AbortSignal): Promise<PullResult> {
+  const name = `${fake.host}/team/app:${tag}`;
+  const call = signal === undefined ? inNs("testing") : inNs("testing").with({ signal }).namespaced();
+  const source = registrySource(await registry.session(name));
+  return pull(e.ctx, call, { name, source, unpack: [{ snapshotter: "overlayfs" }] });
+}
+
+/** Everything a failed pull may leave is gone after a collection. */
+async function assertClean(e: Engine): Promise<void> {
+  await e.stores.collect();
+  const call = inNs("testing");
+  assert.deepEqual(await e.stores.leases.list(call, []), []);
+  const snapshots = [];
+  for await (const s of e.stores.snapshotter("overlayfs").walk(call, [])) snapshots.push(s.name);
+  assert.deepEqual(snapshots, []);
+  const blobs = [];
+  for await (const b of e.stores.content.walk(call, [])) blobs.push(b.digest);
+  assert.deepEqual(blobs, []);
+}
+
+/** The file `dir/data` of the unpacked layer equals what the layer holds. */
+async function assertUnpacked(e: Engine, dir: string, bytes: Uint8Array): Promise<void> {
+  const base = join(e.root, "overlay", "snapshots");
+  for (const id of await readdir(base)) {
+    const path = join(base, id, "fs", dir, "data");
+    if ((await lstat(path).catch(() => undefined)) === undefined) continue;
+    const size = (await lstat(path)).size;
+    assert.deepEqual(await readFile(path), Buffer.from(bytes.subarray(1024, 1024 + size)));
+    return;
+  }
+  assert.fail(`${dir}/data was not unpacked`);
+}
+
+test("layers arrive in parallel and are unpacked; chain, labels and image are right", async () => {
+  await using fake = await FakeRegistry.start();
+  await using e = await engine();
+  const layers = [0, 1, 2, 3, 4, 5].map((i) => layer(`d${i}`, 50_000));
+  const image = fake.addImage("team/app", "v1", layers);
+  const result = await run(e, fake);
+  for (const [i, bytes] of layers.entries()) await assertUnpacked(e, `d${i}`, bytes);
+  const call = inNs("testing");
+  const config = await e.stores.content.info(call, parseDigest(image.config));
+  assert.equal(config.labels.get("containerd.io/gc.ref.snapshot.overlayfs"), result.unpacked[0]?.chainId);
+  const first = await e.stores.content.info(call, parseDigest(image.layers[0] ?? ""));
+  assert.equal(first.labels.get("containerd.io/uncompressed"), image.layers[0]);
+  const manifest = await e.stores.content.info(call, parseDigest(image.digest));
+  assert.equal(manifest.labels.get("containerd.io/gc.ref.content.l.5"), image.layers[5]);
+  assert.deepEqual(await e.stores.leases.list(call, []), []);
+  await e.stores.collect();
+  assert.equal(
+    (await e.stores.snapshotter("overlayfs").stat(call, result.unpacked[0]?.chainId ?? "")).kind,
+    "committed",
+  );
+});
+
+test("resets, stalls, 429 and 503 on every layer: the right bytes, at most 1.3 times the traffic", async () => {
+  await using fake = await FakeRegistry.start();
+  await using e = await engine();
+  const layers = [0, 1, 2].map((i) => layer(`d${i}`, 400_000));
+  fake.addImage("team/app", "v1", layers);
+  fake.fail({ match: /GET .*\/blobs\//, times: 3, status: 503 });
+  fake.fail({ match: /GET .*\/blobs\//, times: 2, status: 429, headers: { "retry-after": "0" } });
+  fake.fail({ match: /GET .*\/blobs\//, times: 6, resetAfter: 100_000 });
+  fake.fail({ match: /GET .*\/blobs\//, times: 1, stallAfter: 10_000 });
+  await run(e, fake);
+  for (const [i, bytes] of layers.entries()) await assertUnpacked(e, `d${i}`, bytes);
+  const total = layers.reduce((n, l) => n + l.length, 0);
+  assert.ok(fake.sent <= total * 1.3, `${fake.sent} of ${total}`);
+});
+
+test("wrong bytes once: fetched again; wrong bytes always: refused, nothing is left", async () => {
+  await using fake = await FakeRegistry.start();
+  await using e = await engine();
+  const bytes = layer("d0", 50_000);
+  const image = fake.addImage("team/app", "v1", [bytes]);
+  const match = `GET /v2/team/app/blobs/${image.layers[0]}`;
+  fake.fail({ match, corrupt: true, times: 50 });
+  await assert.rejects(run(e, fake), (err) =>
+    ["failed-precondition", "invalid-argument"].includes(codeOf(err)),
+  );
+  await assertClean(e);
+  fake.faults.length = 0;
+  fake.fail({ match, truncate: 1000, times: 1 });
+  await run(e, fake);
+  await assertUnpacked(e, "d0", bytes);
+});
+
+test("a diff id that differs is refused although the blob is right", async () => {
+  await using fake = await FakeRegistry.start();
+  await using e = await engine();
+  const bytes = layer("d0", 5000);
+  const blob = fake.addBlob(bytes);
+  const config = JSON.stringify({
+    os: "linux",
+    architecture: "amd64",
+    rootfs: { type: "layers", diff_ids: [`sha256:${"0".repeat(64)}`] },
+  });
+  const configDigest = fake.addBlob(new TextEncoder().encode(config));
+  fake.addManifest("team/app", "v1", {
+    schemaVersion: 2,
+    mediaType: "application/vnd.oci.image.manifest.v1+json",
+    config: {
+      mediaType: "application/vnd.oci.image.config.v1+json",
+      digest: configDigest,
+      size: config.length,
+    },
+    layers: [{ mediaType: "application/vnd.oci.image.layer.v1.tar", digest: blob, size: bytes.length }],
+  });
+  await assert.rejects(run(e, fake), /wrong diff id/);
+  await assertClean(e);
+});
+
+test("cancel in mid-layer ends at once and leaves nothing; the retry goes on where it stopped", async () => {
+  await using fake = await FakeRegistry.start();
+  await using e = await engine();
+  const bytes = layer("d0", 500_000);
+  const image = fake.addImage("team/app", "v1", [bytes]);
+  fake.fail({ match: `GET /v2/team/app/blobs/${image.layers[0]}`, stallAfter: 300_000, times: 1 });
+  const stop = new AbortController();
+  const pulling = run(e, fake, "v1", stop.signal);
+  const call = inNs("testing");
+  for (;;) {
+    const [status] = await e.stores.content.statuses(call, []);
+    if (status !== undefined && status.offset >= 300_000n) break;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  stop.abort();
+  await assert.rejects(pulling, (err) => codeOf(err) === "canceled");
+  await run(e, fake);
+  await assertUnpacked(e, "d0", bytes);
+  const range = fake.requests(`GET /v2/team/app/blobs/${image.layers[0]}`).at(-1)?.headers.range;
+  assert.match(range ?? "", /^bytes=\d{5,}-$/);
+});
+
+test("many pulls at once share each layer; one that is cancelled does not take the others with it", async () => {
+  await using fake = await FakeRegistry.start();
+  await using e = await engine();
+  const shared = layer("shared", 300_000);
+  const tags = ["a", "b", "c", "d"];
+  const own = tags.map((tag) => layer(`own-${tag}`, 20_000));
+  const images = tags.map((tag, i) => fake.addImage("team/app", tag, [shared, own[i] ?? shared]));
+  const stop = new AbortController();
+  const [first, ...rest] = tags;
+  const cancelled = run(e, fake, first, stop.signal).catch((err: unknown) => err);
+  const others = rest.map((tag) => run(e, fake, tag));
+  stop.abort();
+  await cancelled;
+  await Promise.all(others);
+  await assertUnpacked(e, "shared", shared);
+  for (const [i, tag] of tags.entries()) if (i > 0) await assertUnpacked(e, `own-${tag}`, own[i] ?? shared);
+  assert.ok(fake.requests(`GET /v2/team/app/blobs/${images[0]?.layers[0]}`).length <= 2);
+  assert.equal(e.ctx.layersInFlight.size, 0);
+});
+
+test("R9: cancelled at random and pulled again while garbage is collected: never a missing parent", async () => {
+  await using fake = await FakeRegistry.start();
+  await using e = await engine();
+  const layers = [0, 1, 2].map((i) => layer(`d${i}`, 20_000));
+  fake.addImage("team/app", "v1", layers);
+  for (let i = 0; i < 6; i++) {
+    const stop = new AbortController();
+    const pulling = run(e, fake, "v1", stop.signal).catch((err: unknown) => err);
+    setTimeout(() => stop.abort(), i * 15);
+    const [outcome] = await Promise.all([pulling, e.stores.collect()]);
+    if (outcome instanceof Error) assert.equal(codeOf(outcome), "canceled", outcome.message);
+    await e.stores.images.delete(inNs("testing"), `${fake.host}/team/app:v1`).catch(() => {});
+    await e.stores.collect();
+  }
+  await run(e, fake);
+  for (const [i, bytes] of layers.entries()) await assertUnpacked(e, `d${i}`, bytes);
+});
