@@ -13,6 +13,8 @@ export interface Listener {
   close(): Promise<void>;
 }
 
+/** Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn. */
+const BACKLOG = 4096;
 /** Default mode of a unix socket: owner and group, as containerd has it. */
 const DEFAULT_MODE = 0o660;
 
@@ -30,11 +32,14 @@ export async function openListener(
   accept: (socket: Socket) => void,
   alpn: readonly string[] = [],
 ): Promise<Listener> {
-  if ("fd" in address) return started(createServer(accept), { fd: address.fd }, `fd ${address.fd}`);
+  if ("fd" in address)
+    return started(createServer({ allowHalfOpen: true }, accept), { fd: address.fd }, `fd ${address.fd}`);
   if ("host" in address) {
     const where = `${address.host}:${address.port}`;
     const server =
-      address.tls === undefined ? createServer(accept) : await tlsServer(address.tls, accept, alpn);
+      address.tls === undefined
+        ? createServer({ allowHalfOpen: true }, accept)
+        : await tlsServer(address.tls, accept, alpn);
     return started(server, { host: address.host, port: address.port }, where);
   }
   const { path } = address;
@@ -45,7 +50,7 @@ export async function openListener(
   let starting: Promise<Listener>;
   try {
     // bind(2) and listen(2) happen inside this call, before the umask is put back.
-    starting = started(createServer(accept), { path }, path);
+    starting = started(createServer({ allowHalfOpen: true }, accept), { path }, path);
   } finally {
     process.umask(umask);
   }
@@ -87,7 +92,7 @@ function started(
     const failed = (err: Error): void =>
       reject(unavailable(`listen on "${name}": ${messageOf(err)}`, { cause: err }));
     server.once("error", failed);
-    server.listen(where, () => {
+    server.listen({ ...where, backlog: BACKLOG }, () => {
       server.off("error", failed);
       server.on("error", () => {});
       const bound = server.address();

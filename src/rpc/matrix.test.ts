@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import type { BytesValue, Int64Value, StringValue } from "@bufbuild/protobuf/wkt";
-import { bindPeer, Peer, type PeerLog } from "../../test/peers/rpc-go/peer-service.ts";
+import type { BytesValue } from "@bufbuild/protobuf/wkt";
+import { bindPeer, Peer, type PeerClient, type PeerLog } from "../../test/peers/rpc-go/peer-service.ts";
 import { GantryError } from "../core/errors.ts";
 import { createClient } from "./client.ts";
 import { createGrpcServer } from "./grpc/server.ts";
@@ -14,22 +14,7 @@ import { createMemoryTransport } from "./memory.ts";
 import { RemoteStatusError } from "./status.ts";
 import { createTtrpcServer } from "./ttrpc/server.ts";
 import { createTtrpcTransport } from "./ttrpc/transport.ts";
-import type { ClientCallOptions, Headers, Transport } from "./types.ts";
-
-interface PeerClient {
-  echo(request: { value: Uint8Array }, options?: ClientCallOptions): Promise<BytesValue>;
-  fail(request: { value: string }, options?: ClientCallOptions): Promise<StringValue>;
-  header(request: { value: string }, options?: ClientCallOptions): Promise<StringValue>;
-  wait(request: { value: string }, options?: ClientCallOptions): Promise<StringValue>;
-  missing(request: { value: string }, options?: ClientCallOptions): Promise<StringValue>;
-  read(request: { value: bigint }, options?: ClientCallOptions): AsyncIterable<BytesValue>;
-  write(requests: AsyncIterable<{ value: Uint8Array }>, options?: ClientCallOptions): Promise<Int64Value>;
-  chat(
-    requests: AsyncIterable<{ value: Uint8Array }>,
-    options?: ClientCallOptions,
-  ): AsyncIterable<BytesValue>;
-  watch(request: { value: string }, options?: ClientCallOptions): AsyncIterable<StringValue>;
-}
+import type { Headers, Transport } from "./types.ts";
 
 async function* blocks(count: number, size: number): AsyncGenerator<{ value: Uint8Array }> {
   for (let i = 0; i < count; i++) yield { value: new Uint8Array(size).fill(i) };

@@ -41,6 +41,7 @@ const OK: WireStatus = { code: GrpcCode.OK, message: "", details: [], hint: unde
 export class ServerCall implements StreamEvents {
   readonly #stream: H2Stream;
   readonly #shared: ServerShared;
+  readonly #onConnection: { count: number };
   readonly #abort = new AbortController();
   readonly #reader: MessageReader;
   #route: Route | undefined;
@@ -51,7 +52,9 @@ export class ServerCall implements StreamEvents {
   #headersSent = false;
   #done = false;
 
-  constructor(stream: H2Stream, shared: ServerShared) {
+  /** @param onConnection calls of this connection whose handler has not returned */
+  constructor(stream: H2Stream, shared: ServerShared, onConnection: { count: number }) {
+    this.#onConnection = onConnection;
     this.#stream = stream;
     this.#shared = shared;
     this.#reader = new MessageReader(shared.maxReceive, {
@@ -193,6 +196,7 @@ export class ServerCall implements StreamEvents {
   #run(route: Route, context: ServerContext, input: Message | AsyncIterable<Message>): void {
     const { running, interceptors } = this.#shared;
     running.add(this);
+    this.#onConnection.count++;
     runRoute(route, context, input, (message) => this.#send(message), interceptors)
       .then(
         () => this.#finish(OK),
@@ -200,6 +204,7 @@ export class ServerCall implements StreamEvents {
       )
       .finally(() => {
         running.delete(this);
+        this.#onConnection.count--;
         // A handler that answered without reading everything: its reader is gone.
         this.#requests?.fail(canceled("context canceled"));
       });

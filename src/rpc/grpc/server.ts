@@ -2,7 +2,7 @@ import type { Socket } from "node:net";
 import { background } from "../../core/call.ts";
 import { canceled, resourceExhausted } from "../../core/errors.ts";
 import { Router } from "../dispatch.ts";
-import type { SessionLimits } from "../http2/limits.ts";
+import { DEFAULT_LIMITS, type SessionLimits } from "../http2/limits.ts";
 import { H2Session } from "../http2/session.ts";
 import { type Listener, openListener } from "../listen.ts";
 import type { ListenAddress, RpcServer, ServerOptions } from "../types.ts";
@@ -40,7 +40,7 @@ export function createGrpcServer(options: ServerOptions, http2: Partial<SessionL
   let idle: (() => void) | undefined;
   let closing = false;
   // Calls that were cancelled count until their handlers return, so that opening and resetting cannot pile them up.
-  const maxRunning = 4 * (limits.maxConcurrentStreams ?? 4096);
+  const maxRunning = 4 * (limits.maxConcurrentStreams ?? DEFAULT_LIMITS.maxConcurrentStreams);
 
   base.signal.addEventListener(
     "abort",
@@ -56,13 +56,14 @@ export function createGrpcServer(options: ServerOptions, http2: Partial<SessionL
       return;
     }
     socket.setNoDelay?.(true);
+    const running = { count: 0 };
     const session: H2Session = new H2Session(socket, {
       role: "server",
       limits,
       onStream: (stream) => {
-        const call = new ServerCall(stream, shared);
+        const call = new ServerCall(stream, shared, running);
         stream.events = call;
-        if (shared.running.size >= maxRunning) call.cancel(resourceExhausted("too many calls are running"));
+        if (running.count >= maxRunning) call.cancel(resourceExhausted("too many calls are running"));
       },
       onClose: (error) => {
         sessions.delete(session);

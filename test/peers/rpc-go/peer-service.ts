@@ -5,7 +5,6 @@
 import { create, createFileRegistry, type DescService } from "@bufbuild/protobuf";
 import {
   type BytesValue,
-  BytesValueSchema,
   FileDescriptorProtoSchema,
   file_google_protobuf_wrappers,
   type Int64Value,
@@ -14,7 +13,12 @@ import {
 import { abortError } from "../../../src/core/call.ts";
 import { notFound } from "../../../src/core/errors.ts";
 import { fromStatus } from "../../../src/rpc/status.ts";
-import { EncodedMessage, type HandlerContext, type ServiceBinding } from "../../../src/rpc/types.ts";
+import {
+  type ClientCallOptions,
+  EncodedMessage,
+  type HandlerContext,
+  type ServiceBinding,
+} from "../../../src/rpc/types.ts";
 
 const W = ".google.protobuf.";
 const method = (name: string, input: string, output: string, client = false, server = false) => ({
@@ -58,6 +62,22 @@ function load(): DescService {
 
 /** `gantry.test.v1.Peer` */
 export const Peer: DescService = load();
+
+/** The typed client of a service whose descriptor is made at run time. */
+export interface PeerClient {
+  echo(request: { value: Uint8Array }, options?: ClientCallOptions): Promise<BytesValue>;
+  fail(request: { value: string }, options?: ClientCallOptions): Promise<StringValue>;
+  header(request: { value: string }, options?: ClientCallOptions): Promise<StringValue>;
+  wait(request: { value: string }, options?: ClientCallOptions): Promise<StringValue>;
+  missing(request: { value: string }, options?: ClientCallOptions): Promise<StringValue>;
+  read(request: { value: bigint }, options?: ClientCallOptions): AsyncIterable<BytesValue>;
+  write(requests: AsyncIterable<{ value: Uint8Array }>, options?: ClientCallOptions): Promise<Int64Value>;
+  chat(
+    requests: AsyncIterable<{ value: Uint8Array }>,
+    options?: ClientCallOptions,
+  ): AsyncIterable<BytesValue>;
+  watch(request: { value: string }, options?: ClientCallOptions): AsyncIterable<StringValue>;
+}
 
 /** What the handlers saw, for assertions. */
 export interface PeerLog {
@@ -133,8 +153,8 @@ export function bindPeer(log: PeerLog, gate?: Promise<void>): ServiceBinding {
         for await (const { value } of requests) sum += BigInt(value.length);
         return { value: sum };
       },
-      async *chat(requests: AsyncIterable<BytesValue>) {
-        if (gate !== undefined) await gate;
+      async *chat(requests: AsyncIterable<BytesValue>, context: HandlerContext) {
+        if (gate !== undefined) await Promise.race([gate, onAbort("chat", context)]);
         for await (const { value } of requests) {
           log.taken++;
           yield { value };
@@ -147,5 +167,3 @@ export function bindPeer(log: PeerLog, gate?: Promise<void>): ServiceBinding {
     },
   };
 }
-
-export { BytesValueSchema };
