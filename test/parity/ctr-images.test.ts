@@ -85,6 +85,19 @@ for (const version of ["1.6", "1.7"] as const satisfies readonly PeerVersion[]) 
       pair.same("images", "check", ...NATIVE);
     });
 
+    test("convert makes the same documents, byte for byte", () => {
+      for (const tag of ["multi:latest", "multi:schema2"]) {
+        const [name = "", word = ""] = tag.split(":");
+        const ref = registry.ref(name, word);
+        ok(pair.theirs("images", "pull", "--plain-http", ...NATIVE, "--all-platforms", ref));
+        for (const flags of [["--oci"], ["--uncompress"], ["--oci", "--uncompress", "--all-platforms"]]) {
+          const want = ok(pair.theirs("images", "convert", ...flags, ref, "c.test/theirs:1"));
+          assert.equal(ok(pair.ours("images", "convert", ...flags, ref, "c.test/ours:1")), want);
+        }
+      }
+      ok(pair.ours("images", "rm", "c.test/ours:1", "c.test/theirs:1"));
+    });
+
     test("a half export leaves no file", () => {
       const path = join(dir, "none.tar");
       const said = pair.ours("images", "export", path, "no.such/image:1");

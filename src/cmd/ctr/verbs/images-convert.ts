@@ -85,10 +85,7 @@ class Conversion {
     const chosen = allPlatforms
       ? doc.manifests
       : selectManifests(doc, matcher ?? matchOnly(hostPlatform()), limit);
-    const [only] = chosen;
-    if (only === undefined) throw noMatch(this.#name, doc);
-    // one platform of several: its manifest is the image
-    if (!allPlatforms && chosen.length === 1) return this.document(only);
+    if (chosen.length === 0) throw noMatch(this.#name, doc);
     const old = json["manifests"] as DescriptorJson[];
     const next: DescriptorJson[] = [];
     for (const child of chosen) {
@@ -170,7 +167,8 @@ class Conversion {
   }
 }
 
-/** A descriptor with another content; platform, annotations and order of keys stay. */
+/** A descriptor with another content; platform and annotations stay. Keys in containerd's order: equal input, equal digest. */
 function patched(old: DescriptorJson, d: Descriptor): DescriptorJson {
-  return { ...old, mediaType: d.mediaType, digest: d.digest, size: Number(d.size) };
+  const { mediaType: _type, digest: _digest, size: _size, ...rest } = old;
+  return { mediaType: d.mediaType, digest: d.digest, size: Number(d.size), ...rest };
 }
