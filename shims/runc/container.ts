@@ -6,7 +6,6 @@
  */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Options } from "../../src/api/gen/containerd/types/runc/options/oci_pb.ts";
 import {
   alreadyExists,
   failedPrecondition,
@@ -23,7 +22,7 @@ import type { Mount } from "../../src/platform/mounts/options.ts";
 import { withConsole } from "./console.ts";
 import type { TaskEvents } from "./events.ts";
 import { writeExit } from "./exit-record.ts";
-import { runcOf, saveOptions } from "./options.ts";
+import { type Options, runcOf, saveOptions } from "./options.ts";
 import { exitOf, Process, startMark } from "./process.ts";
 import type { CheckpointFlags, Runc, RunIo } from "./runc.ts";
 import { openStdio } from "./stdio.ts";

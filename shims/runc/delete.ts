@@ -1,11 +1,11 @@
 /** `delete`: cleans up after a shim that is gone, and says how its container ended. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { create, toBinary } from "@bufbuild/protobuf";
-import { DeleteResponseSchema } from "../../src/api/gen/containerd/runtime/task/v3/shim_pb.ts";
 import { nowNs, splitNs } from "../../src/lib/time.ts";
 import { unmountTree } from "../../src/platform/mounts/mounts.ts";
 import type { ShimArgs } from "../shared/args.ts";
+import { DeleteResponse } from "../shared/messages.ts";
+import { encode } from "../shared/wire.ts";
 import { readExit } from "./exit-record.ts";
 import { loadOptions, runcOf } from "./options.ts";
 
@@ -22,14 +22,11 @@ export async function cleanUp(args: ShimArgs): Promise<Uint8Array> {
   await unmountTree(join(bundle, "rootfs")).catch((error: unknown) =>
     process.stderr.write(`${String(error)}\n`),
   );
-  return toBinary(
-    DeleteResponseSchema,
-    create(DeleteResponseSchema, {
-      pid: record?.pid ?? initPid(bundle),
-      exitStatus: record?.status ?? KILLED,
-      exitedAt: splitNs(record?.exitedAt ?? nowNs()),
-    }),
-  );
+  return encode(DeleteResponse, {
+    pid: record?.pid ?? initPid(bundle),
+    exitStatus: record?.status ?? KILLED,
+    exitedAt: splitNs(record?.exitedAt ?? nowNs()),
+  });
 }
 
 function initPid(bundle: string): number {

@@ -1,20 +1,20 @@
 /** The shim's events: containerd's topics and payloads. */
-import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import {
-  TaskCheckpointedSchema,
-  TaskCreateSchema,
-  TaskDeleteSchema,
-  TaskExecAddedSchema,
-  TaskExecStartedSchema,
-  TaskExitSchema,
-  TaskOOMSchema,
-  TaskPausedSchema,
-  TaskResumedSchema,
-  TaskStartSchema,
-} from "../../src/api/gen/containerd/events/task_pb.ts";
-import { type Envelope, EnvelopeSchema } from "../../src/api/gen/containerd/types/event_pb.ts";
 import type { Exit } from "../../src/core/tasks/tasks.ts";
 import { nowNs, splitNs } from "../../src/lib/time.ts";
+import {
+  type EnvelopeInit,
+  TaskCheckpointed,
+  TaskCreate,
+  TaskDelete,
+  TaskExecAdded,
+  TaskExecStarted,
+  TaskExit,
+  TaskOOM,
+  TaskPaused,
+  TaskResumed,
+  TaskStart,
+} from "../shared/messages.ts";
+import { encode, type Fields, type MessageInit, type MessageType } from "../shared/wire.ts";
 import type { ContainerInit } from "./container.ts";
 
 /** What happens to containers, told once each. */
@@ -33,11 +33,14 @@ export interface TaskEvents {
 }
 
 /** Events of one namespace, handed to `push` in the order of the calls. */
-export function createTaskEvents(namespace: string, push: (envelope: Envelope) => void): TaskEvents {
-  const send = <D extends DescMessage>(topic: string, desc: D, payload: MessageInitShape<D>): void => {
-    const event = { typeUrl: desc.typeName, value: toBinary(desc, create(desc, payload)) };
-    push(create(EnvelopeSchema, { timestamp: splitNs(nowNs()), namespace, topic, event }));
-  };
+export function createTaskEvents(namespace: string, push: (envelope: EnvelopeInit) => void): TaskEvents {
+  const send = <F extends Fields>(topic: string, type: MessageType<F>, payload: MessageInit<F>): void =>
+    push({
+      timestamp: splitNs(nowNs()),
+      namespace,
+      topic,
+      event: { typeUrl: type.name, value: encode(type, payload) },
+    });
   const ended = (
     exit: Exit,
   ): { pid: number; exitStatus: number; exitedAt: { seconds: bigint; nanos: number } } => ({
@@ -47,7 +50,7 @@ export function createTaskEvents(namespace: string, push: (envelope: Envelope) =
   });
   return {
     created: (facts, pid) =>
-      send("/tasks/create", TaskCreateSchema, {
+      send("/tasks/create", TaskCreate, {
         containerId: facts.id,
         bundle: facts.bundle,
         rootfs: facts.rootfs.map((m) => ({ ...m, options: [...m.options] })),
@@ -55,22 +58,21 @@ export function createTaskEvents(namespace: string, push: (envelope: Envelope) =
         checkpoint: facts.checkpoint,
         pid,
       }),
-    started: (containerId, pid) => send("/tasks/start", TaskStartSchema, { containerId, pid }),
-    execAdded: (containerId, execId) =>
-      send("/tasks/exec-added", TaskExecAddedSchema, { containerId, execId }),
+    started: (containerId, pid) => send("/tasks/start", TaskStart, { containerId, pid }),
+    execAdded: (containerId, execId) => send("/tasks/exec-added", TaskExecAdded, { containerId, execId }),
     execStarted: (containerId, execId, pid) =>
-      send("/tasks/exec-started", TaskExecStartedSchema, { containerId, execId, pid }),
+      send("/tasks/exec-started", TaskExecStarted, { containerId, execId, pid }),
     exited: (containerId, execId, exit) =>
-      send("/tasks/exit", TaskExitSchema, {
+      send("/tasks/exit", TaskExit, {
         containerId,
         id: execId === "" ? containerId : execId,
         ...ended(exit),
       }),
-    deleted: (containerId, exit) => send("/tasks/delete", TaskDeleteSchema, { containerId, ...ended(exit) }),
-    oom: (containerId) => send("/tasks/oom", TaskOOMSchema, { containerId }),
-    paused: (containerId) => send("/tasks/paused", TaskPausedSchema, { containerId }),
-    resumed: (containerId) => send("/tasks/resumed", TaskResumedSchema, { containerId }),
+    deleted: (containerId, exit) => send("/tasks/delete", TaskDelete, { containerId, ...ended(exit) }),
+    oom: (containerId) => send("/tasks/oom", TaskOOM, { containerId }),
+    paused: (containerId) => send("/tasks/paused", TaskPaused, { containerId }),
+    resumed: (containerId) => send("/tasks/resumed", TaskResumed, { containerId }),
     checkpointed: (containerId, checkpoint) =>
-      send("/tasks/checkpointed", TaskCheckpointedSchema, { containerId, checkpoint }),
+      send("/tasks/checkpointed", TaskCheckpointed, { containerId, checkpoint }),
   };
 }

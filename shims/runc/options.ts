@@ -1,21 +1,23 @@
 /** Options of the runc runtime, as the client sends them and as they are kept in the bundle for `delete`. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { create, fromBinary, fromJsonString, toJsonString } from "@bufbuild/protobuf";
-import { type Options, OptionsSchema } from "../../src/api/gen/containerd/types/runc/options/oci_pb.ts";
 import { invalidArgument } from "../../src/core/errors.ts";
+import { Options as OptionsType } from "../shared/messages.ts";
+import { decode, type Message } from "../shared/wire.ts";
 import { Runc } from "./runc.ts";
+
+export type Options = Message<(typeof OptionsType)["fields"]>;
 
 const DEFAULT_ROOT = "/run/containerd/runc";
 
 /** @throws invalid-argument when the blob is not what its type says */
 export function parseOptions(
-  any: { readonly typeUrl: string; readonly value: Uint8Array } | undefined,
+  any: { readonly typeUrl?: string | undefined; readonly value?: Uint8Array | undefined } | undefined,
 ): Options {
-  if (any === undefined || any.value.length === 0 || !any.typeUrl.endsWith("containerd.runc.v1.Options"))
-    return create(OptionsSchema);
+  if (any?.value === undefined || any.typeUrl?.endsWith("containerd.runc.v1.Options") !== true)
+    return defaults();
   try {
-    return fromBinary(OptionsSchema, any.value);
+    return decode(OptionsType, any.value);
   } catch (error) {
     throw invalidArgument(`read runtime options "${any.typeUrl}": not a message of this type`, {
       cause: error,
@@ -23,25 +25,20 @@ export function parseOptions(
   }
 }
 
+const defaults = (): Options => decode(OptionsType, new Uint8Array(0));
+
 /** Keeps the options in the bundle. */
 export function saveOptions(bundle: string, options: Options): void {
-  writeFileSync(
-    join(bundle, "options.json"),
-    toJsonString(OptionsSchema, options, { useProtoFieldName: true }),
-    {
-      mode: 0o600,
-    },
-  );
+  writeFileSync(join(bundle, "options.json"), JSON.stringify(options), { mode: 0o600 });
 }
 
 /** Reads them back; defaults when there are none. */
 export function loadOptions(bundle: string): Options {
   try {
-    return fromJsonString(OptionsSchema, readFileSync(join(bundle, "options.json"), "utf8"), {
-      ignoreUnknownFields: true,
-    });
+    const kept = JSON.parse(readFileSync(join(bundle, "options.json"), "utf8")) as Partial<Options>;
+    return { ...defaults(), ...kept };
   } catch {
-    return create(OptionsSchema);
+    return defaults();
   }
 }
 

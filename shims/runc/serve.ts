@@ -1,21 +1,15 @@
 /** The shim's server process: it holds the containers of one group. */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { Task as TaskV2 } from "../../src/api/gen/containerd/runtime/task/v2/shim_pb.ts";
-import { Task as TaskV3 } from "../../src/api/gen/containerd/runtime/task/v3/shim_pb.ts";
-import { Events } from "../../src/api/gen/containerd/services/ttrpc/events/v1/events_pb.ts";
-import { Call } from "../../src/core/call.ts";
 import { codeOf, messageOf } from "../../src/core/errors.ts";
 import { lazy } from "../../src/lib/lazy.ts";
 import { detectCgroups } from "../../src/platform/cgroups/cgroups.ts";
 import { becomeSubreaper } from "../../src/platform/process/reaper.ts";
-import { createClient } from "../../src/rpc/client.ts";
-import { createTtrpcServer } from "../../src/rpc/ttrpc/server.ts";
-import { createTtrpcTransport } from "../../src/rpc/ttrpc/transport.ts";
-import { bindService } from "../../src/rpc/types.ts";
 import { openLog } from "../shared/log.ts";
+import { ForwardRequest } from "../shared/messages.ts";
 import { createOutbox } from "../shared/outbox.ts";
 import { answerServe, receiveServeMessage } from "../shared/serve-message.ts";
+import { createMethodClient, createMethodServer } from "../shared/ttrpc.ts";
 import { createTaskEvents } from "./events.ts";
 import { createTaskService } from "./service.ts";
 
@@ -36,13 +30,16 @@ export async function serve(): Promise<number> {
   const log = openLog(join(bundle, "log"), message.debug).child({ id: message.id, namespace });
   const done = Promise.withResolvers<void>();
 
-  const daemon = createClient(
-    Events,
-    createTtrpcTransport({ path: message.ttrpcAddress.replace(/^unix:\/\//, "") }),
+  const daemon = createMethodClient(
+    message.ttrpcAddress.replace(/^unix:\/\//, ""),
+    "containerd.services.events.ttrpc.v1.Events",
+    "Forward",
+    ForwardRequest,
+    FORWARD_MS,
   );
   const outbox = createOutbox(
     join(bundle, "outbox"),
-    async (envelope) => void (await daemon.forward({ envelope }, { timeoutMs: FORWARD_MS })),
+    (envelope) => daemon.call({ envelope }),
     (error) => REFUSED.has(codeOf(error)),
     log,
   );
@@ -53,17 +50,13 @@ export async function serve(): Promise<number> {
     layout: lazy(detectCgroups),
     shutdown: () => done.resolve(),
   });
-  const { handlers } = service;
-  const server = createTtrpcServer({
-    services: [bindService(TaskV2, handlers), bindService(TaskV3, handlers)],
-    call: new Call({ log }),
-  });
+  const server = createMethodServer(service.methods);
   becomeSubreaper();
   enterCgroup(message.shimCgroup);
   raiseOomScore();
   try {
     mkdirSync(dirname(socket), { recursive: true, mode: 0o700 });
-    await server.listen({ path: socket, mode: 0o600 });
+    await server.listen(socket);
   } catch (error) {
     answerServe(
       codeOf(error) === "already-exists"
@@ -74,7 +67,7 @@ export async function serve(): Promise<number> {
   }
   answerServe({ status: "ok", pid: process.pid });
 
-  const idle = (): boolean => service.containers.size === 0 && server.load.connections === 0;
+  const idle = (): boolean => service.containers.size === 0 && server.connections === 0;
   let wasIdle = false;
   const idleTimer = setInterval(() => {
     if (idle() && wasIdle) done.resolve();
@@ -90,7 +83,11 @@ export async function serve(): Promise<number> {
   process.on("SIGUSR1", () => {
     for (const c of service.containers.values())
       log.info("dump", { container: c.id, state: c.init.phase.tag });
-    log.info("dump", { events: outbox.size, rss: process.memoryUsage.rss(), ...server.load });
+    log.info("dump", {
+      events: outbox.size,
+      rss: process.memoryUsage.rss(),
+      connections: server.connections,
+    });
   });
   process.on("uncaughtException", (error) => log.error("uncaught exception", { err: error }));
   process.on("unhandledRejection", (error) => log.error("unhandled rejection", { err: error }));
@@ -99,7 +96,8 @@ export async function serve(): Promise<number> {
   clearInterval(idleTimer);
   await outbox.flush(FLUSH_MS);
   outbox.close();
-  await server.drain(1000);
+  await server.close(1000);
+  daemon.close();
   return 0;
 }
 

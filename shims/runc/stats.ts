@@ -1,7 +1,4 @@
 /** Statistics of a cgroup as containerd's metrics messages, by cgroup version. Loaded at the first Stats call. */
-import { create, toBinary } from "@bufbuild/protobuf";
-import { MetricsSchema as V1Schema } from "../../src/api/gen/containerd/cgroups/v1/metrics_pb.ts";
-import { MetricsSchema as V2Schema } from "../../src/api/gen/containerd/cgroups/v2/metrics_pb.ts";
 import type {
   BlkioEntry,
   CgroupStats,
@@ -13,12 +10,14 @@ import type {
   V2Memory,
   V2Stats,
 } from "../../src/platform/cgroups/stats.ts";
+import { V1Metrics, V2Metrics } from "../shared/metrics-messages.ts";
+import { encode } from "../shared/wire.ts";
 
 /** The metrics in an Any. */
 export function metricsOf(stats: CgroupStats): { typeUrl: string; value: Uint8Array<ArrayBuffer> } {
   return stats.version === 1
-    ? { typeUrl: V1Schema.typeName, value: toBinary(V1Schema, create(V1Schema, v1(stats))) }
-    : { typeUrl: V2Schema.typeName, value: toBinary(V2Schema, create(V2Schema, v2(stats))) };
+    ? { typeUrl: V1Metrics.name, value: encode(V1Metrics, v1(stats)) }
+    : { typeUrl: V2Metrics.name, value: encode(V2Metrics, v2(stats)) };
 }
 
 function v1(stats: V1Stats) {

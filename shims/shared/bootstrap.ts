@@ -4,14 +4,12 @@
  *   the answer is a bare address (task API v2 over ttrpc) which every such daemon reads;
  * - new (2.3 and later): stdin is `BootstrapParams`, the answer `BootstrapResult`, both protobuf.
  */
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
-import {
-  BootstrapParamsSchema,
-  BootstrapResultSchema,
-} from "../../src/api/gen/containerd/runtime/bootstrap/v1/bootstrap_pb.ts";
 import { invalidArgument } from "../../src/core/errors.ts";
 import type { ShimArgs } from "./args.ts";
+import { Any, BootstrapParams, BootstrapResult } from "./messages.ts";
+import { decode, encode, type Message, type MessageInit } from "./wire.ts";
+
+type AnyMessage = Message<(typeof Any)["fields"]>;
 
 /** What a start needs to know, whatever the protocol. */
 export interface Bootstrap {
@@ -24,7 +22,7 @@ export interface Bootstrap {
   readonly socketDir: string;
   readonly debug: boolean;
   /** Runtime options, when given. */
-  readonly options: Any | undefined;
+  readonly options: AnyMessage | undefined;
 }
 
 /** @throws invalid-argument when stdin is neither of the two messages */
@@ -42,9 +40,9 @@ export function readBootstrap(
       grpcAddress: params.containerdGrpcAddress === "" ? args.address : params.containerdGrpcAddress,
       ttrpcAddress:
         params.containerdTtrpcAddress === "" ? (env["TTRPC_ADDRESS"] ?? "") : params.containerdTtrpcAddress,
-      socketDir: params.socketDir ?? "",
+      socketDir: params.socketDir,
       debug: args.debug || params.logLevel < 0,
-      options: params.extensions.find((e) => e.value?.typeUrl.endsWith("Options"))?.value,
+      options: extension(params.extensions.map((e) => e.value)),
     };
   }
   return {
@@ -59,15 +57,23 @@ export function readBootstrap(
   };
 }
 
+/** The runtime's options among the extensions. */
+function extension(
+  values: readonly (MessageInit<(typeof Any)["fields"]> | undefined)[],
+): AnyMessage | undefined {
+  const found = values.find((v) => v?.typeUrl?.endsWith("Options"));
+  return found === undefined
+    ? undefined
+    : { typeUrl: found.typeUrl ?? "", value: found.value ?? new Uint8Array(0) };
+}
+
 /** Both messages begin with two length-delimited fields, but only BootstrapParams has more of them. */
-function parseParams(
-  stdin: Uint8Array,
-): ReturnType<typeof fromBinary<typeof BootstrapParamsSchema>> | undefined {
+function parseParams(stdin: Uint8Array): Message<(typeof BootstrapParams)["fields"]> | undefined {
   if (stdin.length === 0) return undefined;
   try {
-    const params = fromBinary(BootstrapParamsSchema, stdin);
+    const params = decode(BootstrapParams, stdin);
     const more = [params.containerdGrpcAddress, params.containerdTtrpcAddress, params.containerdBinary];
-    return more.some((text) => text !== "") || params.extensions.length > 0 || params.socketDir !== undefined
+    return more.some((text) => text !== "") || params.extensions.length > 0 || params.socketDir !== ""
       ? params
       : undefined;
   } catch {
@@ -76,10 +82,10 @@ function parseParams(
   }
 }
 
-function parseAny(stdin: Uint8Array): Any | undefined {
+function parseAny(stdin: Uint8Array): AnyMessage | undefined {
   if (stdin.length === 0) return undefined;
   try {
-    const any = fromBinary(AnySchema, stdin);
+    const any = decode(Any, stdin);
     return any.typeUrl === "" ? undefined : any;
   } catch (error) {
     throw invalidArgument("read bootstrap message on stdin: neither BootstrapParams nor Any", {
@@ -95,10 +101,7 @@ export function answerOf(
   maxVersion: number,
 ): Uint8Array<ArrayBuffer> {
   if (protocol === "new") {
-    return toBinary(
-      BootstrapResultSchema,
-      create(BootstrapResultSchema, { version: 3, address, protocol: "ttrpc" }),
-    );
+    return encode(BootstrapResult, { version: 3, address, protocol: "ttrpc" });
   }
   // Every old daemon takes a bare address as "version 2 over ttrpc"; JSON is needed only to offer more than that.
   const text = maxVersion >= 3 ? JSON.stringify({ version: 3, address, protocol: "ttrpc" }) : address;

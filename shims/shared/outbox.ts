@@ -6,12 +6,12 @@
  * waiting. A record that was acknowledged just before a crash may be there still: readers must tolerate repetition.
  */
 import { readFileSync, rmSync } from "node:fs";
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import { type Envelope, EnvelopeSchema } from "../../src/api/gen/containerd/types/event_pb.ts";
 import type { Logger } from "../../src/core/log.ts";
 import { sleep } from "../../src/lib/retry.ts";
 import { O_CREAT, O_WRONLY } from "../../src/platform/syscalls/constants.ts";
 import { close, ftruncate, open, pwrite } from "../../src/platform/syscalls/files.ts";
+import { Envelope, type EnvelopeInit } from "./messages.ts";
+import { decode, encode } from "./wire.ts";
 
 /** Most events kept; beyond it the oldest that is no exit or delete is dropped. */
 const LIMIT = 2048;
@@ -19,11 +19,11 @@ const FIRST_DELAY_MS = 50;
 const LAST_DELAY_MS = 1000;
 
 /** Sends one event; rejects when the daemon did not take it. */
-export type Send = (envelope: Envelope) => Promise<void>;
+export type Send = (envelope: EnvelopeInit) => Promise<void>;
 
 export interface Outbox {
   /** Queues an event; events leave in the order of these calls. */
-  push(envelope: Envelope): void;
+  push(envelope: EnvelopeInit): void;
   /** Resolves when nothing is waiting, or after `ms` milliseconds. */
   flush(ms: number): Promise<void>;
   /** Number of waiting events. */
@@ -37,16 +37,16 @@ export type IsRefused = (error: unknown) => boolean;
 
 /** Opens an outbox whose file is `path` (mode 0600). */
 export function createOutbox(path: string, send: Send, isRefused: IsRefused, log: Logger): Outbox {
-  const queue: Envelope[] = [];
+  const queue: EnvelopeInit[] = [];
   let fd: number | undefined;
   let size = 0;
   let sending = false;
   let waiters: (() => void)[] = [];
 
-  const append = (envelope: Envelope): void => {
+  const append = (envelope: EnvelopeInit): void => {
     try {
       fd ??= open(path, O_WRONLY | O_CREAT, 0o600);
-      const body = toBinary(EnvelopeSchema, envelope);
+      const body = encode(Envelope, envelope);
       const record = new Uint8Array(4 + body.length);
       new DataView(record.buffer).setUint32(0, body.length, true);
       record.set(body, 4);
@@ -88,7 +88,7 @@ export function createOutbox(path: string, send: Send, isRefused: IsRefused, log
     },
     push(envelope) {
       if (queue.length >= LIMIT) {
-        const loser = queue.findIndex((e, i) => i > 0 && !/\/(exit|delete)$/.test(e.topic));
+        const loser = queue.findIndex((e, i) => i > 0 && !/\/(exit|delete)$/.test(e.topic ?? ""));
         queue.splice(loser < 0 ? 1 : loser, 1);
         log.warn("outbox full: dropped an event");
         rewrite();
@@ -116,20 +116,20 @@ export function createOutbox(path: string, send: Send, isRefused: IsRefused, log
 }
 
 /** Events a dead shim left at `path`; a torn last record is dropped. Empty when there is no file. */
-export function readOutbox(path: string): Envelope[] {
+export function readOutbox(path: string): EnvelopeInit[] {
   let bytes: Uint8Array;
   try {
     bytes = readFileSync(path);
   } catch {
     return [];
   }
-  const out: Envelope[] = [];
+  const out: EnvelopeInit[] = [];
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = 0; at + 4 <= bytes.length; ) {
     const length = view.getUint32(at, true);
     if (at + 4 + length > bytes.length) break;
     try {
-      out.push(fromBinary(EnvelopeSchema, bytes.subarray(at + 4, at + 4 + length)));
+      out.push(decode(Envelope, bytes.subarray(at + 4, at + 4 + length)));
     } catch {
       break;
     }

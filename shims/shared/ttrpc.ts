@@ -1,0 +1,176 @@
+/**
+ * The two ends of ttrpc that a shim needs: unary methods served from tables, and unary calls to the daemon. Framing is that
+ * of src/rpc/ttrpc; the full server and client there are driven by descriptors, which a shim does not load.
+ */
+import { type GantryError, notImplemented, unavailable } from "../../src/core/errors.ts";
+import { openSocket } from "../../src/rpc/connect.ts";
+import { type Listener, openListener } from "../../src/rpc/listen.ts";
+import { fromStatus, toStatus } from "../../src/rpc/status.ts";
+import { TtrpcConnection } from "../../src/rpc/ttrpc/connection.ts";
+import { MessageType as Frame } from "../../src/rpc/ttrpc/frames.ts";
+import {
+  decodeRequest,
+  decodeResponse,
+  encodeErrorResponse,
+  encodeRequest,
+  encodeResponse,
+} from "../../src/rpc/ttrpc/messages.ts";
+import { decode, encode, type Fields, type Message, type MessageInit, type MessageType } from "./wire.ts";
+
+/** A unary method: bytes in, bytes out. */
+export type Method = (payload: Uint8Array) => Promise<Uint8Array>;
+
+/** Makes a method from its message types and a handler. */
+export function method<I extends Fields, O extends Fields>(
+  input: MessageType<I>,
+  output: MessageType<O>,
+  handler: (request: Message<I>) => Promise<MessageInit<O>> | MessageInit<O>,
+): Method {
+  return async (payload) => encode(output, await handler(decode(input, payload)));
+}
+
+/** A server of methods by `package.Service/Method`. */
+export interface MethodServer {
+  /** @throws already-exists when another process serves the path */
+  listen(path: string): Promise<void>;
+  readonly connections: number;
+  /** Stops accepting, waits until running calls are answered, at most `graceMs`. */
+  close(graceMs: number): Promise<void>;
+}
+
+export function createMethodServer(methods: ReadonlyMap<string, Method>): MethodServer {
+  const open = new Set<TtrpcConnection>();
+  let listener: Listener | undefined;
+  let running = 0;
+  let idle: (() => void) | undefined;
+
+  const answer = async (connection: TtrpcConnection, id: number, data: Uint8Array): Promise<void> => {
+    running++;
+    try {
+      const { service, method: name, payload } = decodeRequest(data);
+      const found = methods.get(`${service}/${name}`);
+      if (found === undefined) throw notImplemented(`unknown method ${name} for service ${service}`);
+      const bytes = await found(payload);
+      connection.send(Frame.RESPONSE, 0, id, encodeResponse({ parts: [bytes], length: bytes.length }));
+    } catch (error) {
+      connection.send(Frame.RESPONSE, 0, id, encodeErrorResponse(toStatus(error)));
+    } finally {
+      running--;
+      if (running === 0) idle?.();
+    }
+  };
+
+  return {
+    async listen(path) {
+      listener = await openListener({ path, mode: 0o600 }, (socket) => {
+        const connection: TtrpcConnection = new TtrpcConnection(
+          socket,
+          {
+            frame(type, _flags, id, data) {
+              // Data frames belong to streams, which no method here has.
+              if (type === Frame.REQUEST) void answer(connection, id, data);
+            },
+            oversized(type, _flags, id, error) {
+              if (type === Frame.REQUEST)
+                connection.send(Frame.RESPONSE, 0, id, encodeErrorResponse(toStatus(error)));
+            },
+          },
+          () => open.delete(connection),
+        );
+        open.add(connection);
+      });
+    },
+    get connections() {
+      return open.size;
+    },
+    async close(graceMs) {
+      await listener?.close();
+      if (running > 0) {
+        let timer: NodeJS.Timeout | undefined;
+        await new Promise<void>((resolve) => {
+          idle = resolve;
+          timer = setTimeout(resolve, graceMs);
+        });
+        clearTimeout(timer);
+      }
+      for (const connection of [...open]) connection.close();
+    },
+  };
+}
+
+/** Calls one method of one peer, connecting when there is no connection. One call at a time. */
+export interface MethodClient<I extends Fields> {
+  call(request: MessageInit<I>): Promise<void>;
+  close(): void;
+}
+
+/** A client of a method whose answer has no content. @param timeoutMs for connecting and for the answer, each */
+export function createMethodClient<I extends Fields>(
+  path: string,
+  service: string,
+  name: string,
+  input: MessageType<I>,
+  timeoutMs: number,
+): MethodClient<I> {
+  let connection: TtrpcConnection | undefined;
+  let nextId = 1;
+  let waiting: { id: number; settle: (error: GantryError | undefined) => void } | undefined;
+  const settle = (id: number | undefined, error: GantryError | undefined): void => {
+    if (waiting === undefined || (id !== undefined && waiting.id !== id)) return;
+    const { settle: done } = waiting;
+    waiting = undefined;
+    done(error);
+  };
+  const connect = async (): Promise<TtrpcConnection> => {
+    const socket = await openSocket({ path }, timeoutMs);
+    nextId = 1;
+    const made: TtrpcConnection = new TtrpcConnection(
+      socket,
+      {
+        frame(type, _flags, id, data) {
+          if (type !== Frame.RESPONSE) return;
+          const { status } = decodeResponse(data);
+          settle(
+            id,
+            status === undefined || status.code === 0
+              ? undefined
+              : fromStatus(status.code, status.message, status.details),
+          );
+        },
+        oversized: (_type, _flags, id) => settle(id, undefined),
+      },
+      () => {
+        if (connection === made) connection = undefined;
+        settle(undefined, unavailable(`call to "${path}": ttrpc: closed`));
+      },
+    );
+    return made;
+  };
+  return {
+    async call(request) {
+      connection ??= await connect();
+      const id = nextId;
+      nextId += 2;
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      waiting = { id, settle: (error) => (error === undefined ? resolve() : reject(error)) };
+      const timer = setTimeout(() => {
+        settle(id, unavailable(`call to "${path}": no answer in time`));
+        connection?.destroy(undefined);
+      }, timeoutMs);
+      const payload = encode(input, request);
+      const nanos = BigInt(timeoutMs) * 1_000_000n;
+      connection.send(
+        Frame.REQUEST,
+        0,
+        id,
+        encodeRequest(service, name, nanos, new Map(), { parts: [payload], length: payload.length }),
+      );
+      try {
+        await promise;
+      } finally {
+        clearTimeout(timer);
+      }
+    },
+    close: () => connection?.close(),
+  };
+}
