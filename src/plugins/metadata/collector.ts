@@ -64,11 +64,18 @@ export class Collector implements Collectable {
   }
 
   async #collect(call: Call): Promise<GcStats> {
+    // callers that collect in a loop must not keep the event loop to themselves
+    await turn();
     const started = process.hrtime.bigint();
     const touched = this.#context.raiseBarrier();
     try {
       const { db } = this.#context;
-      const graph = await readGraph(db, nowNs(), () => turn());
+      const graph = await readGraph(
+        db,
+        nowNs(),
+        () => turn(),
+        (err) => this.#context.log.warn("garbage collection passed over a damaged record", { err }),
+      );
       const marker = new Marker((node) => graph.edges.get(node) ?? []);
       for (const root of graph.roots) marker.add(root);
       while (marker.step(STEP)) {

@@ -29,7 +29,7 @@ const INGEST_LIFE = 24n * 3600n * 1_000_000_000n;
 /** Rows read at once while walking. */
 const PAGE = 1000;
 const COLUMNS = "rowid, digest, size, labels, created, updated";
-const INGEST_COLUMNS = "rowid, id, ns, ref, shared, total, expected, started, updated";
+const INGEST_COLUMNS = "id AS rowid, id, ns, ref, shared, total, expected, started, updated";
 
 /** Content of the local store: rows say what a namespace sees, files hold the bytes once for all namespaces. */
 export class SqliteContentStore implements LocalContentStore, IngestOwner {
@@ -215,6 +215,7 @@ export class SqliteContentStore implements LocalContentStore, IngestOwner {
     place: () => Promise<void>,
   ): Promise<void> {
     checkLabels(blob.labels);
+    this.context.requireLease(call);
     const { db } = this.context;
     using _lock = await this.files.locks.acquire(blob.digest);
     if (this.#row(call, blob.digest) === undefined) await place();

@@ -42,10 +42,16 @@ export class StoreContext {
    */
   attachLease(call: NamespacedCall, type: string, id: string): boolean {
     if (call.lease === undefined) return false;
-    const found = this.db.get("SELECT 1 FROM leases WHERE ns = ? AND id = ?", call.namespace, call.lease);
-    if (found === undefined) throw notFound(`lease "${call.lease}": lease does not exist`);
+    this.requireLease(call);
     this.addResource(call.namespace, call.lease, type, id);
     return true;
+  }
+
+  /** @throws not-found when the call names a lease that does not exist */
+  requireLease(call: NamespacedCall): void {
+    if (call.lease === undefined) return;
+    const found = this.db.get("SELECT 1 FROM leases WHERE ns = ? AND id = ?", call.namespace, call.lease);
+    if (found === undefined) throw notFound(`lease "${call.lease}": lease does not exist`);
   }
 
   /** Adds to a lease that exists; inside a transaction. */

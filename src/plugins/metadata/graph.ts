@@ -40,8 +40,13 @@ export interface Graph {
 }
 
 /** Reads everything, pausing now and then. What changes meanwhile is caught by the store's barrier. */
-export async function readGraph(db: Database, now: TimeNs, pause: () => Promise<void>): Promise<Graph> {
-  const builder = new GraphBuilder(db, now, pause);
+export async function readGraph(
+  db: Database,
+  now: TimeNs,
+  pause: () => Promise<void>,
+  onDamaged: (err: unknown) => void,
+): Promise<Graph> {
+  const builder = new GraphBuilder(db, now, pause, onDamaged);
   await builder.read();
   return builder.result();
 }
@@ -50,6 +55,7 @@ class GraphBuilder {
   readonly #db: Database;
   readonly #now: TimeNs;
   readonly #pause: () => Promise<void>;
+  readonly #onDamaged: (err: unknown) => void;
   readonly #roots: NodeId[] = [];
   readonly #edges = new Map<NodeId, NodeId[]>();
   readonly #conditions: { from: NodeId; condition: Condition }[] = [];
@@ -60,7 +66,8 @@ class GraphBuilder {
   readonly #blobs: Candidate[] = [];
   #snapshots: Candidate[] = [];
 
-  constructor(db: Database, now: TimeNs, pause: () => Promise<void>) {
+  constructor(db: Database, now: TimeNs, pause: () => Promise<void>, onDamaged: (err: unknown) => void) {
+    this.#onDamaged = onDamaged;
     this.#db = db;
     this.#now = now;
     this.#pause = pause;
@@ -69,7 +76,7 @@ class GraphBuilder {
   async read(): Promise<void> {
     await this.#readLeases();
     await this.#readImages();
-    await this.#each("SELECT rowid, id, ns, shared, expires FROM ingests", (row) => this.#ingest(row));
+    await this.#each("SELECT id, ns, ref, shared, expires FROM ingests", (row) => this.#ingest(row));
     await this.#each("SELECT rowid, ns, digest FROM blobs", (row) => {
       this.#blobs.push({
         node: nodeId("content", text(row, "ns"), text(row, "digest")),
@@ -210,14 +217,14 @@ class GraphBuilder {
     else list.push(to);
   }
 
-  /** Visits rows; a damaged one is passed over (it holds nothing, and its own row is not collected). */
+  /** Visits rows; a damaged one is passed over: it holds nothing, and its own row is not collected. */
   async #each(sql: string, visit: (row: Row) => void): Promise<void> {
     const rows = this.#db.all(sql);
     for (const [i, row] of rows.entries()) {
       try {
         visit(row);
-      } catch {
-        // quarantined when it is read through its store
+      } catch (err) {
+        this.#onDamaged(err);
       }
       if (i % SLICE === SLICE - 1) await this.#pause();
     }
