@@ -131,13 +131,15 @@ function fish(nodes: readonly Node[]): string {
       }),
     ];
   });
+  // words that name no command (values of flags, references) are passed over, as the bash function does
   return `# completion of ctr
+set -g __gantry_ctr_paths ${nodes.map((n) => quote(n.path)).join(" ")}
 function __gantry_ctr_at
-  set -l words (commandline -opc | string match -v -- '-*')
-  test (count $words) -ge (count $argv); or return 1
-  for i in (seq (count $argv))
-    test $words[$i] = $argv[$i]; or return 1
+  set -l path ctr
+  for word in (commandline -opc)[2..-1]
+    contains -- "$path $word" $__gantry_ctr_paths; and set path "$path $word"
   end
+  test "$path" = "$argv"
 end
 ${lines.join("\n")}
 `;
