@@ -34,8 +34,10 @@ export async function openSocket(
   timeoutMs: number,
   alpn: readonly string[] = [],
 ): Promise<Socket> {
-  const [socket, event] = await begin(address, alpn);
+  const secure = "tls" in address && address.tls !== undefined ? await import("node:tls") : undefined;
   return new Promise((resolve, reject) => {
+    // Made and listened to in one turn: an error may come in the next.
+    const socket = begin(address, alpn, secure);
     const timer = setTimeout(() => {
       socket.destroy();
       reject(deadlineExceeded(`connect to "${addressText(address)}": context deadline exceeded`));
@@ -46,7 +48,9 @@ export async function openSocket(
       reject(connectError(address, err));
     };
     socket.once("error", failed);
-    socket.once(event, () => {
+    // A destroyed socket may report once more; the connection that takes it over adds its own listener.
+    socket.on("error", () => {});
+    socket.once(secure === undefined ? "connect" : "secureConnect", () => {
       clearTimeout(timer);
       socket.off("error", failed);
       resolve(socket);
@@ -54,13 +58,16 @@ export async function openSocket(
   });
 }
 
-async function begin(address: ConnectAddress, alpn: readonly string[]): Promise<[Socket, string]> {
-  if ("path" in address) return [connectNet({ path: address.path }), "connect"];
+function begin(
+  address: ConnectAddress,
+  alpn: readonly string[],
+  secure: typeof import("node:tls") | undefined,
+): Socket {
+  if ("path" in address) return connectNet({ path: address.path });
   const { host, port, tls } = address;
-  if (tls === undefined) return [connectNet({ host, port, noDelay: true }), "connect"];
-  const { connect } = await import("node:tls");
+  if (tls === undefined || secure === undefined) return connectNet({ host, port, noDelay: true });
   const { ca, cert, key } = tls;
-  const options = {
+  return secure.connect({
     host,
     port,
     ALPNProtocols: [...alpn],
@@ -68,8 +75,7 @@ async function begin(address: ConnectAddress, alpn: readonly string[]): Promise<
     ...(ca === undefined ? {} : { ca }),
     ...(cert === undefined ? {} : { cert }),
     ...(key === undefined ? {} : { key }),
-  };
-  return [connect(options), "secureConnect"];
+  });
 }
 
 function connectError(address: ConnectAddress, err: Error): GantryError {

@@ -76,6 +76,7 @@ export class RawH2 {
   readonly frames: RawFrame[] = [];
   readonly #decoder = new HpackDecoder(1 << 20);
   #buffer: Buffer = Buffer.alloc(0);
+  #skip = 0;
   #closed = false;
   #waiter: Deferred<void> | undefined;
 
@@ -108,7 +109,15 @@ export class RawH2 {
     if (!this.socket.destroyed) this.socket.write(Buffer.concat(parts));
   }
 
+  /** Drops the first bytes: a client's preface. */
+  skip(bytes: number): void {
+    this.#skip = bytes;
+  }
+
   #parse(): void {
+    const dropped = Math.min(this.#skip, this.#buffer.length);
+    this.#skip -= dropped;
+    this.#buffer = this.#buffer.subarray(dropped);
     while (this.#buffer.length >= 9) {
       const length = this.#buffer.readUIntBE(0, 3);
       if (this.#buffer.length < 9 + length) break;
