@@ -4,22 +4,19 @@ export const SECOND = 1_000_000_000n;
 export const MILLISECOND = 1_000_000n;
 
 /**
- * Wall clock in nanoseconds since the epoch. `performance.timeOrigin` plus a monotonic part drifts when the clock is set,
- * so the millisecond comes from Date and the digits below it from the monotonic clock. Never goes back within a millisecond.
+ * Wall clock in nanoseconds since the epoch, exact to microseconds: the monotonic clock with an offset, taken again when it
+ * and the wall clock part (somebody set the clock). Between two settings it never goes back.
  */
 export function nowNs(): bigint {
-  const milli = Date.now();
-  const fine = process.hrtime.bigint();
-  if (milli !== lastMilli) {
-    lastMilli = milli;
-    lastFine = fine;
-    return BigInt(milli) * MILLISECOND;
-  }
-  const within = fine - lastFine;
-  return BigInt(milli) * MILLISECOND + (within < MILLISECOND ? within : MILLISECOND - 1n);
+  const mono = process.hrtime.bigint();
+  const wall = BigInt(Date.now()) * MILLISECOND;
+  if (offset === undefined)
+    offset = BigInt(Math.round((performance.timeOrigin + performance.now()) * 1000)) * 1000n - mono;
+  const ahead = mono + offset - wall;
+  if (ahead < -2n * MILLISECOND || ahead > 3n * MILLISECOND) offset = wall + MILLISECOND / 2n - mono;
+  return mono + offset;
 }
-let lastMilli = 0;
-let lastFine = 0n;
+let offset: bigint | undefined;
 
 /** Go's RFC3339Nano in UTC: trailing zeros of the fraction dropped, "2026-01-02T03:04:05.67Z". */
 export function formatRfc3339(ns: bigint): string {
