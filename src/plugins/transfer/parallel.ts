@@ -127,7 +127,7 @@ class Lowers {
         if (at !== "") dirs.push(...(await this.#view(call, at)));
         break;
       }
-      dirs.push(dir);
+      dirs.push(escapeLower(dir));
       const chainId = at;
       at = this.#run.jobs.find((j) => j.chainId === chainId)?.parent ?? "";
     }
@@ -141,15 +141,19 @@ class Lowers {
     const mounts = await this.#run.sn.view(call, key, name, new Map());
     try {
       const bind = bindSource(mounts);
-      if (bind !== undefined) return [bind];
+      if (bind !== undefined) return [escapeLower(bind)];
+      // Escaped already: passed on as it stands.
       const options = mounts[0]?.options ?? [];
-      return options.flatMap((o) =>
-        o.startsWith("lowerdir=") ? o.slice("lowerdir=".length).split(":") : [],
-      );
+      return options.flatMap((o) => (o.startsWith("lowerdir=") ? [o.slice("lowerdir=".length)] : []));
     } finally {
       await this.#run.sn.remove(call.detached(30_000), key).catch(() => {});
     }
   }
+}
+
+/** A path in a lowerdir list: the kernel takes ":" as the separator. */
+function escapeLower(path: string): string {
+  return path.replace(/[\\:]/g, "\\$&");
 }
 
 function bindSource(mounts: readonly Mount[]): string | undefined {
