@@ -16,6 +16,10 @@ export const builtins: readonly Builtin[] = [
   { uri: "io.containerd.differ.v1.walking", load: () => import("../../plugins/diff/walking.ts") },
   { uri: "io.containerd.streaming.v1.manager", load: () => import("../../plugins/streaming/plugin.ts") },
   { uri: "io.containerd.transfer.v1.local", load: () => import("../../plugins/transfer/plugin.ts") },
+  {
+    uri: "io.containerd.image-verifier.v1.bindir",
+    load: () => import("../../plugins/verifier/bindir.ts"),
+  },
   { uri: "io.containerd.runtime.v2.task", load: () => import("../../plugins/runtime/plugin.ts") },
   { uri: "io.containerd.server.v1.grpc", load: () => import("../../plugins/servers/grpc.ts") },
   { uri: "io.containerd.server.v1.ttrpc", load: () => import("../../plugins/servers/ttrpc.ts") },
