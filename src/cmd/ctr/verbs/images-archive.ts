@@ -1,5 +1,5 @@
 /** images import, images export. */
-import { createReadStream, createWriteStream, rmSync } from "node:fs";
+import { createReadStream, createWriteStream, lstatSync, rmSync } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { invalidArgument, messageOf } from "../../../core/errors.ts";
 import type { Progress } from "../../../core/transfer/transfer.ts";
@@ -100,8 +100,8 @@ export const exportImages: Action = async (context, args, options) => {
     await pipeline(make(view?.update), createWriteStream(out));
     failed = false;
   } catch (err) {
-    // half an archive helps nobody
-    rmSync(out, { force: true });
+    // half an archive helps nobody; a device or pipe (/dev/null!) is not ours to remove
+    if (lstatSync(out, { throwIfNoEntry: false })?.isFile() === true) rmSync(out, { force: true });
     throw err;
   } finally {
     view?.end(failed);
