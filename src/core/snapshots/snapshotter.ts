@@ -13,7 +13,7 @@
  * Example, container rootfs: prepare("web", "sha256:c"), mounts given to the runtime; remove("web") at the end.
  */
 import type { Labels, TimeNs } from "../any.ts";
-import type { NamespacedCall } from "../call.ts";
+import type { Call, NamespacedCall } from "../call.ts";
 import type { Mount } from "../mounts/mount.ts";
 
 /** Kind of a snapshot. */
@@ -88,8 +88,10 @@ export interface SnapshotBackend {
   create(call: NamespacedCall, snapshot: BackendSnapshot): Promise<void>;
   mounts(call: NamespacedCall, snapshot: BackendSnapshot): Promise<Mount[]>;
   usage(call: NamespacedCall, snapshot: BackendSnapshot): Promise<Usage>;
-  /** Called before the row is committed: makes data durable when `sync`. */
+  /** Called before the row is committed: makes data durable when `sync`. Never asked to where there is `flush`. */
   commit(call: NamespacedCall, snapshot: BackendSnapshot, sync: boolean): Promise<void>;
+  /** Makes everything committed before this call durable, in one go. With it, commits are answered before they are. */
+  flush?(call: Call): Promise<void>;
   /** Deletes the directory; the row is gone already. Must not fail on what is missing. */
   remove(call: NamespacedCall, id: bigint): Promise<void>;
   /** Ids that have something on disk: compared with the rows at start and by cleanup. */

@@ -19,7 +19,7 @@ import type { Logger } from "../../core/log.ts";
 import { nowNs } from "../../lib/time.ts";
 import { GroupSync } from "./group-sync.ts";
 import { rescue } from "./rescue.ts";
-import { SCHEMA, SCHEMA_VERSION, type Table } from "./schema.ts";
+import { ADDED_COLUMNS, SCHEMA, SCHEMA_VERSION, type Table } from "./schema.ts";
 
 /** A row as SQLite gives it; integers are bigint. */
 export type Row = Readonly<Record<string, SQLOutputValue>>;
@@ -358,6 +358,10 @@ function connect(Sqlite: typeof DatabaseSync, path: string, check: boolean): Dat
       );
     }
     db.exec(SCHEMA);
+    for (const { table, name, type } of ADDED_COLUMNS) {
+      if (db.prepare("SELECT 1 FROM pragma_table_info(?) WHERE name = ?").get(table, name) === undefined)
+        db.exec(`ALTER TABLE ${table} ADD COLUMN ${name} ${type}`);
+    }
     if (found < SCHEMA_VERSION) db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
     return db;
   } catch (err) {

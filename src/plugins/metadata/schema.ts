@@ -67,7 +67,7 @@ CREATE TABLE IF NOT EXISTS snapshots(
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   ns TEXT NOT NULL, snapshotter TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL,
   parent INTEGER, labels TEXT NOT NULL, created INTEGER NOT NULL, updated INTEGER NOT NULL,
-  inodes INTEGER, size INTEGER,
+  inodes INTEGER, size INTEGER, durable INTEGER NOT NULL DEFAULT 1,
   UNIQUE(ns, snapshotter, name));
 CREATE INDEX IF NOT EXISTS snapshots_by_parent ON snapshots(parent) WHERE parent IS NOT NULL;
 CREATE TABLE IF NOT EXISTS quarantine(
@@ -75,3 +75,10 @@ CREATE TABLE IF NOT EXISTS quarantine(
   tbl TEXT NOT NULL, record TEXT NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS facts(name TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL);
 `;
+
+/** Columns that came after the first version; added to the tables of an older file. The schema above has them too. */
+export const ADDED_COLUMNS: readonly {
+  readonly table: Table;
+  readonly name: string;
+  readonly type: string;
+}[] = [{ table: "snapshots", name: "durable", type: "INTEGER NOT NULL DEFAULT 1" }];

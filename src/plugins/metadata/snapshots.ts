@@ -26,6 +26,7 @@ import { nowNs } from "../../lib/time.ts";
 import type { StoreContext } from "./context.ts";
 import type { Row } from "./db.ts";
 import { encodeLabels, int, labels, maybe, text } from "./rows.ts";
+import type { SnapshotFlushes } from "./snapshot-flushes.ts";
 import type { SnapshotRemovals } from "./snapshot-removals.ts";
 
 /** A prepare with this label may be answered "already exists" when the named snapshot is there. */
@@ -48,15 +49,21 @@ export class SqliteSnapshotter implements Snapshotter {
   readonly #context: StoreContext;
   readonly #backend: SnapshotBackend;
   readonly #removals: SnapshotRemovals;
-  readonly #noSync: boolean;
+  readonly #flushes: SnapshotFlushes | undefined;
   /** Held while a key is made, committed or removed. */
   readonly #keys = new KeyedMutex();
 
-  constructor(context: StoreContext, backend: SnapshotBackend, removals: SnapshotRemovals, noSync: boolean) {
+  /** @param flushes undefined answers commits without ever making them durable (no_sync) */
+  constructor(
+    context: StoreContext,
+    backend: SnapshotBackend,
+    removals: SnapshotRemovals,
+    flushes: SnapshotFlushes | undefined,
+  ) {
     this.#context = context;
     this.#backend = backend;
     this.#removals = removals;
-    this.#noSync = noSync;
+    this.#flushes = flushes;
   }
 
   async stat(call: NamespacedCall, key: string): Promise<SnapshotInfo> {
@@ -132,9 +139,11 @@ export class SqliteSnapshotter implements Snapshotter {
       );
     if (rebase !== undefined) this.#requireParent(call, rebase);
     const inBackend = this.#forBackend(active);
+    const sync = this.#flushes !== undefined;
+    const later = sync && this.#backend.flush !== undefined;
     const [usage] = await Promise.all([
       this.#backend.usage(call, inBackend),
-      this.#backend.commit(call, inBackend, !this.#noSync),
+      this.#backend.commit(call, inBackend, sync && !later),
     ]);
     const { db } = this.#context;
     await db.write(() => {
@@ -143,7 +152,7 @@ export class SqliteSnapshotter implements Snapshotter {
       const now = nowNs();
       const { changes } = db.run(
         `UPDATE snapshots SET name = ?, kind = 'committed', parent = ?, labels = ?, created = ?, updated = ?, inodes = ?,
-           size = ? WHERE id = ?`,
+           size = ?, durable = ? WHERE id = ?`,
         name,
         parentId ?? null,
         encodeLabels(given),
@@ -151,6 +160,7 @@ export class SqliteSnapshotter implements Snapshotter {
         now,
         usage.inodes,
         usage.size,
+        later ? 0 : 1,
         active.id,
       );
       if (changes === 0) throw missing(key);
@@ -158,6 +168,7 @@ export class SqliteSnapshotter implements Snapshotter {
       this.#context.attachLease(call, this.#resource, name);
       this.#touch(call, name);
     });
+    if (later) this.#flushes?.schedule();
     this.#context.publish(call, "/snapshot/commit", { key, name, snapshotter: this.#backend.name });
     this.#context.mutated("change");
   }

@@ -18,6 +18,7 @@ import { SqliteImageStore } from "./images.ts";
 import { SqliteLeaseManager } from "./leases.ts";
 import { SqliteNamespaceStore } from "./namespaces.ts";
 import { int, text } from "./rows.ts";
+import { readBootId, SnapshotFlushes } from "./snapshot-flushes.ts";
 import { SnapshotRemovals } from "./snapshot-removals.ts";
 import { SqliteSnapshotter } from "./snapshots.ts";
 
@@ -33,6 +34,8 @@ export interface MetadataOptions {
   readonly shared: boolean;
   /** no_sync: answers before data is on disk. */
   readonly noSync: boolean;
+  /** Identifies this run of the machine; read from the kernel when left out. */
+  readonly bootId?: string;
 }
 
 /** All stores over one database. */
@@ -46,10 +49,17 @@ export class SqliteMetadata implements MetadataStore {
   readonly garbage: Collector;
   readonly #context: StoreContext;
   readonly #removals: SnapshotRemovals;
+  readonly #flushes: SnapshotFlushes;
   readonly #backends: ReadonlyMap<string, SnapshotBackend>;
 
-  private constructor(context: StoreContext, removals: SnapshotRemovals, options: MetadataOptions) {
+  private constructor(
+    context: StoreContext,
+    removals: SnapshotRemovals,
+    flushes: SnapshotFlushes,
+    options: MetadataOptions,
+  ) {
     this.#context = context;
+    this.#flushes = flushes;
     this.#removals = removals;
     this.#backends = options.backends;
     this.namespaces = new SqliteNamespaceStore(context);
@@ -64,7 +74,7 @@ export class SqliteMetadata implements MetadataStore {
     this.snapshotters = new Map(
       [...options.backends].map(([name, backend]) => [
         name,
-        new SqliteSnapshotter(context, backend, removals, options.noSync),
+        new SqliteSnapshotter(context, backend, removals, options.noSync ? undefined : flushes),
       ]),
     );
     this.garbage = new Collector(context, this.content, options.backends, removals);
@@ -77,7 +87,9 @@ export class SqliteMetadata implements MetadataStore {
     const context = new StoreContext(db, log, options.events);
     const removals = new SnapshotRemovals(context);
     await removals.start(options.backends.values());
-    return new SqliteMetadata(context, removals, options);
+    const flushes = new SnapshotFlushes(context, options.backends.values());
+    await flushes.start(options.bootId ?? readBootId());
+    return new SqliteMetadata(context, removals, flushes, options);
   }
 
   snapshotter(name: string): Snapshotter {
@@ -112,7 +124,7 @@ export class SqliteMetadata implements MetadataStore {
 
   /** Ends cleanly. */
   async close(): Promise<void> {
-    await this.#removals.drain();
+    await Promise.all([this.#removals.drain(), this.#flushes.close()]);
     await this.#context.db.close();
   }
 

@@ -1,6 +1,6 @@
 /** The native snapshotter: every snapshot is a full copy of its parent. Works on any file system; cheap where it can reflink. */
 import { chmod } from "node:fs/promises";
-import type { NamespacedCall } from "../../core/call.ts";
+import type { Call, NamespacedCall } from "../../core/call.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
 import { SNAPSHOTTER } from "../../core/plugin/kinds.ts";
 import { definePlugin } from "../../core/plugin/plugin.ts";
@@ -43,7 +43,11 @@ export class NativeBackend implements SnapshotBackend {
   }
 
   async commit(call: NamespacedCall, _snapshot: BackendSnapshot, sync: boolean): Promise<void> {
-    if (sync) await this.#dirs.flush(call);
+    if (sync) await this.flush(call);
+  }
+
+  flush(call: Call): Promise<void> {
+    return this.#dirs.flush(call);
   }
 
   remove(call: NamespacedCall, id: bigint): Promise<void> {

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { chmod, chown, mkdir, mkdtemp, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Labels } from "../../core/any.ts";
-import type { NamespacedCall } from "../../core/call.ts";
+import type { Call, NamespacedCall } from "../../core/call.ts";
 import { invalidArgument, messageOf } from "../../core/errors.ts";
 import { noLabels } from "../../core/labels.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
@@ -76,7 +76,11 @@ export class OverlayBackend implements SnapshotBackend {
   }
 
   async commit(call: NamespacedCall, _snapshot: BackendSnapshot, sync: boolean): Promise<void> {
-    if (sync) await this.#dirs.flush(call);
+    if (sync) await this.flush(call);
+  }
+
+  flush(call: Call): Promise<void> {
+    return this.#dirs.flush(call);
   }
 
   remove(call: NamespacedCall, id: bigint): Promise<void> {
