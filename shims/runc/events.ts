@@ -1,6 +1,7 @@
 /** The shim's events: containerd's topics and payloads. */
-import type { Exit } from "../../src/core/tasks/tasks.ts";
+import type { Exit, Stdio } from "../../src/core/tasks/tasks.ts";
 import { nowNs, splitNs } from "../../src/lib/time.ts";
+import type { Mount } from "../../src/platform/mounts/options.ts";
 import {
   type EnvelopeInit,
   TaskCheckpointed,
@@ -15,11 +16,18 @@ import {
   TaskStart,
 } from "../shared/messages.ts";
 import { encode, type Fields, type MessageInit, type MessageType } from "../shared/wire.ts";
-import type { ContainerInit } from "./container.ts";
+
+/** What a container was made from, as far as its create event tells. */
+export interface CreatedFacts extends Stdio {
+  readonly id: string;
+  readonly bundle: string;
+  readonly rootfs: readonly Mount[];
+  readonly checkpoint: string;
+}
 
 /** What happens to containers, told once each. */
 export interface TaskEvents {
-  created(facts: ContainerInit, pid: number): void;
+  created(facts: CreatedFacts, pid: number): void;
   started(id: string, pid: number): void;
   execAdded(id: string, execId: string): void;
   execStarted(id: string, execId: string, pid: number): void;

@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -19,6 +20,8 @@ import type { Envelope } from "../../src/api/gen/containerd/types/event_pb.ts";
 import { codeOf, type ErrorCode } from "../../src/core/errors.ts";
 import { createFifo } from "../../src/platform/fs/fifo.ts";
 import { readMountInfo } from "../../src/platform/mounts/mountinfo.ts";
+import { Options } from "../shared/messages.ts";
+import { encode } from "../shared/wire.ts";
 import {
   busyboxRoot,
   callShim,
@@ -351,6 +354,34 @@ test("delete cleans up after a killed shim; a second shim of a group shares the 
   assert.equal(readMountInfo().filter((m) => m.target.startsWith(one)).length, 0);
   await shim.close();
   await same.close();
+});
+
+test("runtime and container get no file of the shim but their own three", { skip }, async () => {
+  const list = join(daemon.dir, "fds");
+  const fake = join(daemon.dir, "fake-runc");
+  const script = `#!/bin/sh\nls -l /proc/$$/fd >> ${list}\nexec runc "$@"\n`;
+  writeFileSync(fake, script, { mode: 0o755 });
+  const value = encode(Options, { binaryName: fake });
+  const out = join(daemon.dir, "fds-out");
+  createFifo(out);
+  const text = readAll(out);
+  await withContainer(
+    "fds",
+    ["sh", "-c", "ls /proc/1/fd; ls /proc/self/fd"],
+    async (c) => {
+      await c.v3.wait({ id: "fds" });
+      const files = [...readFileSync(list, "utf8").matchAll(/ (\d+) -> (.*)$/gm)];
+      // From 10 on the shell saves what it redirects.
+      const saved = (fd: number, file = ""): boolean =>
+        fd >= 10 && (file === out || file.startsWith("/dev/null"));
+      const extra = files
+        .filter(([, fd, file]) => Number(fd) > 2 && file !== fake && !saved(Number(fd), file))
+        .map(([line]) => line);
+      assert.deepEqual(extra, []);
+      assert.equal(await text, "0\n1\n2\n0\n1\n2\n3\n");
+    },
+    { create: { stdout: out, options: { typeUrl: "containerd.runc.v1.Options", value } } },
+  );
 });
 
 test("many short execs: every exit code, no zombie, no fd left", { skip, timeout: 300_000 }, async () => {
