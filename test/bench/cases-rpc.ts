@@ -11,7 +11,14 @@ import { interleave, type Row, timed } from "./measure.ts";
 const CALLS = 2_000;
 const BLOB = 256 << 20;
 const CHUNK = 1 << 20;
-const HEADERS = { headers: new Map([["containerd-namespace", ["bench"]]]) };
+/** A lease keeps the blobs, which nothing else refers to, from being collected. */
+const LEASE = "bench";
+const HEADERS = {
+  headers: new Map([
+    ["containerd-namespace", ["default"]],
+    ["containerd-lease", [LEASE]],
+  ]),
+};
 
 async function connected<T>(engine: Engine, work: (transport: Transport) => Promise<T>): Promise<T> {
   await using transport = createGrpcTransport({ path: engine.daemon.address });
@@ -45,7 +52,7 @@ async function write(engine: Engine, digests: Map<Engine, string>): Promise<numb
     async function* requests() {
       const total = BigInt(BLOB);
       for (let at = 0; at < BLOB; at += CHUNK) {
-        const part = Uint8Array.from(data.subarray(at, at + CHUNK));
+        const part = new Uint8Array(data.subarray(at, at + CHUNK));
         yield { action: WriteAction.WRITE, ref, offset: BigInt(at), data: part, total };
       }
       yield { action: WriteAction.COMMIT, ref, offset: BigInt(BLOB), total, expected: digest };
@@ -85,6 +92,7 @@ export async function rpc(bench: Bench): Promise<Row[]> {
     rows.push({ id: "P10", what: `unary calls, ${width} at a time`, unit: "/s", ...found, goal });
   }
   const digests = new Map<Engine, string>();
+  for (const engine of [bench.ours, bench.reference]) engine.ctr("leases", "create", "--id", LEASE);
   const writes = await interleave(bench.few, {
     ours: () => write(bench.ours, digests),
     reference: () => write(bench.reference, digests),
@@ -93,6 +101,7 @@ export async function rpc(bench: Bench): Promise<Row[]> {
     ours: () => read(bench.ours, digests),
     reference: () => read(bench.reference, digests),
   });
+  for (const engine of [bench.ours, bench.reference]) engine.ctr("leases", "delete", "--sync", LEASE);
   rows.push({ id: "P10", what: "content read, 256 MiB", unit: "MB/s", ...reads, goal: 1 });
   rows.push({ id: "P10", what: "content write, 256 MiB", unit: "MB/s", ...writes, goal: 1.3 });
   return rows;

@@ -73,7 +73,15 @@ export function table(rows: readonly Row[]): string {
     const figure = (n: number): string =>
       Number.isNaN(n) ? "-" : `${n.toFixed(n < 100 ? 1 : 0)} ${row.unit}`;
     const note = [met, row.note].filter(Boolean).join("; ");
-    lines.push([row.id, row.what, figure(ours), figure(reference), ratio.toFixed(2), goal, note]);
+    lines.push([
+      row.id,
+      row.what,
+      figure(ours),
+      figure(reference),
+      Number.isNaN(ratio) ? "-" : ratio.toFixed(2),
+      goal,
+      note,
+    ]);
   }
   const widths = lines[0]?.map((_, i) => Math.max(...lines.map((line) => line[i]?.length ?? 0))) ?? [];
   const right = (i: number): boolean => i >= 2 && i <= 4;
