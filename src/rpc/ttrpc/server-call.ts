@@ -18,6 +18,8 @@ export interface TtrpcShared {
   readonly base: Call;
   /** Calls whose handler has not returned. */
   readonly running: Set<TtrpcServerCall>;
+  /** A handler returned. */
+  returned(): void;
 }
 
 const NOTHING: Encoded = { parts: [], length: 0 };
@@ -130,6 +132,7 @@ export class TtrpcServerCall {
       .finally(() => {
         running.delete(this);
         this.#requests?.fail(canceled("context canceled"));
+        this.#shared.returned();
       });
   }
 

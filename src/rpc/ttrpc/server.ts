@@ -26,15 +26,15 @@ export function createTtrpcServer(options: ServerOptions): TtrpcServer {
     interceptors: options.interceptors ?? [],
     base,
     running: new Set(),
+    returned() {
+      if (shared.running.size === 0) idle?.();
+    },
   };
   const maxStreams = options.limits?.maxConcurrentStreams ?? DEFAULT_MAX_STREAMS;
   const connections = new Set<TtrpcConnection>();
   const listeners: Listener[] = [];
   let closing = false;
   let idle: (() => void) | undefined;
-  const checkIdle = (): void => {
-    if (shared.running.size === 0) idle?.();
-  };
 
   base.signal.addEventListener(
     "abort",
@@ -63,11 +63,7 @@ export function createTtrpcServer(options: ServerOptions): TtrpcServer {
         refuse(id, reason);
         return;
       }
-      const call = new TtrpcServerCall(id, connection, shared, () => {
-        calls.delete(id);
-        // The handler leaves `running` after its last frame.
-        queueMicrotask(() => queueMicrotask(checkIdle));
-      });
+      const call = new TtrpcServerCall(id, connection, shared, () => calls.delete(id));
       calls.set(id, call);
       call.start(flags, data, peer);
     };
