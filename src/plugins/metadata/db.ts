@@ -284,7 +284,7 @@ export class Database {
       this.#db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
       await this.#datasync(this.#wal);
       this.#lastWalSize = 0;
-      await this.#keepReserve();
+      await this.keepReserve();
     } finally {
       this.#gate = undefined;
       resolve();
@@ -315,7 +315,8 @@ export class Database {
     this.#idle.unref();
   }
 
-  async #keepReserve(): Promise<void> {
+  /** Sets the reserve file aside when there is none. */
+  async keepReserve(): Promise<void> {
     if (this.#reserved || this.#closed) return;
     try {
       const file = await open(`${this.#options.path}.reserve`, "w", 0o600);

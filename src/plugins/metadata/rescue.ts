@@ -1,3 +1,4 @@
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync } from "node:fs";
 import type { DatabaseSync, SQLInputValue } from "node:sqlite";
 import { TABLES } from "./schema.ts";
 
@@ -9,6 +10,7 @@ export function rescue(Sqlite: typeof DatabaseSync, from: string, to: DatabaseSy
   const saved: Record<string, number> = {};
   let source: DatabaseSync;
   try {
+    pad(from);
     source = new Sqlite(from);
   } catch {
     return saved;
@@ -53,4 +55,21 @@ function copy(source: DatabaseSync, to: DatabaseSync, table: string, order: "ASC
     // a bad page, or the table itself cannot be found: the rest of it is lost
   }
   return count;
+}
+
+/** Gives a file that was cut short the length its header names (with zeros): SQLite reads nothing of it otherwise. */
+function pad(path: string): void {
+  const fd = openSync(path, "r+");
+  try {
+    const header = Buffer.alloc(100);
+    if (readSync(fd, header, 0, 100, 0) < 100 || !header.toString("latin1").startsWith("SQLite format 3"))
+      return;
+    const stored = header.readUInt16BE(16);
+    const length = (stored === 1 ? 65_536 : stored) * header.readUInt32BE(28);
+    // at most 64 MiB are made up: a bigger difference is a damaged header
+    const missing = length - fstatSync(fd).size;
+    if (missing > 0 && missing < 64 << 20) ftruncateSync(fd, length);
+  } finally {
+    closeSync(fd);
+  }
 }

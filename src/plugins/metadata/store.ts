@@ -105,6 +105,7 @@ export class SqliteMetadata implements MetadataStore {
    */
   async reconcile(signal: AbortSignal): Promise<void> {
     const { db, log } = this.#context;
+    await db.keepReserve();
     if (db.rescued) {
       log.warn("the metadata database was damaged once: files without a record are kept");
     } else {
