@@ -3,7 +3,7 @@
  * something is in the database; rows are written after the file they name and deleted before it.
  */
 import type { Stats } from "node:fs";
-import { chmod, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { chmod, mkdir, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { algorithmOf, type Digest, hexOf } from "../../core/ids/digest.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
@@ -81,7 +81,7 @@ export class BlobFiles {
 
   /** Removes a blob's file; missing is fine. Hold the blob's lock. */
   async remove(digest: Digest): Promise<void> {
-    await rm(this.blob(digest), { force: true });
+    await orUndefined(unlink(this.blob(digest)));
   }
 
   /** Digests (as text, not checked) of all blob files. */

@@ -1,5 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { background, type Call } from "../../core/call.ts";
+import { wrap } from "../../core/errors.ts";
 import type { Collectable, GarbageCollector, GcStats } from "../../core/gc/gc.ts";
 import { Marker } from "../../core/gc/mark.ts";
 import { type NodeId, parseNode, parseSnapshotKey } from "../../core/gc/nodes.ts";
@@ -14,7 +15,7 @@ import type { SnapshotRemovals } from "./snapshot-removals.ts";
 
 /** Nodes marked, or rows removed, before the event loop gets a turn. */
 const STEP = 500;
-const BATCH = 100;
+const BATCH = 50;
 
 /**
  * Mark and sweep that never stops the world. The graph is read and marked in slices while clients go on; whatever they
@@ -70,12 +71,9 @@ export class Collector implements Collectable {
     const touched = this.#context.raiseBarrier();
     try {
       const { db } = this.#context;
-      const graph = await readGraph(
-        db,
-        nowNs(),
-        () => turn(),
-        (err) => this.#context.log.warn("garbage collection passed over a damaged record", { err }),
-      );
+      const graph = await readGraph(db, nowNs(), () => turn());
+      if (graph.damaged !== undefined)
+        throw wrap(graph.damaged, "collect garbage: a record is damaged and what it keeps is not known");
       const marker = new Marker((node) => graph.edges.get(node) ?? []);
       for (const root of graph.roots) marker.add(root);
       while (marker.step(STEP)) {
@@ -151,7 +149,7 @@ export class Collector implements Collectable {
       graph.ingests,
       (id) => db.run("DELETE FROM ingests WHERE id = ?", id).changes,
       async (dead) => {
-        await Promise.all(dead.map(({ id }) => this.#content.files.removeIngest(id)));
+        for (const { id } of dead) await this.#content.files.removeIngest(id);
       },
     );
     const snapshots = await sweep(
@@ -170,7 +168,8 @@ export class Collector implements Collectable {
       (id, { namespace, key }) =>
         db.run("DELETE FROM blobs WHERE rowid = ? AND ns = ? AND digest = ?", id, namespace, key).changes,
       async (dead) => {
-        await Promise.all(dead.map(({ node }) => this.#content.removeUnused(parseNode(node).key as Digest)));
+        // one after the other: many at once would fill the thread pool that commits wait for
+        for (const { node } of dead) await this.#content.removeUnused(parseNode(node).key as Digest);
       },
     );
     return { content, snapshots, ingests, images, leases };

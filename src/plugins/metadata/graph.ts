@@ -15,11 +15,12 @@ import { type NodeId, type NodeKind, nodeId, parseNode, parseSnapshotKey } from 
 import { resourceKind } from "./context.ts";
 import type { Database, Row } from "./db.ts";
 import { int, labels, maybe, text } from "./rows.ts";
+import type { Table } from "./schema.ts";
 
 /** Rows handled before the event loop gets a turn. */
-const SLICE = 1000;
-/** Only rows with such a label need their labels read. */
-const WITH_GC = "instr(labels, 'containerd.io/gc.') > 0";
+const SLICE = 500;
+/** Labels are read only of rows that have one the collector knows. */
+const GC_LABELS = "iif(instr(labels, 'containerd.io/gc.') > 0, labels, '{}') AS labels";
 
 /** Something that can be collected. `id` is the row of a snapshot or ingest. */
 export interface Candidate {
@@ -37,16 +38,13 @@ export interface Graph {
   readonly blobs: readonly Candidate[];
   /** Children before their parents. */
   readonly snapshots: readonly Candidate[];
+  /** Why a record could not be read. What it keeps is not known, so nothing may be collected. */
+  readonly damaged: unknown;
 }
 
 /** Reads everything, pausing now and then. What changes meanwhile is caught by the store's barrier. */
-export async function readGraph(
-  db: Database,
-  now: TimeNs,
-  pause: () => Promise<void>,
-  onDamaged: (err: unknown) => void,
-): Promise<Graph> {
-  const builder = new GraphBuilder(db, now, pause, onDamaged);
+export async function readGraph(db: Database, now: TimeNs, pause: () => Promise<void>): Promise<Graph> {
+  const builder = new GraphBuilder(db, now, pause);
   await builder.read();
   return builder.result();
 }
@@ -55,7 +53,7 @@ class GraphBuilder {
   readonly #db: Database;
   readonly #now: TimeNs;
   readonly #pause: () => Promise<void>;
-  readonly #onDamaged: (err: unknown) => void;
+  #damaged: unknown;
   readonly #roots: NodeId[] = [];
   readonly #edges = new Map<NodeId, NodeId[]>();
   readonly #conditions: { from: NodeId; condition: Condition }[] = [];
@@ -66,8 +64,7 @@ class GraphBuilder {
   readonly #blobs: Candidate[] = [];
   #snapshots: Candidate[] = [];
 
-  constructor(db: Database, now: TimeNs, pause: () => Promise<void>, onDamaged: (err: unknown) => void) {
-    this.#onDamaged = onDamaged;
+  constructor(db: Database, now: TimeNs, pause: () => Promise<void>) {
     this.#db = db;
     this.#now = now;
     this.#pause = pause;
@@ -76,17 +73,13 @@ class GraphBuilder {
   async read(): Promise<void> {
     await this.#readLeases();
     await this.#readImages();
-    await this.#each("SELECT id, ns, ref, shared, expires FROM ingests", (row) => this.#ingest(row));
-    await this.#each("SELECT rowid, ns, digest FROM blobs", (row) => {
-      this.#blobs.push({
-        node: nodeId("content", text(row, "ns"), text(row, "digest")),
-        id: int(row, "rowid"),
-      });
+    await this.#each("ingests", "id, ns, ref, shared, expires", (row) => this.#ingest(row));
+    await this.#each("blobs", `ns, digest, ${GC_LABELS}`, (row) => {
+      const node = nodeId("content", text(row, "ns"), text(row, "digest"));
+      this.#blobs.push({ node, id: int(row, "key") });
+      this.#labelled(row, node, true);
     });
-    await this.#each(`SELECT rowid, ns, digest, labels FROM blobs WHERE ${WITH_GC}`, (row) =>
-      this.#labelled(row, nodeId("content", text(row, "ns"), text(row, "digest")), true),
-    );
-    await this.#each("SELECT rowid, ns, id, snapshotter, snapshot_key, labels FROM containers", (row) => {
+    await this.#each("containers", `ns, id, snapshotter, snapshot_key, ${GC_LABELS}`, (row) => {
       const node = nodeId("container", text(row, "ns"), text(row, "id"));
       this.#roots.push(node);
       const ref = containerSnapshot(row);
@@ -110,21 +103,22 @@ class GraphBuilder {
       ingests: this.#ingests,
       blobs: this.#blobs,
       snapshots: this.#snapshots,
+      damaged: this.#damaged,
     };
   }
 
   async #readLeases(): Promise<void> {
     const flat = new Map<NodeId, boolean>();
-    await this.#each("SELECT rowid, ns, id, labels FROM leases", (row) => {
+    await this.#each("leases", `ns, id, ${GC_LABELS}`, (row) => {
       const node = nodeId("lease", text(row, "ns"), text(row, "id"));
-      this.#leases.push({ node, id: int(row, "rowid") });
+      this.#leases.push({ node, id: int(row, "key") });
       const marks = labels(row);
       const expiry = expiryOf(marks);
       if (expiry !== undefined && expiry < this.#now) return;
       this.#roots.push(node);
       flat.set(node, marks.has(FLAT));
     });
-    await this.#each("SELECT rowid, ns, lease, type, id FROM lease_resources", (row) => {
+    await this.#each("lease_resources", "ns, lease, type, id", (row) => {
       const lease = nodeId("lease", text(row, "ns"), text(row, "lease"));
       const isFlat = flat.get(lease);
       const found = resourceKind(text(row, "type"));
@@ -136,10 +130,10 @@ class GraphBuilder {
   }
 
   async #readImages(): Promise<void> {
-    await this.#each("SELECT rowid, ns, name, digest, labels FROM images", (row) => {
+    await this.#each("images", `ns, name, digest, ${GC_LABELS}`, (row) => {
       const ns = text(row, "ns");
       const node = nodeId("image", ns, text(row, "name"));
-      this.#images.push({ node, id: int(row, "rowid") });
+      this.#images.push({ node, id: int(row, "key") });
       const expiry = expiryOf(labels(row));
       if (expiry === undefined || expiry >= this.#now) this.#roots.push(node);
       this.#edge(node, nodeId("content", ns, text(row, "digest")));
@@ -160,13 +154,15 @@ class GraphBuilder {
 
   async #readSnapshots(): Promise<void> {
     const rows = new Map<bigint, { node: NodeId; flat: NodeId; parent: bigint | undefined }>();
-    await this.#each("SELECT id AS rowid, ns, snapshotter, name, parent FROM snapshots", (row) => {
+    await this.#each("snapshots", `ns, snapshotter, name, parent, ${GC_LABELS}`, (row) => {
       const key = `${text(row, "snapshotter")}/${text(row, "name")}`;
-      rows.set(int(row, "rowid"), {
-        node: nodeId("snapshot", text(row, "ns"), key),
+      const node = nodeId("snapshot", text(row, "ns"), key);
+      rows.set(int(row, "key"), {
+        node,
         flat: nodeId("snapshot-flat", text(row, "ns"), key),
         parent: maybe(row, "parent", int),
       });
+      this.#labelled(row, node, true);
     });
     const depths = new Map<bigint, number>();
     for (const [id, { node, flat, parent }] of rows) {
@@ -188,15 +184,6 @@ class GraphBuilder {
     }
     this.#snapshots = [...rows].map(([id, { node }]) => ({ node, id }));
     this.#snapshots.sort((a, b) => (depths.get(b.id) ?? 0) - (depths.get(a.id) ?? 0));
-    await this.#each(
-      `SELECT id AS rowid, ns, snapshotter, name, labels FROM snapshots WHERE ${WITH_GC}`,
-      (row) =>
-        this.#labelled(
-          row,
-          nodeId("snapshot", text(row, "ns"), `${text(row, "snapshotter")}/${text(row, "name")}`),
-          true,
-        ),
-    );
   }
 
   /** Follows the labels of a row. `rootable` objects become roots by gc.root or while gc.expire lies ahead. */
@@ -217,16 +204,22 @@ class GraphBuilder {
     else list.push(to);
   }
 
-  /** Visits rows; a damaged one is passed over: it holds nothing, and its own row is not collected. */
-  async #each(sql: string, visit: (row: Row) => void): Promise<void> {
-    const rows = this.#db.all(sql);
-    for (const [i, row] of rows.entries()) {
-      try {
-        visit(row);
-      } catch (err) {
-        this.#onDamaged(err);
+  /** Visits the rows of a table a page at a time, with their number as `key`. */
+  async #each(table: Table, columns: string, visit: (row: Row) => void): Promise<void> {
+    const sql = `SELECT rowid AS key, ${columns} FROM ${table} WHERE rowid > ? ORDER BY rowid LIMIT ${SLICE}`;
+    for (let after = 0n; ; ) {
+      const rows = this.#db.all(sql, after);
+      for (const row of rows) {
+        try {
+          visit(row);
+        } catch (err) {
+          this.#damaged = err;
+        }
       }
-      if (i % SLICE === SLICE - 1) await this.#pause();
+      const last = rows.at(-1);
+      if (last === undefined || rows.length < SLICE) return;
+      after = int(last, "key");
+      await this.#pause();
     }
   }
 }
