@@ -1,6 +1,6 @@
 import { libc } from "../ffi/libc.ts";
 import { alloc, cstr, type Path, view } from "../ffi/memory.ts";
-import { check } from "./errors.ts";
+import { check, isErrno } from "./errors.ts";
 
 const cPrctl = libc("prctl", ["i32", "i64", "i64", "i64", "i64"]);
 const cPrctlName = libc("prctl", ["i32", "buf", "i64", "i64", "i64"]);
@@ -89,8 +89,14 @@ export function waitpid(pid: number, block = false): WaitStatus | undefined {
   if (pid <= 0) throw new RangeError(`waitpid "${pid}": want one process`);
   const status = alloc(4);
   const result = cWaitpid(pid, status, block ? 0 : 1);
-  if (result === 0 || result === -10) return undefined;
-  check("waitpid", result);
+  if (result === 0) return undefined;
+  try {
+    check("waitpid", result);
+  } catch (error) {
+    // somebody else in this process waited for it
+    if (isErrno(error, "ECHILD")) return undefined;
+    throw error;
+  }
   const word = view(status).getInt32(0, true);
   const signal = word & 0x7f;
   return signal === 0 ? { pid, code: (word >> 8) & 0xff } : { pid, code: 128 + signal, signal };
