@@ -90,10 +90,12 @@ if want check "$@"; then
 fi
 if want build "$@" || want integration "$@"; then run "build" one "$BUN" scripts/build.ts; fi
 if want unit "$@"; then
-  mapfile -t folders < <(for d in src shims scripts test/fakes test/contract test/security test/parity; do
-    [ -z "$(tests_in "$d" | sed -n 1p)" ] || echo "./$d"
-  done)
-  run "unit, contract, security, parity" bun "$BUN" test --timeout "$UNIT_TIMEOUT_MS" "${folders[@]}"
+  # A process for each folder: the reaper of platform and shims takes the children of whole processes, so it must not meet
+  # tests that start programs in other ways.
+  for d in src/* shims scripts test/fakes test/contract test/security test/parity; do
+    [ -n "$(tests_in "$d" | sed -n 1p)" ] || continue
+    run "unit: $d" bun "$BUN" test --timeout "$UNIT_TIMEOUT_MS" "./$d"
+  done
 fi
 if want runtimes "$@" && [ -n "$(tests_in test/runtimes)" ]; then
   run "runtimes: Bun" bun "$BUN" test --timeout "$TEST_TIMEOUT_MS" ./test/runtimes
