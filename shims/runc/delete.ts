@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { nowNs, splitNs } from "../../src/lib/time.ts";
 import { unmountTree } from "../../src/platform/mounts/mounts.ts";
+import { removeStaleSocket } from "../../src/platform/net/unix.ts";
 import type { ShimArgs } from "../shared/args.ts";
 import { DeleteResponse } from "../shared/messages.ts";
 import { encode } from "../shared/wire.ts";
@@ -22,6 +23,7 @@ export async function cleanUp(args: ShimArgs): Promise<Uint8Array> {
   await unmountTree(join(bundle, "rootfs")).catch((error: unknown) =>
     process.stderr.write(`${String(error)}\n`),
   );
+  await removeSocket(bundle);
   return encode(DeleteResponse, {
     pid: record?.pid ?? initPid(bundle),
     exitStatus: record?.status ?? KILLED,
@@ -34,5 +36,17 @@ function initPid(bundle: string): number {
     return Number.parseInt(readFileSync(join(bundle, "init.pid"), "utf8"), 10) || 0;
   } catch {
     return 0;
+  }
+}
+
+/** Removes the dead shim's socket; one that still answers serves other containers of the group. */
+async function removeSocket(bundle: string): Promise<void> {
+  for (const name of ["bootstrap.json", "address"]) {
+    try {
+      const path = /unix:\/\/([^"\s]+)/.exec(readFileSync(join(bundle, name), "utf8"))?.[1];
+      if (path !== undefined) await removeStaleSocket(path);
+    } catch {
+      // Not there, or still in use.
+    }
   }
 }

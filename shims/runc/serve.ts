@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { codeOf, messageOf } from "../../src/core/errors.ts";
 import { lazy } from "../../src/lib/lazy.ts";
 import { detectCgroups } from "../../src/platform/cgroups/cgroups.ts";
+import { trimMemory } from "../../src/platform/process/memory.ts";
 import { becomeSubreaper } from "../../src/platform/process/reaper.ts";
 import { openLog } from "../shared/log.ts";
 import { ForwardRequest } from "../shared/messages.ts";
@@ -18,6 +19,8 @@ const FLUSH_MS = 5000;
 /** A shim without container and connection for two of these periods ends by itself. Milliseconds. */
 const IDLE_MS = 60_000;
 const FORWARD_MS = 5000;
+/** Quiet time after which free memory is given back. */
+const QUIET_MS = 1500;
 /** Errors that say that the daemon read the event and does not want it. */
 const REFUSED = new Set(["invalid-argument", "not-implemented", "failed-precondition"]);
 
@@ -50,7 +53,13 @@ export async function serve(): Promise<number> {
     layout: lazy(detectCgroups),
     shutdown: () => done.resolve(),
   });
-  const server = createMethodServer(service.methods);
+  // After some activity and then quiet, what it needed is given back.
+  let quiet: NodeJS.Timeout | undefined;
+  const onCall = (): void => {
+    clearTimeout(quiet);
+    quiet = setTimeout(trimMemory, QUIET_MS);
+  };
+  const server = createMethodServer(service.methods, onCall);
   becomeSubreaper();
   enterCgroup(message.shimCgroup);
   raiseOomScore();
@@ -94,6 +103,7 @@ export async function serve(): Promise<number> {
 
   await done.promise;
   clearInterval(idleTimer);
+  clearTimeout(quiet);
   await outbox.flush(FLUSH_MS);
   outbox.close();
   await server.close(1000);

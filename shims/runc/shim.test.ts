@@ -342,6 +342,7 @@ test("delete cleans up after a killed shim; a second shim of a group shares the 
   assert.equal((await shim.v3.state({ id: "one" })).status, 2, "containers keep their shim");
   process.kill(shimPid, "SIGKILL");
   await gone(shimPid);
+  writeFileSync(join(one, "address"), shim.address);
   for (const [id, bundle, status] of [
     ["one", one, 137],
     ["two", two, 4],
@@ -351,6 +352,7 @@ test("delete cleans up after a killed shim; a second shim of a group shares the 
     assert.equal(fromBinary(DeleteResponseSchema, done.stdout).exitStatus, status);
   }
   await gone(taskPid);
+  assert.equal(existsSync(shim.address.replace("unix://", "")), false, "the dead shim's socket is gone");
   assert.equal(readMountInfo().filter((m) => m.target.startsWith(one)).length, 0);
   await shim.close();
   await same.close();

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { internal } from "../../src/core/errors.ts";
 import { connectUnix } from "../../src/platform/net/unix.ts";
+import { smallProcessEnv } from "../../src/platform/process/memory.ts";
 import { spawnProcess } from "../../src/platform/process/spawn.ts";
 import { reExec } from "../../src/platform/runtime.ts";
 import { groupOf, socketPath } from "../shared/address.ts";
@@ -68,6 +69,7 @@ async function launch(message: ServeMessage): Promise<ServeAnswer> {
     stdio: ["pipe", "pipe", "ignore"],
     detached: true,
     cwd: message.bundle,
+    env: { ...process.env, ...smallProcessEnv },
     ...(self.argv0 === undefined ? {} : { argv0: self.argv0 }),
   });
   child.stdin?.on("error", () => {});

@@ -38,7 +38,11 @@ export interface MethodServer {
   close(graceMs: number): Promise<void>;
 }
 
-export function createMethodServer(methods: ReadonlyMap<string, Method>): MethodServer {
+/** @param onCall told of every call when it was answered */
+export function createMethodServer(
+  methods: ReadonlyMap<string, Method>,
+  onCall: () => void = () => {},
+): MethodServer {
   const open = new Set<TtrpcConnection>();
   let listener: Listener | undefined;
   let running = 0;
@@ -56,6 +60,7 @@ export function createMethodServer(methods: ReadonlyMap<string, Method>): Method
       connection.send(Frame.RESPONSE, 0, id, encodeErrorResponse(toStatus(error)));
     } finally {
       running--;
+      onCall();
       if (running === 0) idle?.();
     }
   };

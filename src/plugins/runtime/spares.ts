@@ -11,6 +11,7 @@ import {
 } from "../../../shims/shared/serve-message.ts";
 import { internal, messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
+import { smallProcessEnv } from "../../platform/process/memory.ts";
 import { type ChildHandle, spawnProcess } from "../../platform/process/spawn.ts";
 import type { ShimCommand } from "./resolve.ts";
 
@@ -84,6 +85,7 @@ export class SpareShims {
     const { command, prefix, argv0 } = this.#shim;
     const env = {
       ...process.env,
+      ...smallProcessEnv,
       NOTIFY_SOCKET: undefined,
       WATCHDOG_USEC: undefined,
       WATCHDOG_PID: undefined,
