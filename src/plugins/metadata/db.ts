@@ -88,6 +88,8 @@ export class Database {
     const { path, log } = options;
     const { DatabaseSync } = await import("node:sqlite");
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    // SQLite gives its log the mode of the database
+    await (await open(path, "a", 0o600)).close();
     const marker = `${path}.open`;
     const unclean = await exists(marker);
     let db: DatabaseSync;
