@@ -17,7 +17,7 @@ import {
 import type { Logger } from "../../src/core/log.ts";
 import type { Exit, Stdio } from "../../src/core/tasks/tasks.ts";
 import { type Cgroup, type CgroupLayout, cgroupOf } from "../../src/platform/cgroups/cgroups.ts";
-import { mountAll, unmountTree } from "../../src/platform/mounts/mounts.ts";
+import { detachTree, mountAll } from "../../src/platform/mounts/mounts.ts";
 import type { Mount } from "../../src/platform/mounts/options.ts";
 import { withConsole } from "./console.ts";
 import type { TaskEvents } from "./events.ts";
@@ -29,6 +29,8 @@ import { openStdio } from "./stdio.ts";
 
 /** Longest wait for execs to be reaped before init's exit is told, in milliseconds. */
 const EXECS_MS = 10_000;
+/** A shim that stays lets go of a removed container's root after this pause, in milliseconds. */
+const RELEASE_MS = 500;
 
 /** What a container is made from. */
 export interface ContainerInit extends Stdio {
@@ -332,8 +334,9 @@ export class Container {
 
   async #unmount(): Promise<void> {
     if (this.#facts.rootfs.length === 0) return;
-    // Plainly first; a busy mount must not keep the container alive.
-    await unmountTree(this.#rootfs, 0).catch(() => unmountTree(this.#rootfs));
+    // The flush of what the container wrote must not hold up the answer, nor a busy mount the removal.
+    const release = await detachTree(this.#rootfs);
+    setTimeout(release, RELEASE_MS).unref();
   }
 }
 

@@ -97,10 +97,13 @@ export function createOutbox(path: string, send: Send, isRefused: IsRefused, log
       append(envelope);
       if (sending) return;
       sending = true;
-      void pump().finally(() => {
-        sending = false;
-        for (const done of waiters) done();
-        waiters = [];
+      // The caller's own answer goes first.
+      setImmediate(() => {
+        void pump().finally(() => {
+          sending = false;
+          for (const done of waiters) done();
+          waiters = [];
+        });
       });
     },
     async flush(ms) {

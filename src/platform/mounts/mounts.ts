@@ -100,6 +100,31 @@ export async function unmountTree(
   }
 }
 
+/**
+ * Takes what is mounted at and below `prefix` out of sight at once. Taking down the last mount of an overlay makes the
+ * kernel flush its upper layer, which may take long on a busy disk; that happens when the returned function is called, or
+ * when this process ends.
+ */
+export async function detachTree(prefix: string, kernel: Kernel = realKernel): Promise<() => void> {
+  let held: number | undefined;
+  try {
+    held = kernel.open(prefix, c.O_PATH | c.O_DIRECTORY);
+  } catch {
+    // gone: nothing is mounted there
+  }
+  const release = (): void => {
+    if (held !== undefined) kernel.close(held);
+    held = undefined;
+  };
+  try {
+    await unmountTree(prefix, c.MNT_DETACH, kernel);
+  } catch (error) {
+    release();
+    throw error;
+  }
+  return release;
+}
+
 /** A mounted temporary place; disposing unmounts and removes it. */
 export interface TempMount extends AsyncDisposable {
   readonly path: string;

@@ -4,7 +4,7 @@
  *     STATE/NS/ID/{config.json,rootfs/,work -> ROOT/NS/ID,log,bootstrap.json,shim-binary-path,runtime}
  */
 import { existsSync, readFileSync } from "node:fs";
-import { chmod, mkdir, readdir, rename, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, rename, rmdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "../../core/errors.ts";
 import { writeFileAtomic } from "../../platform/fs/atomic-write.ts";
@@ -40,31 +40,36 @@ export async function createBundle(bundle: Bundle, spec: Uint8Array, remapped: b
   // 0711 lets a remapped root reach its rootfs, and nobody list the folder (S40)
   await mkdir(bundle.path, { recursive: true, mode: 0o700 });
   if (remapped) await chmod(bundle.path, 0o711);
-  await mkdir(bundle.work, { recursive: true, mode: 0o711 });
-  await mkdir(join(bundle.path, "rootfs"), { mode: 0o711 });
-  await symlink(bundle.work, join(bundle.path, "work"));
-  if (spec.length > 0) await writeFile(join(bundle.path, "config.json"), spec, { mode: 0o600 });
+  await Promise.all([
+    mkdir(bundle.work, { recursive: true, mode: 0o711 }),
+    mkdir(join(bundle.path, "rootfs"), { mode: 0o711 }),
+    symlink(bundle.work, join(bundle.path, "work")),
+    spec.length > 0 ? writeFile(join(bundle.path, "config.json"), spec, { mode: 0o600 }) : undefined,
+  ]);
 }
 
 /** Unmounts and removes a bundle: renamed first, so that a half removed one is never taken for a task. */
 export async function deleteBundle(bundle: Bundle): Promise<void> {
-  await unmountTree(join(bundle.path, "rootfs")).catch(() => {});
+  // a folder that can be removed has nothing mounted: the common case, and cheaper than the list of all mounts
+  const rootfs = join(bundle.path, "rootfs");
+  await rmdir(rootfs).catch(() => unmountTree(rootfs).catch(() => {}));
   const hidden = join(bundle.path, "..", `.${bundle.id}`);
   await rename(bundle.path, hidden).catch((err: unknown) => {
     if (!messageOf(err).includes("ENOENT")) throw err;
   });
-  await removeTree(hidden);
-  await removeTree(bundle.work);
+  await Promise.all([removeTree(hidden), removeTree(bundle.work)]);
 }
 
-/** Keeps where the shim listens. */
+/** Keeps where the shim listens. Not made durable: no shim outlives the machine. */
 export async function writeAddress(bundle: Bundle, address: ShimAddress, shimPath: string): Promise<void> {
-  await writeFile(join(bundle.path, "shim-binary-path"), shimPath, { mode: 0o600 });
-  await writeFileAtomic(
-    join(bundle.path, "bootstrap.json"),
-    JSON.stringify({ ...address, address: `unix://${address.address}` }),
-    { mode: 0o600 },
-  );
+  await Promise.all([
+    writeFile(join(bundle.path, "shim-binary-path"), shimPath, { mode: 0o600 }),
+    writeFileAtomic(
+      join(bundle.path, "bootstrap.json"),
+      JSON.stringify({ ...address, address: `unix://${address.address}` }),
+      { mode: 0o600, durable: false },
+    ),
+  ]);
 }
 
 /** Reads it back: bootstrap.json, or the bare `address` of old shims. */

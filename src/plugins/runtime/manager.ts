@@ -99,9 +99,9 @@ export class TaskManager {
     try {
       await this.#followLog(bundle);
       const address = shim.own
-        ? await this.#startOwn(bundle, spec, options)
+        ? await this.#startOwn(bundle, shim, spec, options)
         : await startShim(shim, bundle, options, this.#options.launch);
-      await writeAddress(bundle, address, shim.path);
+      if (!shim.own) await writeAddress(bundle, address, shim.path);
       task = this.#connect(bundle, shim, address);
       const created = await task.api.create(
         {
@@ -128,12 +128,23 @@ export class TaskManager {
   }
 
   /** The short way for our own shim: a spare that waits already, instead of `start` and its second process. */
-  async #startOwn(bundle: Bundle, spec: Uint8Array, options: AnyValue | undefined): Promise<ShimAddress> {
+  async #startOwn(
+    bundle: Bundle,
+    shim: ShimCommand,
+    spec: Uint8Array,
+    options: AnyValue | undefined,
+  ): Promise<ShimAddress> {
     const { daemon, socketDir, debug } = this.#options.launch;
     const group = groupOf(bundle.id, annotationsOf(spec));
     const socket = socketPath(socketDir, daemon.address, bundle.namespace, group);
     const address = { version: MAX_VERSION, address: socket, protocol: "ttrpc" };
-    if (group !== bundle.id && (await answers(socket))) return address;
+    // where it will listen is known: written while it starts, so that a daemon that ends now finds it again
+    const written = writeAddress(bundle, address, shim.path);
+    written.catch(() => {}); // told below, unless the launch fails first
+    if (group !== bundle.id && (await answers(socket))) {
+      await written;
+      return address;
+    }
     const shimCgroup =
       options?.typeUrl.endsWith(OptionsSchema.typeName) === true
         ? fromBinary(OptionsSchema, options.value).shimCgroup
@@ -147,6 +158,7 @@ export class TaskManager {
       debug,
       shimCgroup,
     });
+    await written;
     return address;
   }
 
@@ -170,9 +182,11 @@ export class TaskManager {
       const answer = await task.api.delete({ id }, callOptions(call));
       const exit = { pid: answer.pid, status: answer.exitStatus, exitedAt: fromTimestamp(answer.exitedAt) };
       settleExit(task, exit);
-      await this.#shutdown(task);
       this.#tasks.delete(taskKey(call.namespace, id));
-      await this.#removeBundle(task.bundle);
+      const ended = this.#shutdown(task);
+      // other shims read files of their bundle when they end
+      if (!task.shim.own) await ended;
+      await Promise.all([ended, this.#removeBundle(task.bundle)]);
       return exit;
     } catch (err) {
       task.deleting = false;
