@@ -1,7 +1,10 @@
 import { Buffer } from "node:buffer";
 
-/** First buffer of a message whose end has not arrived; it grows as bytes come, never by announcement alone. */
-const FIRST_BUFFER = 256 << 10;
+/**
+ * First buffer of a message whose end has not arrived: one chunk of content with its frame. Beyond it the buffer grows
+ * as bytes come, never by announcement alone.
+ */
+const FIRST_BUFFER = 1088 << 10;
 
 /** Collects one message of known length into a buffer of its own, so that no socket chunk is kept alive by it. */
 export class Assembler {

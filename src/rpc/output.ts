@@ -1,11 +1,20 @@
 import { Buffer } from "node:buffer";
+import { nextTick } from "node:process";
 import type { Duplex } from "node:stream";
 import { createDeferred, type Deferred } from "../lib/deferred.ts";
 
-/** Small chunks up to this many bytes together are copied into one write. */
-const JOIN = 64 * 1024;
-/** Bytes the socket may hold before DATA waits for `drain`. */
-const HIGH_WATER = 512 * 1024;
+/** Size of the buffers that small chunks are joined in. Runtimes join them anyway, into fresh memory each time. */
+const JOIN = 256 * 1024;
+/** Joined buffers kept for the next write, over all connections. */
+const KEEP = 4;
+/** Up to this many bytes are joined in a small buffer of their own. */
+const SMALL = 8 * 1024;
+/** Chunks from this size on are written as they are. */
+const DIRECT = 128 * 1024;
+/** Bytes collected at which DATA waits for the next write. */
+const HIGH_WATER = 240 * 1024;
+
+const free: Uint8Array[] = [];
 
 /**
  * Collects what a connection wants to write in one turn and hands it to the socket at once. `push` never fails;
@@ -60,8 +69,14 @@ export class Output {
   schedule(): void {
     if (this.#scheduled || this.#ended) return;
     this.#scheduled = true;
-    queueMicrotask(this.#run);
+    // A tick queued from a microtask runs when all microtasks are done: an answer's headers, message and trailers,
+    // and the answers of all calls that need no I/O, leave in one write.
+    queueMicrotask(this.#soon);
   }
+
+  readonly #soon = (): void => {
+    nextTick(this.#run);
+  };
 
   readonly #run = (): void => {
     this.#scheduled = false;
@@ -81,28 +96,38 @@ export class Output {
     if (!this.#waiting) this.#wake();
   }
 
-  #write(chunks: Uint8Array[], bytes: number): boolean {
+  #write(chunks: readonly Uint8Array[], bytes: number): boolean {
     if (chunks.length === 1) return this.#socket.write(chunks[0] as Uint8Array);
-    if (bytes <= JOIN) return this.#socket.write(Buffer.concat(chunks, bytes));
-    this.#socket.cork();
+    if (bytes <= SMALL) return this.#socket.write(Buffer.concat(chunks, bytes));
     let ok = true;
-    let from = 0;
-    let run = 0;
-    for (let i = 0; i <= chunks.length; i++) {
-      const length = chunks[i]?.length ?? 0;
-      if (i < chunks.length && run + length <= JOIN) {
-        run += length;
+    let buffer: Uint8Array | undefined;
+    let fill = 0;
+    const send = (): void => {
+      if (buffer === undefined || fill === 0) return;
+      const full = buffer;
+      ok = this.#socket.write(full.subarray(0, fill), (err) => {
+        // After an error the runtime may still be reading it.
+        if (err == null && free.length < KEEP) free.push(full);
+      });
+      buffer = undefined;
+      fill = 0;
+    };
+    for (const chunk of chunks) {
+      if (chunk.length >= DIRECT) {
+        send();
+        ok = this.#socket.write(chunk);
         continue;
       }
-      if (i > from) {
-        const group = chunks.slice(from, i);
-        ok =
-          this.#socket.write(group.length === 1 ? (group[0] as Uint8Array) : Buffer.concat(group, run)) && ok;
+      for (let at = 0; at < chunk.length; ) {
+        buffer ??= free.pop() ?? Buffer.allocUnsafeSlow(JOIN);
+        const n = Math.min(chunk.length - at, JOIN - fill);
+        buffer.set(n === chunk.length ? chunk : chunk.subarray(at, at + n), fill);
+        fill += n;
+        at += n;
+        if (fill === JOIN) send();
       }
-      from = i;
-      run = length;
     }
-    this.#socket.uncork();
+    send();
     return ok;
   }
 

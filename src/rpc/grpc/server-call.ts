@@ -273,6 +273,17 @@ const CONNECTION_FIELDS = new Set([
   "upgrade",
 ]);
 
+/** Names that were found good: clients send the same few again and again. */
+const GOOD_NAMES = new Set<string>();
+const MAX_GOOD_NAMES = 256;
+
+function goodName(name: string): boolean {
+  if (GOOD_NAMES.has(name)) return true;
+  if (name === "" || /[A-Z\x00-\x20]/.test(name) || CONNECTION_FIELDS.has(name)) return false;
+  if (GOOD_NAMES.size < MAX_GOOD_NAMES && name.length <= 64) GOOD_NAMES.add(name);
+  return true;
+}
+
 /** RFC 9113, 8.2 and 8.3: lower-case names, pseudo fields first and once, no connection fields. */
 function wellFormed(fields: readonly HeaderField[]): boolean {
   let pseudo = true;
@@ -283,7 +294,7 @@ function wellFormed(fields: readonly HeaderField[]): boolean {
       seen.add(name);
     } else {
       pseudo = false;
-      if (name === "" || /[A-Z\x00-\x20]/.test(name) || CONNECTION_FIELDS.has(name)) return false;
+      if (!goodName(name)) return false;
       if (name === "te" && value !== "trailers") return false;
     }
   }

@@ -67,7 +67,7 @@ export class SendScheduler {
 
   #turn(stream: H2Stream, output: Output): number {
     let sent = 0;
-    while (stream.queued > 0 && sent < QUANTUM) {
+    while (stream.queued > 0 && sent < QUANTUM && !output.blocked) {
       const n = Math.min(this.maxFrame, stream.sendWindow, this.window, stream.queued);
       if (n <= 0) return sent;
       const end = n === stream.queued && stream.willEndWithData;

@@ -8,12 +8,13 @@ const [kind, path = ""] = process.argv.slice(2);
 const transport = kind === "ttrpc" ? createTtrpcTransport({ path }) : createGrpcTransport({ path });
 const client = createClient(Peer, transport) as unknown as PeerClient;
 
+const small = CHUNK.subarray(0, 100);
 for (const parallel of [1, 32]) {
   const until = performance.now() + 3000;
   let count = 0;
   const loop = async (): Promise<void> => {
     while (performance.now() < until) {
-      await client.header({ value: "x" });
+      await client.echo({ value: small });
       count++;
     }
   };

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +28,12 @@ func bench(kind, path string) error {
 		p = grpcPeer{c}
 	}
 	ctx := context.Background()
+	if n, _ := strconv.Atoi(os.Getenv("READ_GIB")); n > 0 {
+		start := time.Now()
+		got, err := readAll(ctx, p, int64(n)<<30, 0)
+		fmt.Printf("read %d GiB: %.0f MB/s\n", n, float64(got)/1e6/time.Since(start).Seconds())
+		return err
+	}
 	for _, parallel := range []int{1, 32} {
 		rps, err := unaryRate(ctx, p, parallel, 3*time.Second)
 		if err != nil {
@@ -73,7 +81,7 @@ func unaryRate(ctx context.Context, p peer, parallel int, span time.Duration) (f
 		go func() {
 			defer wg.Done()
 			for time.Since(start) < span {
-				if err := p.call(ctx, "Header", wpb.String("x"), &wpb.StringValue{}); err != nil {
+				if err := p.call(ctx, "Echo", wpb.Bytes(chunk[:100]), &wpb.BytesValue{}); err != nil {
 					errs <- err
 					return
 				}
