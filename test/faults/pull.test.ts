@@ -11,7 +11,6 @@ import { setMainScript } from "../../src/platform/runtime.ts";
 import { HelperApplier } from "../../src/plugins/diff/apply.ts";
 import { SnapshotDirectories } from "../../src/plugins/snapshots/directories.ts";
 import { OverlayBackend } from "../../src/plugins/snapshots/overlayfs.ts";
-import { tarDirectory, tarEnd, tarFile, tarPadding } from "../../src/plugins/transfer/archive/tar-writer.ts";
 import { createContext, type TransferContext } from "../../src/plugins/transfer/context.ts";
 import { type PullResult, pull } from "../../src/plugins/transfer/pull.ts";
 import { registrySource } from "../../src/plugins/transfer/registry-source.ts";
@@ -19,6 +18,7 @@ import { Registry } from "../../src/registry/registry.ts";
 import { inNs, tempFolder } from "../contract/harness.ts";
 import { type LocalStores, openLocal } from "../contract/local-stores.ts";
 import { FakeRegistry } from "../fakes/registry.ts";
+import { tarDirectory, tarEnd, tarFile, tarPadding } from "../fakes/tar-blocks.ts";
 
 /** A layer with one directory and one file of random bytes. */
 function layer(dir: string, size: number): Uint8Array {

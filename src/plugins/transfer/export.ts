@@ -9,7 +9,7 @@ import { isNonDistributable } from "../../oci/media-types.ts";
 import { hostPlatform, matchAll, matchOnly, type PlatformMatcher } from "../../oci/platform.ts";
 import { familiarName } from "../../oci/reference.ts";
 import { IMAGE_NAME, REF_NAME } from "./archive/naming.ts";
-import { tarDirectory, tarEnd, tarFile, tarPadding } from "./archive/tar-writer.ts";
+import { type PackEntry, packArchive } from "./archive/pack.ts";
 import { findBlob } from "./blobs.ts";
 import type { OnProgress, TransferContext } from "./context.ts";
 import { MAX_DEPTH, noMatch, readConfig, readManifest, selectManifests } from "./graph.ts";
@@ -47,7 +47,7 @@ export async function* exportArchive(
   progress.note("Exporting", o.names.join(" "));
   const plan: Plan = { blobs: new Map(), index: [], docker: new Map() };
   for (const name of o.names) await planImage(ctx, call, name, o, plan);
-  yield* writeArchive(ctx, call, plan, o, progress);
+  yield* packArchive(archiveEntries(ctx, call, plan, o, progress));
   progress.note("Completed export", o.names.join(" "));
 }
 
@@ -126,43 +126,45 @@ function missing(name: string, desc: Descriptor): Error {
   });
 }
 
-async function* writeArchive(
+async function* archiveEntries(
   ctx: TransferContext,
   call: NamespacedCall,
   plan: Plan,
   o: ExportOptions,
   progress: ProgressTracker,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  yield tarDirectory("blobs");
+): AsyncGenerator<PackEntry, void, undefined> {
+  yield { name: "blobs" };
   const blobs = [...plan.blobs.values()].sort((a, b) => (a.digest < b.digest ? -1 : 1));
   for (const algorithm of new Set(blobs.map((b) => algorithmOf(b.digest))))
-    yield tarDirectory(`blobs/${algorithm}`);
+    yield { name: `blobs/${algorithm}` };
   for (const desc of blobs) {
     await using reader = await ctx.stores.content.reader(call, desc.digest);
-    yield tarFile(blobPath(desc.digest), reader.size);
-    let done = 0n;
-    for await (const chunk of reader.stream()) {
-      call.check();
-      yield chunk;
-      done += BigInt(chunk.byteLength);
-      progress.bytes(desc, done);
-    }
-    yield tarPadding(reader.size);
+    const content = counted(reader.stream(), call, (done) => progress.bytes(desc, done));
+    yield { name: blobPath(desc.digest), file: { size: reader.size, content } };
     progress.step(desc, "complete");
   }
-  yield* jsonFile("index.json", { schemaVersion: 2, manifests: plan.index });
-  if (!o.skipManifestJson && plan.docker.size > 0)
-    yield* jsonFile("manifest.json", [...plan.docker.values()]);
-  yield* jsonFile("oci-layout", { imageLayoutVersion: "1.0.0" });
-  yield tarEnd();
+  yield jsonFile("index.json", { schemaVersion: 2, manifests: plan.index });
+  if (!o.skipManifestJson && plan.docker.size > 0) yield jsonFile("manifest.json", [...plan.docker.values()]);
+  yield jsonFile("oci-layout", { imageLayoutVersion: "1.0.0" });
 }
 
-function* jsonFile(name: string, value: unknown): Generator<Uint8Array, void, undefined> {
+async function* counted(
+  stream: AsyncIterable<Uint8Array>,
+  call: NamespacedCall,
+  report: (done: bigint) => void,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let done = 0n;
+  for await (const chunk of stream) {
+    call.check();
+    yield chunk;
+    done += BigInt(chunk.byteLength);
+    report(done);
+  }
+}
+
+function jsonFile(name: string, value: unknown): PackEntry {
   const bytes = new TextEncoder().encode(JSON.stringify(value));
-  const size = BigInt(bytes.byteLength);
-  yield tarFile(name, size);
-  yield bytes;
-  yield tarPadding(size);
+  return { name, file: { size: BigInt(bytes.byteLength), content: [bytes] } };
 }
 
 function blobPath(digest: Digest): string {

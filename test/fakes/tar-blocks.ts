@@ -1,4 +1,4 @@
-/** Writes the outer archive: plain files and directories with fixed times, so that equal images give equal bytes. */
+/** Tar blocks by hand, for tests that build (also broken) archives byte by byte. */
 
 const BLOCK = 512;
 const encoder = new TextEncoder();
