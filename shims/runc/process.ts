@@ -24,6 +24,8 @@ export class Process {
   readonly #ended = createDeferred<Exit>();
   /** Size asked for before there was a terminal. */
   #size: { columns: number; rows: number } | undefined;
+  /** The client said so while the command that starts the process still ran. */
+  #stdinClosed = false;
 
   constructor(execId: string, streams: Stdio, phase: ProcessPhase) {
     this.execId = execId;
@@ -86,8 +88,15 @@ export class Process {
     else this.io.resize(columns, rows);
   }
 
-  /** The terminal is connected. */
+  /** No more input comes from the client; remembered when the streams are not there yet. */
+  closeStdin(): void {
+    this.#stdinClosed = true;
+    this.io?.closeStdin();
+  }
+
+  /** Streams and terminal are connected. */
   attached(): void {
+    if (this.#stdinClosed) this.io?.closeStdin();
     if (this.#size !== undefined) this.io?.resize(this.#size.columns, this.#size.rows);
   }
 

@@ -171,7 +171,7 @@ export function createTaskService(host: TaskServiceHost): TaskService {
     }),
     CloseIO: method(CloseIORequest, Empty, (r) => {
       const process = find(r.id).process(r.execId);
-      if (r.stdin) process.io?.closeStdin();
+      if (r.stdin) process.closeStdin();
       return {};
     }),
     Update: method(UpdateTaskRequest, Empty, async (r) => {

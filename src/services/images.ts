@@ -25,10 +25,18 @@ export function imagesService(store: ImageStore): ServiceBinding {
     },
     async update(request, { call }) {
       const epoch = fromTimestampMaybe(request.sourceDateEpoch);
-      const image = fromWire(request.image);
-      return {
-        image: toWire(await store.update(call.namespaced(), image, fieldPaths(request.updateMask), epoch)),
-      };
+      const fields = fieldPaths(request.updateMask);
+      const wire = request.image;
+      // clients that change only labels send no target
+      const image =
+        wire !== undefined && (wire.target?.digest ?? "") === "" && !changesTarget(fields)
+          ? {
+              name: wire.name,
+              labels: fromLabels(wire.labels),
+              target: (await store.get(call.namespaced(), wire.name)).target,
+            }
+          : fromWire(wire);
+      return { image: toWire(await store.update(call.namespaced(), image, fields, epoch)) };
     },
     async delete(request, { call }) {
       const target = request.target === undefined ? undefined : parseDigest(request.target.digest);
@@ -36,6 +44,11 @@ export function imagesService(store: ImageStore): ServiceBinding {
       return {};
     },
   });
+}
+
+/** No fields at all means labels and target. */
+function changesTarget(fields: readonly string[]): boolean {
+  return fields.length === 0 || fields.some((field) => !/^labels(\.|$)/.test(field));
 }
 
 function toWire(i: Image) {
