@@ -22,6 +22,11 @@ export const builtins: readonly Builtin[] = [
   },
   { uri: "io.containerd.runtime.v2.task", load: () => import("../../plugins/runtime/plugin.ts") },
   { uri: "io.containerd.server.v1.grpc", load: () => import("../../plugins/servers/grpc.ts") },
+  {
+    uri: "io.containerd.metrics.v1.grpc-prometheus",
+    load: () => import("../../plugins/metrics/grpc-prometheus.ts"),
+  },
+  { uri: "io.containerd.server.v1.metrics", load: () => import("../../plugins/servers/metrics.ts") },
   { uri: "io.containerd.server.v1.ttrpc", load: () => import("../../plugins/servers/ttrpc.ts") },
   ...services.map((definition) => ({
     uri: `${definition.kind.type}.${definition.id}`,

@@ -1,7 +1,9 @@
 /** The gRPC server on the API socket: serves every gRPC service that started. */
-import { all, defineKind, definePlugin } from "../../core/plugin/plugin.ts";
+import { all, defineKind, definePlugin, one } from "../../core/plugin/plugin.ts";
 import { createGrpcServer } from "../../rpc/grpc/server.ts";
-import { GRPC_SERVICE } from "../../rpc/kinds.ts";
+import { errorInterceptor } from "../../rpc/interceptors/errors.ts";
+import { logInterceptor } from "../../rpc/interceptors/log.ts";
+import { GRPC_SERVICE, RPC_METRICS } from "../../rpc/kinds.ts";
 import type { RpcServer } from "../../rpc/types.ts";
 import { parseSocketConfig, socketDefaults } from "./socket.ts";
 
@@ -14,7 +16,7 @@ const GRACE_MS = 3_000;
 export default definePlugin({
   kind: SERVER,
   id: "grpc",
-  requires: { services: all(GRPC_SERVICE) },
+  requires: { services: all(GRPC_SERVICE), rpc: one(RPC_METRICS) },
   config: {
     defaults: { ...socketDefaults, max_recv_message_size: 16 << 20, max_send_message_size: 16 << 20 },
     parse: parseSocketConfig,
@@ -23,6 +25,7 @@ export default definePlugin({
   async init(host, deps, config) {
     const server = createGrpcServer({
       services: [...deps.services.values()],
+      interceptors: [logInterceptor, deps.rpc.metrics.interceptor, errorInterceptor],
       limits: { maxReceive: config.maxReceive, maxSend: config.maxSend },
       call: host.call,
     });

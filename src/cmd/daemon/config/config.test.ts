@@ -31,6 +31,8 @@ const known = {
     max_send_message_size: 1,
   },
   "io.containerd.server.v1.ttrpc": { address: "", uid: 0, gid: 0 },
+  "io.containerd.server.v1.metrics": { address: "" },
+  "io.containerd.metrics.v1.grpc-prometheus": { grpc_histogram: false },
 };
 
 function plugin(settings: Table, uri: string): Table {

@@ -153,7 +153,6 @@ export const reserved: KnownTables = {
   "io.containerd.tracing.processor.v1.otlp": {},
   "io.containerd.monitor.container.v1.restart": { interval: "10s" },
   "io.containerd.monitor.task.v1.cgroups": { no_prometheus: false },
-  "io.containerd.metrics.v1.grpc-prometheus": { grpc_histogram: false },
   "io.containerd.image-verifier.v1.bindir": {
     bin_dir: "/opt/containerd/image-verifier/bin",
     max_verifiers: 10,
@@ -163,7 +162,6 @@ export const reserved: KnownTables = {
   "io.containerd.service.v1.tasks-service": { blockio_config_file: "", rdt_config_file: "" },
   "io.containerd.shim.v1.manager": { env: [], socket_dir: "" },
   "io.containerd.server.v1.debug": { address: "", uid: 0, gid: 0 },
-  "io.containerd.server.v1.metrics": { address: "" },
   "io.containerd.server.v1.grpc-tcp": {
     address: "",
     tls_ca: "",

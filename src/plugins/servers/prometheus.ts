@@ -1,0 +1,83 @@
+/** Prometheus text format (exposition format 0.0.4) of the daemon's counters. */
+import { HANDLING_BUCKETS, type RpcMetrics } from "../../rpc/interceptors/metrics.ts";
+
+type Labels = Readonly<Record<string, string>>;
+
+/** Renders the gRPC counters and the process's own figures. */
+export function renderMetrics(
+  rpc: RpcMetrics,
+  histogram: boolean,
+  build: { version: string; revision: string },
+): string {
+  const out: string[] = [];
+  const family = (
+    name: string,
+    type: string,
+    help: string,
+    samples: readonly { suffix?: string; labels: Labels; value: number }[],
+  ): void => {
+    if (samples.length === 0) return;
+    out.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
+    for (const s of samples) out.push(`${name}${s.suffix ?? ""}${renderLabels(s.labels)} ${s.value}`);
+  };
+  const { started, handled, handling } = rpc.snapshot();
+  const labels = (c: { service: string; method: string; type: string }): Labels => ({
+    grpc_method: c.method,
+    grpc_service: c.service,
+    grpc_type: c.type,
+  });
+  family("containerd_build_info_total", "counter", "containerd build information", [
+    { labels: { revision: build.revision, version: build.version }, value: 1 },
+  ]);
+  family(
+    "grpc_server_started_total",
+    "counter",
+    "Total number of RPCs started on the server.",
+    started.map((c) => ({ labels: labels(c), value: c.count })),
+  );
+  family(
+    "grpc_server_handled_total",
+    "counter",
+    "Total number of RPCs completed on the server, regardless of success or failure.",
+    handled.map((c) => ({ labels: { ...labels(c), grpc_code: c.code }, value: c.count })),
+  );
+  if (histogram) {
+    const samples = handling.flatMap((c) => [
+      ...HANDLING_BUCKETS.map((le, i) => ({
+        suffix: "_bucket",
+        labels: { ...labels(c), le: String(le) },
+        value: c.buckets[i] ?? 0,
+      })),
+      { suffix: "_bucket", labels: { ...labels(c), le: "+Inf" }, value: c.count },
+      { suffix: "_sum", labels: labels(c), value: c.seconds },
+      { suffix: "_count", labels: labels(c), value: c.count },
+    ]);
+    family(
+      "grpc_server_handling_seconds",
+      "histogram",
+      "Response latency of RPCs handled by the server, in seconds.",
+      samples,
+    );
+  }
+  const cpu = process.cpuUsage();
+  family("process_cpu_seconds_total", "counter", "User and system CPU time spent, in seconds.", [
+    { labels: {}, value: (cpu.user + cpu.system) / 1e6 },
+  ]);
+  family("process_resident_memory_bytes", "gauge", "Resident memory size, in bytes.", [
+    { labels: {}, value: process.memoryUsage.rss() },
+  ]);
+  family(
+    "process_start_time_seconds",
+    "gauge",
+    "Start time of the process since the Unix epoch, in seconds.",
+    [{ labels: {}, value: Math.round(Date.now() / 1000 - process.uptime()) }],
+  );
+  return `${out.join("\n")}\n`;
+}
+
+function renderLabels(labels: Labels): string {
+  const pairs = Object.entries(labels).map(
+    ([k, v]) => `${k}="${v.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n")}"`,
+  );
+  return pairs.length === 0 ? "" : `{${pairs.join(",")}}`;
+}
