@@ -2,7 +2,7 @@
 import { connect as connectNet, type Socket } from "node:net";
 import { deadlineExceeded, type GantryError, messageOf, unavailable } from "../core/errors.ts";
 
-/** Where a client connects to. */
+/** Where a client connects to. A path may have `unix://` in front; `@name` is an abstract socket. */
 export type ConnectAddress =
   | { readonly path: string }
   | {
@@ -63,7 +63,10 @@ function begin(
   alpn: readonly string[],
   secure: typeof import("node:tls") | undefined,
 ): Socket {
-  if ("path" in address) return connectNet({ path: address.path });
+  if ("path" in address) {
+    const plain = address.path.replace(/^unix:\/\//, "");
+    return connectNet({ path: plain.startsWith("@") ? `\0${plain.slice(1)}` : plain });
+  }
   const { host, port, tls } = address;
   if (tls === undefined || secure === undefined) return connectNet({ host, port, noDelay: true });
   const { ca, cert, key } = tls;

@@ -1,8 +1,8 @@
 /** Listening sockets of both servers. */
-import { Buffer } from "node:buffer";
-import { chmodSync, chownSync, lstatSync, unlinkSync } from "node:fs";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { lstatSync, unlinkSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
 import { alreadyExists, invalidArgument, messageOf, unavailable } from "../core/errors.ts";
+import { listenUnix, MAX_SOCKET_PATH } from "../platform/net/unix.ts";
 import type { ListenAddress } from "./types.ts";
 
 /** A socket that accepts connections. */
@@ -15,14 +15,11 @@ export interface Listener {
 
 /** Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn. */
 const BACKLOG = 4096;
-/** Default mode of a unix socket: owner and group, as containerd has it. */
-const DEFAULT_MODE = 0o660;
 
 /**
  * Opens a listening socket.
  *
- * A unix socket left by a dead process is replaced; one that answers is not. It is made under a tight umask and gets
- * its owner, then its mode, so it is never open wider than asked.
+ * A unix socket left by a dead process is replaced; one that answers is not. Its mode is 0660 unless asked otherwise.
  *
  * @param alpn protocols offered when the address has TLS
  * @throws already-exists when another process serves the path, unavailable when it cannot be made
@@ -43,22 +40,10 @@ export async function openListener(
     return started(server, { host: address.host, port: address.port }, where);
   }
   const { path } = address;
-  if (Buffer.byteLength(path) > 107)
-    throw invalidArgument(`listen on "${path}": a socket path has at most 107 bytes`);
-  await removeStale(path);
-  const umask = process.umask(0o077);
-  let starting: Promise<Listener>;
-  try {
-    // bind(2) and listen(2) happen inside this call, before the umask is put back.
-    starting = started(createServer({ allowHalfOpen: true }, accept), { path }, path);
-  } finally {
-    process.umask(umask);
-  }
-  const listener = await starting;
-  if (address.uid !== undefined || address.gid !== undefined)
-    chownSync(path, address.uid ?? process.getuid?.() ?? 0, address.gid ?? process.getgid?.() ?? 0);
-  chmodSync(path, address.mode ?? DEFAULT_MODE);
+  const server = createServer({ allowHalfOpen: true }, accept);
+  await listenAt(server, address);
   const inode = lstatSync(path).ino;
+  const listener = listenerOf(server);
   return {
     port: undefined,
     async close() {
@@ -71,6 +56,31 @@ export async function openListener(
       await listener.close();
     },
   };
+}
+
+async function listenAt(
+  server: Server,
+  address: { path: string; mode?: number | undefined; uid?: number | undefined; gid?: number | undefined },
+): Promise<void> {
+  const { path, mode, uid, gid } = address;
+  try {
+    await listenUnix(server, path, {
+      ...(mode === undefined ? {} : { mode }),
+      ...(uid === undefined ? {} : { uid }),
+      ...(gid === undefined ? {} : { gid }),
+    });
+  } catch (err) {
+    const code = err instanceof Error && "code" in err ? err.code : undefined;
+    if (code === "EADDRINUSE")
+      throw alreadyExists(`listen on "${path}": another process serves it`, { cause: err });
+    if (code === "EEXIST")
+      throw alreadyExists(`listen on "${path}": a file that is not a socket`, { cause: err });
+    if (code === "ENAMETOOLONG")
+      throw invalidArgument(`listen on "${path}": a socket path has at most ${MAX_SOCKET_PATH} bytes`, {
+        cause: err,
+      });
+    throw unavailable(`listen on "${path}": ${messageOf(err)}`, { cause: err });
+  }
 }
 
 async function tlsServer(
@@ -94,39 +104,19 @@ function started(
     server.once("error", failed);
     server.listen({ ...where, backlog: BACKLOG }, () => {
       server.off("error", failed);
-      server.on("error", () => {});
-      const bound = server.address();
-      resolve({
-        port: typeof bound === "object" && bound !== null ? bound.port : undefined,
-        close: () =>
-          new Promise((done) => {
-            server.close(() => done());
-            // Connections are ended by the server that owns them; closing must not wait for them.
-            done();
-          }),
-      });
+      resolve(listenerOf(server));
     });
   });
 }
 
-async function removeStale(path: string): Promise<void> {
-  try {
-    if (!lstatSync(path).isSocket()) throw alreadyExists(`listen on "${path}": a file that is not a socket`);
-  } catch (err) {
-    if (err instanceof Error && "code" in err && err.code === "ENOENT") return;
-    throw err;
-  }
-  if (await answers(path)) throw alreadyExists(`listen on "${path}": another process serves it`);
-  unlinkSync(path);
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = connect({ path });
-    probe.once("connect", () => {
-      probe.destroy();
-      resolve(true);
-    });
-    probe.once("error", () => resolve(false));
-  });
+function listenerOf(server: Server): Listener {
+  server.on("error", () => {});
+  const bound = server.address();
+  return {
+    port: typeof bound === "object" && bound !== null ? bound.port : undefined,
+    // Connections are ended by the server that owns them; closing does not wait for them.
+    async close() {
+      server.close();
+    },
+  };
 }

@@ -5,6 +5,9 @@ import { isErrno, SyscallError } from "../syscalls/errors.ts";
 /** Longest path of a unix socket in bytes, the terminating zero not counted. */
 export const MAX_SOCKET_PATH = 107;
 
+/** Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn, Bun at 512. */
+const BACKLOG = 4096;
+
 /** Who may use a socket. */
 export interface SocketAccess {
   /** Permission bits. Default 0o660. */
@@ -25,7 +28,7 @@ export async function listenUnix(server: Server, path: string, access: SocketAcc
     // The file is made inside listen(): only the owner may connect until the mode is set.
     const old = process.umask(0o177);
     try {
-      server.listen(path, () => {
+      server.listen({ path, backlog: BACKLOG }, () => {
         server.removeListener("error", reject);
         resolve();
       });
