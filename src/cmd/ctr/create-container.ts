@@ -23,6 +23,9 @@ import { chainIdOf, hostPlatform, parsePlatform, type ResolvedImage, resolveImag
 import { applyLimits } from "./limits.ts";
 import { applyUser } from "./run-user.ts";
 import { runtimeOptions } from "./runtime-options.ts";
+import { addCdiDevices, addDevice, addHostDevices } from "./spec-devices.ts";
+import { applyAppArmor, applySeccomp } from "./spec-security.ts";
+import { mappingsOf, remapSnapshot, withUserNamespace } from "./userns.ts";
 
 type Options = Readonly<Record<string, unknown>>;
 
@@ -62,6 +65,7 @@ async function create(request: CreateRequest): Promise<Container> {
   const spec = defaultSpec(call.namespace, id);
   opt.resourcesOf(spec).devices = defaultDeviceRules() ?? [];
   const labels = labelsOf(listOf(options, "label"));
+  const mappings = mappingsOf(options);
   const runtime = textOf(options, "runtime") || "io.containerd.runc.v2";
   const base = {
     id,
@@ -83,7 +87,9 @@ async function create(request: CreateRequest): Promise<Container> {
   }
   if (options["rootfs"] === true) {
     spec.root = { path: resolve(first), readonly: options["readOnly"] === true };
-    applyFlags(spec, options, rest);
+    // the folder is the user's: its owners are not changed
+    if (mappings !== undefined) withUserNamespace(spec, mappings);
+    await applyFlags(spec, options);
     const process = opt.processOf(spec);
     process.args = rest;
     process.env = opt.mergeEnv(process.env ?? [], envOf(options));
@@ -115,7 +121,14 @@ async function create(request: CreateRequest): Promise<Container> {
   const snapshots = snapshotterClient(transport, snapshotter);
   const snapshotLabels = labelsOf(listOf(options, "snapshotterLabel"));
   const prepare = options["readOnly"] === true ? snapshots.view : snapshots.prepare;
-  const mounts = await prepare(call, id, parent ?? "", snapshotLabels);
+  let top = parent ?? "";
+  if (mappings !== undefined) {
+    withUserNamespace(spec, mappings);
+    const remapped = await remapSnapshot(transport, call, snapshotter, top, mappings, options);
+    top = remapped.parent;
+    for (const [k, v] of remapped.labels) snapshotLabels.set(k, v);
+  }
+  const mounts = await prepare(call, id, top, snapshotLabels);
   try {
     await applyUser(
       spec,
@@ -123,7 +136,7 @@ async function create(request: CreateRequest): Promise<Container> {
       mounts as Mount[],
       textOf(options, "user") === "" && resolved.run.user === "",
     );
-    applyFlags(spec, options, rest);
+    await applyFlags(spec, options);
     const process = opt.processOf(spec);
     process.env = opt.mergeEnv(process.env ?? [], envOf(options));
     if (textOf(options, "dumpConfig") !== "")
@@ -212,11 +225,11 @@ function envOf(options: Options): string[] {
   return [...fromFile, ...listOf(options, "env")];
 }
 
-function applyFlags(spec: Spec, options: Options, _command: readonly string[]): void {
+async function applyFlags(spec: Spec, options: Options): Promise<void> {
   const process = opt.processOf(spec);
   if (options["privileged"] === true) opt.withPrivileged(spec, allCapabilities());
   if (options["privileged"] === true && options["privilegedWithoutHostDevices"] !== true)
-    opt.resourcesOf(spec).devices = [{ allow: true, access: "rwm" }];
+    addHostDevices(spec);
   if (options["allowNewPrivs"] === true) process.noNewPrivileges = false;
   if (options["tty"] === true) opt.withTty(spec);
   if (textOf(options, "cwd") !== "") process.cwd = textOf(options, "cwd");
@@ -241,29 +254,16 @@ function applyFlags(spec: Spec, options: Options, _command: readonly string[]): 
   opt.dropCapabilities(spec, listOf(options, "capDrop"));
   for (const [k, v] of labelsOf(listOf(options, "annotation")))
     spec.annotations = { ...spec.annotations, [k]: v };
-  if (textOf(options, "apparmorProfile") !== "") process.apparmorProfile = textOf(options, "apparmorProfile");
+  await applyAppArmor(spec, options);
   if (textOf(options, "rootfsPropagation") !== "")
     opt.linuxOf(spec).rootfsPropagation = textOf(options, "rootfsPropagation");
   if ("cgroup" in options) opt.linuxOf(spec).cgroupsPath = textOf(options, "cgroup");
   for (const device of listOf(options, "device")) addDevice(spec, device);
   applyLimits(spec, options);
-  refuse(options, "gpus", "GPUs through CDI are not offered by this client yet");
-  refuse(options, "cni", "use --net-host, or crictl for pods with networks");
-  refuse(options, "uidmap", "user namespaces are offered by crictl pods");
+  await addCdiDevices(spec, listOf(options, "gpus"));
   refuse(options, "blockioClass", "block IO classes are not offered");
   refuse(options, "rdtClass", "RDT classes are not offered");
-  refuse(options, "apparmorDefaultProfile", "load the profile yourself and name it with --apparmor-profile");
-  if (options["seccomp"] === true || textOf(options, "seccompProfile") !== "") {
-    const path = textOf(options, "seccompProfile");
-    if (path === "")
-      throw notImplemented("flag --seccomp without --seccomp-profile", {
-        hint: "give a profile: --seccomp --seccomp-profile FILE",
-      });
-    opt.linuxOf(spec).seccomp = parseExactJson(readFileSync(path, "utf8")) as NonNullable<
-      Spec["linux"]
-    >["seccomp"] &
-      object;
-  }
+  await applySeccomp(spec, options);
 }
 
 function refuse(options: Options, name: string, hint: string): void {
@@ -274,33 +274,6 @@ function refuse(options: Options, name: string, hint: string): void {
 
 function exists(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined;
-}
-
-function addDevice(spec: Spec, flag: string): void {
-  const [path = "", inside = path, access = "rwm"] = flag.split(":");
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat === undefined) throw notFound(`device "${path}"`);
-  if (!stat.isCharacterDevice() && !stat.isBlockDevice())
-    throw invalidArgument(`device "${path}": not a device`);
-  const type = stat.isBlockDevice() ? "b" : "c";
-  // Linux dev_t: 12 + 20 bits, split as glibc's gnu_dev_major does
-  const major = Number(((BigInt(stat.rdev) >> 8n) & 0xfffn) | ((BigInt(stat.rdev) >> 32n) & ~0xfffn));
-  const minor = Number((BigInt(stat.rdev) & 0xffn) | ((BigInt(stat.rdev) >> 12n) & ~0xffn & 0xffffffffn));
-  const linux = opt.linuxOf(spec);
-  linux.devices = [
-    ...(linux.devices ?? []),
-    {
-      path: inside,
-      type,
-      major,
-      minor,
-      fileMode: stat.mode & 0o777,
-      uid: stat.uid,
-      gid: stat.gid,
-    },
-  ];
-  const resources = opt.resourcesOf(spec);
-  resources.devices = [...(resources.devices ?? []), { allow: true, type, major, minor, access }];
 }
 
 /** Every capability this process may hand out: its bounding set. */

@@ -5,7 +5,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { chmod, mkdir, readdir, rename, rmdir, symlink, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { messageOf } from "../../core/errors.ts";
 import { writeFileAtomic } from "../../platform/fs/atomic-write.ts";
 import { removeTree } from "../../platform/fs/remove-tree.ts";
@@ -39,7 +39,10 @@ export async function createBundle(bundle: Bundle, spec: Uint8Array, remapped: b
   if (existsSync(bundle.path)) await deleteBundle(bundle);
   // 0711 lets a remapped root reach its rootfs, and nobody list the folder (S40)
   await mkdir(bundle.path, { recursive: true, mode: 0o700 });
-  if (remapped) await chmod(bundle.path, 0o711);
+  if (remapped) {
+    const namespace = dirname(bundle.path);
+    for (const dir of [dirname(namespace), namespace, bundle.path]) await chmod(dir, 0o711);
+  }
   await Promise.all([
     mkdir(bundle.work, { recursive: true, mode: 0o711 }),
     mkdir(join(bundle.path, "rootfs"), { mode: 0o711 }),

@@ -39,6 +39,11 @@ export const run: CommandSpec = {
       flag: "--privileged-without-host-devices",
       about: "don't pass all host devices to privileged container",
     },
+    {
+      flag: "--restart <policy>",
+      about:
+        "start the container again when it ends: no, always, on-failure[:COUNT] or unless-stopped; needs --detach (not a flag of containerd's ctr)",
+    },
     { flag: "--cpus <number>", about: "set the CFS cpu quota" },
     { flag: "--cpu-shares <number>", about: "set the cpu shares", fallback: "1024" },
     { flag: "--cpuset-cpus <list>", about: "set the CPUs the container will run in (e.g. 1-2,4)" },

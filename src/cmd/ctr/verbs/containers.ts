@@ -45,6 +45,8 @@ export const remove: Action = async (context, args, options) => {
           });
       }
       await containers.delete(call, id);
+      if ([...container.labels.keys()].some((k) => k.startsWith("gantry.cni/")))
+        await (await import("../cni-network.ts")).releaseNetwork(call, id, container.labels);
     } catch (err) {
       process.stderr.write(`ctr: failed to delete container "${id}": ${messageOf(err)}\n`);
       if (err instanceof Error && "hint" in err && typeof err.hint === "string")

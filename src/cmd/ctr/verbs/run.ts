@@ -4,14 +4,39 @@ import { containersClient } from "../../../client/containers.ts";
 import { snapshotterClient } from "../../../client/snapshots.ts";
 import { tasksClient } from "../../../client/tasks.ts";
 import { invalidArgument } from "../../../core/errors.ts";
+import type { ContainerNetwork } from "../cni-network.ts";
 import type { Action } from "../command.ts";
-import { textOf } from "../context.ts";
+import { type GlobalOptions, listOf, textOf } from "../context.ts";
 import { createContainer } from "../create-container.ts";
 import { runForeground } from "../process-session.ts";
+import { restartLabels } from "../restart-flag.ts";
 import { taskOptions } from "../runtime-options.ts";
 import { openStdio } from "../stdio.ts";
 
-export const run: Action = async (context, args, options) => {
+export const run: Action = async (context, args, given) => {
+  const wanted = { ...given, label: [...listOf(given, "label"), ...restartLabels(given)] };
+  if (given["cni"] !== true) return await runContainer(context, args, wanted, undefined);
+  const clash = ["netHost", "uidmap"].find((name) => given[name] === true || listOf(given, name).length > 0);
+  if (clash !== undefined)
+    throw invalidArgument(
+      `flags --cni and --${clash === "uidmap" ? clash : "net-host"} cannot be specified together`,
+    );
+  const { prepareNetwork } = await import("../cni-network.ts");
+  await using network = await prepareNetwork(context.call(false).signal);
+  const options = {
+    ...wanted,
+    withNs: [...listOf(given, "withNs"), `network:${network.netns}`],
+    label: [...wanted.label, ...network.labels],
+  };
+  return await runContainer(context, args, options, network);
+};
+
+async function runContainer(
+  context: GlobalOptions,
+  args: string[],
+  options: Record<string, unknown>,
+  network: ContainerNetwork | undefined,
+): Promise<number> {
   const remove = options["rm"] === true;
   const detach = options["detach"] === true;
   if (remove && detach) throw invalidArgument("flags --detach and --rm cannot be specified together");
@@ -45,6 +70,7 @@ export const run: Action = async (context, args, options) => {
       container.snapshotKey === ""
         ? []
         : await snapshotterClient(transport, container.snapshotter).mounts(call, container.snapshotKey);
+    await network?.attach(call, id);
     const pid = await tasks.create(call, {
       containerId: id,
       rootfs,
@@ -67,5 +93,7 @@ export const run: Action = async (context, args, options) => {
   } finally {
     io.dispose();
     if (remove) await cleanup();
+    // the container's record stays, and with it its network until `containers rm`
+    else network?.keep();
   }
-};
+}
