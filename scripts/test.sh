@@ -71,43 +71,49 @@ run() {
 
 tests_in() { find "$@" -name '*.test.ts' 2> /dev/null | LC_ALL=C sort; }
 
-scripts/setup-test-machine.sh || { echo "0 passed, 1 failed"; exit 1; }
-lock=node_modules/.package-lock.json
-if [ ! -e "$lock" ] || [ package-lock.json -nt "$lock" ]; then
-  echo "npm ci"
-  npm ci --no-audit --no-fund > "$LOGS/npm" 2>&1 || {
-    sed -E 's#https?://[^ ]*#<mirror>#g' "$LOGS/npm" | tail -n 20
-    echo "0 passed, 1 failed"
-    exit 1
-  }
-fi
+# In a function, so that the whole script is read before it runs: it may be edited meanwhile.
+main() {
+  scripts/setup-test-machine.sh || { echo "0 passed, 1 failed"; exit 1; }
+  lock=node_modules/.package-lock.json
+  if [ ! -e "$lock" ] || [ package-lock.json -nt "$lock" ]; then
+    echo "npm ci"
+    npm ci --no-audit --no-fund > "$LOGS/npm" 2>&1 || {
+      sed -E 's#https?://[^ ]*#<mirror>#g' "$LOGS/npm" | tail -n 20
+      echo "0 passed, 1 failed"
+      exit 1
+    }
+  fi
 
-# Programs of the embedded images, generated code and the rest of the static gate.
-if want check "$@"; then
-  run "check: static gate" one "$BUN" scripts/check.ts
-  run "check: built-in images" one "$BUN" scripts/build-images.ts --check
-  run "check: programs of the built-in images" one images/build.sh --check
-fi
-if want build "$@" || want integration "$@"; then run "build" one "$BUN" scripts/build.ts; fi
-if want unit "$@"; then
-  # A process for each folder: the reaper of platform and shims takes the children of whole processes, so it must not meet
-  # tests that start programs in other ways.
-  for d in src/* shims scripts test/fakes test/contract test/security test/parity; do
-    [ -n "$(tests_in "$d" | sed -n 1p)" ] || continue
-    run "unit: $d" bun "$BUN" test --timeout "$UNIT_TIMEOUT_MS" "./$d"
-  done
-fi
-if want runtimes "$@" && [ -n "$(tests_in test/runtimes)" ]; then
-  run "runtimes: Bun" bun "$BUN" test --timeout "$TEST_TIMEOUT_MS" ./test/runtimes
-  # The same files, checked for types elsewhere.
-  run "runtimes: Deno" deno "$DENO" test --no-check -A test/runtimes
-fi
-if want integration "$@"; then
-  # A process of its own for each file: one that dies takes no other along.
-  while read -r file; do
-    run "${file#test/}" bun "$BUN" test --timeout "$TEST_TIMEOUT_MS" "./$file"
-  done < <(tests_in test/fixtures test/peers test/integration test/faults)
-fi
+  # Programs of the embedded images, generated code and the rest of the static gate.
+  if want check "$@"; then
+    run "check: static gate" one "$BUN" scripts/check.ts
+    run "check: built-in images" one "$BUN" scripts/build-images.ts --check
+    run "check: programs of the built-in images" one images/build.sh --check
+  fi
+  if want build "$@" || want integration "$@"; then run "build" one "$BUN" scripts/build.ts; fi
+  if want unit "$@"; then
+    # A process for each folder: the reaper of platform and shims takes the children of whole processes, so it must not meet
+    # tests that start programs in other ways.
+    for d in src/* shims scripts test/fakes test/contract test/security test/parity; do
+      [ -n "$(tests_in "$d" | sed -n 1p)" ] || continue
+      run "unit: $d" bun "$BUN" test --timeout "$UNIT_TIMEOUT_MS" "./$d"
+    done
+  fi
+  if want runtimes "$@" && [ -n "$(tests_in test/runtimes)" ]; then
+    run "runtimes: Bun" bun "$BUN" test --timeout "$TEST_TIMEOUT_MS" ./test/runtimes
+    # The same files, checked for types elsewhere.
+    run "runtimes: Deno" deno "$DENO" test --no-check -A test/runtimes
+  fi
+  if want integration "$@"; then
+    # A process of its own for each file: one that dies takes no other along.
+    while read -r file; do
+      run "${file#test/}" bun "$BUN" test --timeout "$TEST_TIMEOUT_MS" "./$file"
+    done < <(tests_in test/fixtures test/peers test/integration test/faults)
+  fi
 
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+  echo "$passed passed, $failed failed"
+  [ "$failed" = 0 ]
+}
+
+main "$@"
+exit
