@@ -29,6 +29,8 @@ import type { Client, Transport } from "../rpc/types.ts";
 
 /** Bytes in one Write message: containerd's clients use the same. */
 const WRITE_CHUNK = 1 << 20;
+/** Milliseconds a server gets to end a stream that the client closed. */
+const CLOSE_MS = 5_000;
 type Request = MessageInitShape<typeof WriteContentRequestSchema>;
 
 /** Makes the store. */
@@ -122,11 +124,20 @@ async function openWriter(
   const expected = options.expected ?? "";
   last = await ask({ action: WriteAction.STAT, ref: options.ref, total, expected });
   let offset = last.offset;
-  // the answer to a write does not name a digest: who does not expect one has it computed here
+  // some servers' answers to a write name no digest: who does not expect one has it computed here
+  let told = last.digest;
   let hash = expected === "" && offset === 0n ? createHash("sha256") : undefined;
+  // the server lets go of the ref before it ends the stream: who closes may open the same ref again
   const close = async (): Promise<void> => {
     requests.close();
-    await answers.return?.();
+    const timer = setTimeout(() => void answers.return?.(), CLOSE_MS);
+    try {
+      while ((await answers.next()).done !== true);
+    } catch {
+      // told by the method that failed
+    } finally {
+      clearTimeout(timer);
+    }
   };
   return {
     status: () => ({
@@ -142,18 +153,20 @@ async function openWriter(
         const part = ownBytes(data.subarray(at, at + WRITE_CHUNK));
         last = await ask({ action: WriteAction.WRITE, offset, data: part });
         offset += BigInt(part.length);
+        told = last.digest;
         hash?.update(part);
       }
     },
     async truncate() {
       // the service starts over when offset 0 is written
       offset = 0n;
-      if (expected === "") hash = createHash("sha256");
+      told = "";
+      hash = createHash("sha256");
     },
     digest() {
-      if (hash !== undefined) return parseDigest(`sha256:${hash.copy().digest("hex")}`);
-      if (last.digest === "") throw internal(`digest of ref "${options.ref}": the server did not tell`);
-      return parseDigest(last.digest);
+      if (told !== "") return parseDigest(told);
+      if (hash === undefined) throw internal(`digest of ref "${options.ref}": the server did not tell`);
+      return parseDigest(`sha256:${hash.copy().digest("hex")}`);
     },
     async commit(size, want, labels = new Map()) {
       last = await ask({
@@ -163,6 +176,7 @@ async function openWriter(
         expected: want ?? "",
         labels: toRecord(labels),
       });
+      told = last.digest;
       await close();
       return parseDigest(last.digest);
     },

@@ -5,7 +5,8 @@
  *   WRITE  -> appends data at offset; offset 0 on a non-empty ingest starts over; other mismatches are OutOfRange
  *   COMMIT -> appends data if any, checks total and expected, answers the digest; ends the stream
  *
- * `ref`, `total` and `expected` are fixed by the first message that names them.
+ * `ref` is fixed by the first message; of `total` and `expected` the last that was named counts at commit, as in
+ * containerd: a client may learn while it writes that the blob becomes another one. Every answer tells the digest so far.
  */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import {
@@ -15,7 +16,7 @@ import {
 } from "../api/gen/containerd/services/content/v1/content_pb.ts";
 import type { NamespacedCall } from "../core/call.ts";
 import type { ContentStore, ContentWriter } from "../core/content/content.ts";
-import { alreadyExists, invalidArgument, isNotFound, outOfRange } from "../core/errors.ts";
+import { invalidArgument, outOfRange } from "../core/errors.ts";
 import { type Digest, parseDigest } from "../core/ids/digest.ts";
 import { fromLabels, toTimestamp } from "../rpc/convert/basic.ts";
 
@@ -35,23 +36,13 @@ export async function* handleWrite(
   const ref = request.ref;
   let total = request.total;
   let expected = request.expected === "" ? undefined : parseDigest(request.expected);
-  if (expected !== undefined) await refuseExisting(store, call, expected);
   await using writer = await store.writer(call, { ref, size: total, expected });
   for (;;) {
     call.check();
     if (request.ref !== "" && request.ref !== ref)
       throw invalidArgument(`write to ref "${request.ref}": the stream writes "${ref}"`);
-    if (request.total > 0n) {
-      if (total > 0n && request.total !== total)
-        throw invalidArgument(`commit total is ${total} but ${request.total} was provided`);
-      total = request.total;
-    }
-    if (request.expected !== "") {
-      const digest = parseDigest(request.expected);
-      if (expected !== undefined && digest !== expected)
-        throw invalidArgument(`commit digest is ${expected} but ${digest} was provided`);
-      expected = digest;
-    }
+    if (request.total > 0n) total = request.total;
+    if (request.expected !== "") expected = parseDigest(request.expected);
     const answer = await step(writer, request, total, expected);
     yield answer;
     if (request.action === WriteAction.COMMIT) return;
@@ -83,9 +74,6 @@ async function step(
     await writer.truncate(0n);
   }
   if (request.data.length > 0) {
-    const after = writer.status().offset + BigInt(request.data.length);
-    if (total > 0n && after > total)
-      throw outOfRange(`write of ${request.data.length} bytes passes the announced total of ${total} bytes`);
     await writer.write(request.data);
   }
   if (request.action === WriteAction.COMMIT) {
@@ -94,7 +82,7 @@ async function step(
     const digest = await writer.commit(total, expected, fromLabels(request.labels));
     return { ...started, offset: size, digest };
   }
-  return { ...head(writer, request.action), digest: "" };
+  return { ...head(writer, request.action), digest: writer.digest() };
 }
 
 function head(writer: ContentWriter, action: WriteAction): Response {
@@ -106,14 +94,4 @@ function head(writer: ContentWriter, action: WriteAction): Response {
     startedAt: toTimestamp(status.startedAt),
     updatedAt: toTimestamp(status.updatedAt),
   };
-}
-
-async function refuseExisting(store: ContentStore, call: NamespacedCall, digest: Digest): Promise<void> {
-  try {
-    await store.info(call, digest);
-  } catch (err) {
-    if (isNotFound(err)) return;
-    throw err;
-  }
-  throw alreadyExists(`content ${digest}`);
 }

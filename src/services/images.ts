@@ -1,5 +1,5 @@
 import { Images, type Image as Wire } from "../api/gen/containerd/services/images/v1/images_pb.ts";
-import { invalidArgument } from "../core/errors.ts";
+import { invalidArgument, messageOf } from "../core/errors.ts";
 import { parseDigest } from "../core/ids/digest.ts";
 import type { Image, ImageInput, ImageStore } from "../core/images/images.ts";
 import { fieldPaths, fromLabels, fromTimestampMaybe, toRecord, toTimestamp } from "../rpc/convert/basic.ts";
@@ -63,6 +63,12 @@ function toWire(i: Image) {
 
 function fromWire(i: Wire | undefined): ImageInput {
   if (i === undefined) throw invalidArgument("image is required");
+  try {
+    if (i.target !== undefined) parseDigest(i.target.digest);
+  } catch (err) {
+    // containerd's wording, which clients match
+    throw invalidArgument(`target.Digest "${i.target?.digest}" invalid: ${messageOf(err)}`);
+  }
   return {
     name: i.name,
     labels: fromLabels(i.labels),
