@@ -6,11 +6,11 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { mountsBelow, peerBin } from "../peers/peer.ts";
 import { Client, until } from "./client.ts";
 import { BUN, DENO, MAIN, ourBin } from "./program.ts";
-import { cgroupsOf, strays } from "./traces.ts";
+import { cgroupsOf, fifosOf, strays } from "./traces.ts";
 
 /** What runs: ours compiled, ours from source, or Debian's. */
 export type EngineKind = "ours" | "bun" | "deno" | "1.6" | "1.7";
@@ -147,6 +147,7 @@ export class Engine implements AsyncDisposable {
     await until("the end of what was killed", () => strays(this).length === 0).catch(() => {});
     for (const target of mountsBelow(this.dir)) spawnSync("umount", ["-l", target]);
     for (const path of cgroupsOf(this).reverse()) spawnSync("rmdir", [path]);
+    for (const path of fifosOf(this)) rmSync(dirname(path), { recursive: true, force: true });
     rmSync(this.dir, { recursive: true, force: true });
     for (const path of [`/run/containerd/runc/${this.namespace}`])
       rmSync(path, { recursive: true, force: true });
