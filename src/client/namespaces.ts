@@ -27,10 +27,12 @@ export function namespacesClient(transport: Transport): NamespaceStore {
     },
     async update(call, name, labels, fields) {
       const mask = fields.length === 0 ? {} : { updateMask: { paths: [...fields] } };
-      return fromWire(
-        (await client.update({ namespace: { name, labels: toRecord(labels) }, ...mask }, callOptions(call)))
-          .namespace,
+      const answer = await client.update(
+        { namespace: { name, labels: toRecord(labels) }, ...mask },
+        callOptions(call),
       );
+      // containerd 1.7 leaves the answer empty
+      return answer.namespace === undefined ? await this.get(call, name) : fromWire(answer.namespace);
     },
     async delete(call, name) {
       await client.delete({ name }, callOptions(call));
