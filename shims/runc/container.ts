@@ -165,8 +165,9 @@ export class Container {
   }
 
   async #launch(process: Process, pidFile: string, command: (io: RunIo) => Promise<number>): Promise<number> {
-    const { namespace } = this.#facts;
-    const io = await openStdio(process.streams, { id: this.id, namespace }, this.#host.log);
+    const { namespace, options } = this.#facts;
+    const owner = { id: this.id, namespace, uid: options.ioUid, gid: options.ioGid };
+    const io = await openStdio(process.streams, owner, this.#host.log);
     try {
       return await withConsole(process.streams.terminal, async (socket) => {
         const pid = await command({ fds: io.fds, pidFile, consoleSocket: socket?.path });
@@ -203,6 +204,7 @@ export class Container {
     } catch (error) {
       this.#host.log.warn("write exit record", { id: this.id, err: error });
     }
+    await this.init.logged();
     this.init.apply({ tag: "exited", exit });
     this.#host.events.exited(this.id, "", exit);
   }
@@ -310,6 +312,25 @@ export class Container {
   async update(resources: Uint8Array): Promise<void> {
     if (!this.init.alive) throw failedPrecondition(`cannot update a ${this.init.phase.tag} container`);
     await this.#runc.update(this.id, resources);
+  }
+
+  /**
+   * What our daemon asks of the streams by annotations of Update: `gantry.log.reopen` opens the log files anew,
+   * `gantry.attach.stdout` and `gantry.attach.stderr` name FIFOs that get the output from now on.
+   * @returns true when one of them was there. @throws failed-precondition
+   */
+  updateStreams(annotations: ReadonlyMap<string, string>): boolean {
+    const logs = this.init.io?.logs ?? [];
+    let found = false;
+    for (const [key, value] of annotations) {
+      if (key === "gantry.log.reopen") for (const log of logs) log.reopen();
+      else if (key === "gantry.attach.stdout") logs.at(0)?.attach("stdout", value);
+      else if (key === "gantry.attach.stderr") logs.at(-1)?.attach("stderr", value);
+      else continue;
+      if (logs.length === 0) throw failedPrecondition("container has no log of ours");
+      found = true;
+    }
+    return found;
   }
 
   async checkpoint(flags: CheckpointFlags): Promise<void> {

@@ -12,6 +12,8 @@ import type { ProcessStdio } from "./stdio.ts";
 
 /** Longest wait for output to be passed on when a process is deleted, in milliseconds. */
 const DRAIN_MS = 10_000;
+/** Longest wait for a log to be complete before an exit is told, in milliseconds. */
+const LOGGED_MS = 1000;
 
 export class Process {
   /** "" for init. */
@@ -100,21 +102,29 @@ export class Process {
     if (this.#size !== undefined) this.io?.resize(this.#size.columns, this.#size.rows);
   }
 
+  /** After its end: waits, with a bound, until its log is complete, so that whoever learns of the exit can read all of it. */
+  async logged(): Promise<void> {
+    const { io } = this;
+    if (io !== undefined && io.logs.length > 0) await within(io.drained, LOGGED_MS);
+  }
+
   /** Waits until its output is passed on, with a bound, and closes its streams. */
   async closeStreams(): Promise<void> {
     const { io } = this;
     if (io === undefined) return;
     this.io = undefined;
-    let timer: NodeJS.Timeout | undefined;
-    await Promise.race([
-      io.drained,
-      new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, DRAIN_MS);
-      }),
-    ]);
-    clearTimeout(timer);
+    await within(io.drained, DRAIN_MS);
     await io.close();
   }
+}
+
+async function within(work: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, late]);
+  clearTimeout(timer);
 }
 
 /** The exit of `pid`, a child made after `since`: a remembered exit of an earlier process with that number is not it. */

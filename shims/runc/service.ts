@@ -175,8 +175,10 @@ export function createTaskService(host: TaskServiceHost): TaskService {
       return {};
     }),
     Update: method(UpdateTaskRequest, Empty, async (r) => {
-      if (r.resources?.value === undefined) throw invalidArgument("update task: resources are required");
-      await find(r.id).update(r.resources.value);
+      const container = find(r.id);
+      const ours = container.updateStreams(r.annotations);
+      if (r.resources?.value !== undefined) await container.update(r.resources.value);
+      else if (!ours) throw invalidArgument("update task: resources are required");
       return {};
     }),
     Connect: method(ByIdRequest, ConnectResponse, (r) => {

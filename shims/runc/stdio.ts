@@ -1,6 +1,6 @@
 /**
  * Standard streams of a process. A stream is named as clients name it: "" (nothing), a FIFO path or `fifo://`, `file://`
- * (append), `binary://` and `binary-v2://` (a logger process).
+ * (append), `binary://` and `binary-v2://` (a logger process), `cri-log://` (a Kubernetes log, see README).
  *
  * Without a terminal, FIFOs and logger pipes are given to the container itself: nothing is copied, a slow reader slows the
  * writer, and the death of the shim tears no line. The shim keeps every FIFO open in both directions while the process
@@ -15,6 +15,7 @@ import type { Stdio } from "../../src/core/tasks/tasks.ts";
 import { createFdSink, type FdSink, readFd } from "../../src/platform/fs/fd-stream.ts";
 import { copyFd, openFifo, openFifoReader } from "../../src/platform/fs/fifo.ts";
 import {
+  AT_EMPTY_PATH,
   O_APPEND,
   O_CREAT,
   O_RDONLY,
@@ -24,14 +25,23 @@ import {
 } from "../../src/platform/syscalls/constants.ts";
 import { isErrno } from "../../src/platform/syscalls/errors.ts";
 import { close, open, pipe2 } from "../../src/platform/syscalls/files.ts";
-import { stat } from "../../src/platform/syscalls/stat.ts";
+import { fstat, stat } from "../../src/platform/syscalls/stat.ts";
+import { fchownat } from "../../src/platform/syscalls/tree.ts";
 import { Pty } from "../../src/platform/tty/console.ts";
+import type { CriLog, StreamName } from "../shared/cri-log.ts";
 import { type LoggerProcess, startLogger } from "./logger.ts";
+
+/** Longest text of a log line when the address says nothing, bytes. */
+const LOG_LINE = 16_384;
+const LARGEST_LINE = 1 << 20;
 
 /** Whose streams they are; loggers get these names. */
 export interface StdioOwner {
   readonly id: string;
   readonly namespace: string;
+  /** Owner of the files the container gets; 0 and 0 leaves them as they are. */
+  readonly uid: number;
+  readonly gid: number;
 }
 
 /** Streams of one process. */
@@ -47,6 +57,8 @@ export interface ProcessStdio {
   closeStdin(): void;
   /** The process ended: lets readers see the end of file as soon as everything is copied. */
   exited(): void;
+  /** Kubernetes logs that are written here. */
+  readonly logs: readonly CriLog[];
   /** Resolves when everything that was written has been passed on. */
   readonly drained: Promise<void>;
   /** Cuts what is left. */
@@ -57,7 +69,8 @@ type Target =
   | { readonly kind: "null" }
   | { readonly kind: "fifo"; readonly path: string }
   | { readonly kind: "file"; readonly path: string }
-  | { readonly kind: "binary"; readonly uri: URL };
+  | { readonly kind: "binary"; readonly uri: URL }
+  | { readonly kind: "log"; readonly path: string; readonly max: number };
 
 /** @throws invalid-argument for a scheme that is not known */
 export function parseStream(stream: string): Target {
@@ -74,6 +87,13 @@ export function parseStream(stream: string): Target {
     case "binary":
     case "binary-v2":
       return { kind: "binary", uri: new URL(stream) };
+    case "cri-log": {
+      const max = new URL(stream).searchParams.get("max");
+      const limit = max === null ? LOG_LINE : Number(max);
+      if (!path.startsWith("/") || !Number.isSafeInteger(limit) || limit > LARGEST_LINE)
+        throw invalidArgument(`open stream "${stream}": want cri-log:///PATH?max=BYTES`);
+      return { kind: "log", path, max: limit };
+    }
     default:
       throw invalidArgument(`open stream "${stream}": unknown STDIO scheme "${scheme}"`);
   }
@@ -97,9 +117,14 @@ export async function openStdio(streams: Stdio, owner: StdioOwner, log: Logger):
     const stderr = streams.terminal ? ({ kind: "null" } as const) : parseStream(streams.stderr);
     const logger = stdout.kind === "binary" ? await startLogger(stdout.uri, owner) : undefined;
     if (logger !== undefined) opened.logger = logger;
+    for (const target of [stdout, stderr]) {
+      if (target.kind !== "log" || opened.logs.has(target.path)) continue;
+      const { CriLog } = await import("../shared/cri-log.ts");
+      opened.logs.set(target.path, new CriLog(target.path, target.max, log));
+    }
     return streams.terminal
       ? terminalStdio(opened, stdin, stdout, log)
-      : plainStdio(opened, stdin, stdout, stderr, log);
+      : plainStdio(opened, stdin, stdout, stderr, owner, log);
   } catch (error) {
     await opened.closeAll();
     throw error;
@@ -112,8 +137,13 @@ class Opened {
   readonly ours = new Set<number>();
   readonly copies: Promise<unknown>[] = [];
   readonly stop = new AbortController();
+  readonly logs = new Map<string, CriLog>();
   logger: LoggerProcess | undefined;
 
+  /** A stream of a log opened before. */
+  logSink(path: string, name: StreamName): FdSink | undefined {
+    return this.logs.get(path)?.stream(name);
+  }
   forChild(fd: number): number {
     this.child.add(fd);
     return fd;
@@ -153,8 +183,16 @@ function plainStdio(
   stdin: Target,
   stdout: Target,
   stderr: Target,
+  owner: StdioOwner,
   log: Logger,
 ): ProcessStdio {
+  /** A pipe whose other end is copied. */
+  const piped = (to: FdSink): number => {
+    const ends = pipe2();
+    opened.forChild(ends.write);
+    opened.copy(opened.keep(ends.read), to, log);
+    return ends.write;
+  };
   let input: number | undefined;
   const inFd = ((): number => {
     if (stdin.kind !== "fifo") return opened.forChild(open("/dev/null", O_RDONLY));
@@ -174,17 +212,21 @@ function plainStdio(
         // Only stdout names the logger; it serves both streams.
         return fd ?? opened.forChild(open("/dev/null", O_RDWR));
       }
-      case "file": {
-        const ends = pipe2();
-        opened.forChild(ends.write);
-        opened.copy(opened.keep(ends.read), openAppend(target.path), log);
-        return ends.write;
+      case "file":
+        return piped(openAppend(target.path));
+      case "log": {
+        const sink = opened.logSink(target.path, pipe);
+        return sink === undefined ? opened.forChild(open("/dev/null", O_RDWR)) : piped(sink);
       }
     }
   };
   const outFd = output(stdout, "stdout");
   const errFd = output(stderr, "stderr");
+  if (owner.uid !== 0 || owner.gid !== 0)
+    for (const fd of [inFd, outFd, errFd])
+      if (fstat(fd).type === S_IFIFO) fchownat(fd, "", owner.uid, owner.gid, AT_EMPTY_PATH);
   return {
+    logs: [...opened.logs.values()],
     fds: [inFd, outFd, errFd],
     spawned: () => {
       opened.closeChild();
@@ -216,6 +258,7 @@ function terminalStdio(opened: Opened, stdin: Target, stdout: Target, log: Logge
       return made;
     }
     if (stdout.kind === "file") return openAppend(stdout.path);
+    if (stdout.kind === "log") return opened.logSink(stdout.path, "stdout");
     return stdout.kind === "binary" ? opened.logger?.sink() : undefined;
   })();
   let pty: Pty | undefined;
@@ -233,6 +276,7 @@ function terminalStdio(opened: Opened, stdin: Target, stdout: Target, log: Logge
     }
   };
   return {
+    logs: [...opened.logs.values()],
     // The terminal is the container's; the command itself says what it has to say in its log.
     fds: ((): [number, number, number] => {
       const fd = opened.forChild(open("/dev/null", O_RDWR));

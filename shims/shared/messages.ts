@@ -11,6 +11,7 @@ import {
   messages,
   nested,
   string,
+  stringMap,
   strings,
   uint32,
 } from "./wire.ts";
@@ -135,8 +136,11 @@ export const CheckpointTaskRequest = task("CheckpointTaskRequest", {
   path: string(2),
   options: nested(3, Any),
 });
-/** Without annotations, which no OCI runtime here takes. */
-export const UpdateTaskRequest = task("UpdateTaskRequest", { ...byId, resources: nested(2, Any) });
+export const UpdateTaskRequest = task("UpdateTaskRequest", {
+  ...byId,
+  resources: nested(2, Any),
+  annotations: stringMap(3),
+});
 export const WaitResponse = task("WaitResponse", { exitStatus: uint32(1), exitedAt: nested(2, Timestamp) });
 export const StatsResponse = task("StatsResponse", { stats: nested(1, Any) });
 export const ConnectResponse = task("ConnectResponse", {

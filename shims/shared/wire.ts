@@ -186,3 +186,18 @@ export const uint64s = (no: number): Field<readonly bigint[]> => ({
     return out;
   },
 });
+
+/** `map<string, string>`. */
+export const stringMap = (no: number): Field<ReadonlyMap<string, string>> => ({
+  no,
+  initial: () => new Map(),
+  write(w, v) {
+    for (const [key, value] of v)
+      w.tag(no, BYTES).fork().tag(1, BYTES).string(key).tag(2, BYTES).string(value).join();
+  },
+  read(r, _wire, before) {
+    const { key, value } = decode(MAP_ENTRY, r.bytes());
+    return new Map(before).set(key, value);
+  },
+});
+const MAP_ENTRY = message("map entry", { key: string(1), value: string(2) });

@@ -1,0 +1,166 @@
+/** Every kind of stream with real containers. Needs root, runc and busybox-static; skipped elsewhere. */
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { codeOf } from "../../src/core/errors.ts";
+import { readFd } from "../../src/platform/fs/fd-stream.ts";
+import { createFifo, openFifoReader } from "../../src/platform/fs/fifo.ts";
+import { close } from "../../src/platform/syscalls/files.ts";
+import { Options } from "../shared/messages.ts";
+import { encode } from "../shared/wire.ts";
+import { busyboxRoot, cannotRun, type FakeDaemon, fakeDaemon, rootMount, startShim } from "./testing.ts";
+
+const skip = cannotRun() ?? false;
+let daemon: FakeDaemon;
+let root: ReturnType<typeof rootMount>;
+
+before(async () => {
+  if (skip !== false) return;
+  daemon = await fakeDaemon();
+  root = rootMount(busyboxRoot(daemon.dir));
+});
+after(async () => {
+  if (skip === false) await daemon[Symbol.asyncDispose]();
+});
+
+type Shim = Awaited<ReturnType<typeof startShim>>;
+
+/** Runs a container to its end. @returns exit code */
+async function toTheEnd(
+  id: string,
+  script: string,
+  streams: { stdout?: string; stderr?: string; terminal?: boolean; options?: object },
+  meanwhile: (shim: Shim) => Promise<void> = async () => {},
+): Promise<number> {
+  const bundle = daemon.bundle(id, ["sh", "-c", script], (s) => {
+    s.process.terminal = streams.terminal ?? false;
+  });
+  const shim = await startShim(daemon, id, bundle, "new");
+  try {
+    await shim.v3.create({ id, bundle, rootfs: root, ...streams });
+    await shim.v3.start({ id });
+    await meanwhile(shim);
+    return (await shim.v3.wait({ id })).exitStatus;
+  } finally {
+    await shim.v3.kill({ id, signal: 9 }).catch(() => {});
+    await shim.v3.wait({ id }).catch(() => {});
+    await shim.v3.delete({ id }).catch(() => {});
+    await shim.v3.shutdown({ id }).catch(() => {});
+    await shim.close();
+  }
+}
+
+/** `STREAM TAG TEXT` of each line. */
+const lines = (path: string): string[] =>
+  readFileSync(path, "utf8")
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => line.replace(/^\S+ /, ""));
+
+test("a Kubernetes log is complete when the exit is known, last line without newline", { skip }, async () => {
+  const path = join(daemon.dir, "logs", "0.log");
+  const log = `cri-log://${path}?max=16`;
+  const script = "echo out; echo err >&2; echo 12345678901234567; printf 'no end'; exit 3";
+  for (let i = 0; i < 5; i++) {
+    rmSync(path, { force: true });
+    let got: string[] = [];
+    const code = await toTheEnd(`log${i}`, script, { stdout: log, stderr: log }, async ({ v3 }) => {
+      await v3.wait({ id: `log${i}` });
+      got = lines(path);
+    });
+    assert.equal(code, 3);
+    assert.deepEqual(
+      got.filter((l) => l.startsWith("stdout")),
+      ["stdout F out", "stdout P 1234567890123456", "stdout F 7", "stdout P no end"],
+    );
+    assert.deepEqual(
+      got.filter((l) => l.startsWith("stderr")),
+      ["stderr F err"],
+    );
+  }
+});
+
+test("a Kubernetes log of a terminal", { skip }, async () => {
+  const path = join(daemon.dir, "logs", "tty.log");
+  assert.equal(await toTheEnd("ttylog", "echo hello", { stdout: `cri-log://${path}`, terminal: true }), 0);
+  assert.deepEqual(lines(path), ["stdout F hello\r"]);
+});
+
+test("reopen and attach by annotations of update; no daemon meanwhile", { skip }, async () => {
+  const path = join(daemon.dir, "logs", "turn.log");
+  const fifo = join(daemon.dir, "attach");
+  createFifo(fifo);
+  const log = `cri-log://${path}`;
+  const script = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; sleep 0.3; echo last";
+  await daemon.stopEvents();
+  const reader = openFifoReader(fifo);
+  let attached = "";
+  const code = await toTheEnd("turn", script, { stdout: log, stderr: log }, async ({ v3 }) => {
+    await v3.update({ id: "turn", annotations: { "gantry.attach.stdout": fifo } });
+    reader.release();
+    renameSync(path, `${path}.1`);
+    await v3.update({ id: "turn", annotations: { "gantry.log.reopen": "" } });
+    assert.ok(existsSync(path), "there when the answer is");
+    await assert.rejects(v3.update({ id: "turn", annotations: { other: "" } }), (error) => {
+      assert.equal(codeOf(error), "invalid-argument");
+      return true;
+    });
+    for await (const chunk of readFd(reader.fd)) attached += new TextDecoder().decode(chunk);
+  });
+  close(reader.fd);
+  await daemon.startEvents();
+  assert.equal(code, 0);
+  const want = [...Array.from({ length: 20_000 }, (_, i) => `line ${i}`), "last"];
+  assert.deepEqual(
+    [...lines(`${path}.1`), ...lines(path)].map((l) => l.replace("stdout F ", "")),
+    want,
+  );
+  assert.ok(`${want.join("\n")}\n`.endsWith(attached) && attached.endsWith("last\n"));
+});
+
+test("file:// appends, both streams in one", { skip }, async () => {
+  const path = join(daemon.dir, "deep", "er", "out.txt");
+  mkdirSync(join(daemon.dir, "deep", "er"), { recursive: true });
+  writeFileSync(path, "before\n");
+  const streams = { stdout: `file://${path}`, stderr: `file://${path}` };
+  assert.equal(await toTheEnd("file", "echo one; echo two >&2", streams), 0);
+  assert.deepEqual(readFileSync(path, "utf8").split("\n").sort(), ["", "before", "one", "two"]);
+});
+
+for (const scheme of ["binary", "binary-v2"]) {
+  test(`${scheme}:// loggers get names, arguments, both streams, and time to finish`, { skip }, async () => {
+    const logger = join(daemon.dir, `${scheme}-logger`);
+    const out = join(daemon.dir, `${scheme}-out`);
+    const ready = scheme === "binary" ? "exec 5>&-" : "echo x >&5; exec 5>&-";
+    writeFileSync(
+      logger,
+      `#!/bin/sh\necho "$CONTAINER_NAMESPACE/$CONTAINER_ID $*" >> ${out}\n${ready}\n` +
+        `/bin/sed 's/^/out: /' <&3 >> ${out} &\n/bin/sed 's/^/err: /' <&4 >> ${out}\nwait\n/bin/sleep 0.2\necho end >> ${out}\n`,
+      { mode: 0o755 },
+    );
+    const uri = `${scheme}://${logger}?key=value&flag`;
+    const code = await toTheEnd(scheme, "echo one; echo two >&2; exit 4", { stdout: uri, stderr: uri });
+    assert.equal(code, 4);
+    const got = readFileSync(out, "utf8").split("\n");
+    assert.equal(got[0], `test/${scheme} key value flag`);
+    assert.deepEqual(got.slice(1).sort(), ["", "end", "err: two", "out: one"]);
+  });
+}
+
+test("a logger that is not ready fails the create", { skip }, async () => {
+  const stdout = "binary-v2:///bin/false";
+  await assert.rejects(toTheEnd("noready", "true", { stdout }), /ended before it was ready/);
+  await assert.rejects(toTheEnd("nologger", "true", { stdout: "binary:///no/such" }), /no such|ENOENT/i);
+  await assert.rejects(toTheEnd("scheme", "true", { stdout: "odd:///x" }), /unknown STDIO scheme "odd"/);
+});
+
+test("io_uid and io_gid own the files a container writes to", { skip }, async () => {
+  const path = join(daemon.dir, "logs", "own.log");
+  const value = encode(Options, { ioUid: 1234, ioGid: 4321 });
+  const options = { typeUrl: "containerd.runc.v1.Options", value };
+  // The runtime itself makes the process's user the owner, and leaves the group.
+  const script = "stat -Lc '%u %g' /proc/self/fd/1";
+  await toTheEnd("own", script, { stdout: `cri-log://${path}`, options });
+  assert.deepEqual(lines(path), ["stdout F 0 4321"]);
+});

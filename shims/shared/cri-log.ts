@@ -1,0 +1,105 @@
+/**
+ * The log of a container as Kubernetes reads it, written by the shim itself: a daemon that is down, slow or being replaced
+ * holds up no container and loses no line.
+ */
+import { failedPrecondition } from "../../src/core/errors.ts";
+import type { Logger } from "../../src/core/log.ts";
+import { sleep } from "../../src/lib/retry.ts";
+import { createFdSink, type FdSink } from "../../src/platform/fs/fd-stream.ts";
+import { O_NONBLOCK, O_WRONLY } from "../../src/platform/syscalls/constants.ts";
+import { isErrno } from "../../src/platform/syscalls/errors.ts";
+import { close, open } from "../../src/platform/syscalls/files.ts";
+import { LogFile } from "./log-file.ts";
+import { LogLines } from "./log-lines.ts";
+
+/** Bytes that may be under way to one attached client. */
+const ATTACH_BYTES = 1 << 20;
+/** A client that takes nothing for this time is cut off: it must not hold up the container. Milliseconds. */
+const ATTACH_MS = 1000;
+
+export type StreamName = "stdout" | "stderr";
+
+interface Attached {
+  readonly sink: FdSink;
+  bytes: number;
+  last: Promise<void>;
+}
+
+/** One log file with up to two streams. */
+export class CriLog {
+  readonly #file: LogFile;
+  readonly #max: number;
+  readonly #attached: Record<StreamName, Set<Attached>> = { stdout: new Set(), stderr: new Set() };
+  readonly #open = new Set<StreamName>();
+
+  /** @param max longest text of a line, bytes. @throws SyscallError */
+  constructor(path: string, max: number, log: Logger) {
+    this.#file = new LogFile(path, log);
+    this.#max = max;
+  }
+
+  /** Where a stream of the container goes. The file is closed when its last stream is. */
+  stream(name: StreamName): FdSink {
+    this.#open.add(name);
+    const lines = new LogLines(name, this.#max);
+    const file = this.#file;
+    const write = (bytes: Uint8Array): void => file.write(bytes);
+    const clients = this.#attached[name];
+    return {
+      write: async (chunk) => {
+        lines.push(chunk, write);
+        if (clients.size > 0) await Promise.all([...clients].map((to) => this.#pass(name, to, chunk)));
+        await file.ready();
+      },
+      close: async (abandon = false) => {
+        if (!this.#open.delete(name)) return;
+        lines.end(write);
+        for (const to of clients) void this.#detach(name, to, abandon);
+        if (this.#open.size === 0) await file.close(abandon ? 0 : undefined);
+      },
+    };
+  }
+
+  /** Opens the file anew, now. @throws SyscallError */
+  reopen(): void {
+    if (this.#open.size > 0) this.#file.reopen();
+  }
+
+  /**
+   * Also passes what comes from now on into the FIFO at `path`, until the stream ends, the reader goes, or it takes nothing
+   * for a second. @throws failed-precondition without a reader
+   */
+  attach(name: StreamName, path: string): void {
+    if (!this.#open.has(name)) throw failedPrecondition(`attach to ${name}: it is not open`);
+    let fd: number;
+    try {
+      fd = open(path, O_WRONLY | O_NONBLOCK);
+    } catch (error) {
+      if (isErrno(error, "ENXIO")) throw failedPrecondition(`attach to ${name}: nobody reads "${path}"`);
+      throw error;
+    }
+    this.#attached[name].add({ sink: createFdSink(fd), bytes: 0, last: Promise.resolve() });
+    close(fd);
+  }
+
+  async #pass(name: StreamName, to: Attached, chunk: Uint8Array): Promise<void> {
+    to.bytes += chunk.length;
+    to.last = to.last
+      .then(() => to.sink.write(chunk))
+      .then(
+        () => {
+          to.bytes -= chunk.length;
+        },
+        () => this.#detach(name, to, true),
+      );
+    if (to.bytes <= ATTACH_BYTES) return;
+    const late = await Promise.race([to.last.then(() => false), sleep(ATTACH_MS).then(() => true)]);
+    if (late) void this.#detach(name, to, true);
+  }
+
+  async #detach(name: StreamName, to: Attached, abandon: boolean): Promise<void> {
+    if (!this.#attached[name].delete(to)) return;
+    if (!abandon) await Promise.race([to.last, sleep(ATTACH_MS)]);
+    await to.sink.close(abandon).catch(() => {});
+  }
+}
