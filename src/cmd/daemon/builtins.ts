@@ -21,6 +21,10 @@ export const builtins: readonly Builtin[] = [
     load: () => import("../../plugins/verifier/bindir.ts"),
   },
   { uri: "io.containerd.runtime.v2.task", load: () => import("../../plugins/runtime/plugin.ts") },
+  {
+    uri: "io.containerd.monitor.container.v1.restart",
+    load: () => import("../../plugins/restart/plugin.ts"),
+  },
   { uri: "io.containerd.server.v1.grpc", load: () => import("../../plugins/servers/grpc.ts") },
   {
     uri: "io.containerd.metrics.v1.grpc-prometheus",

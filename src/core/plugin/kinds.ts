@@ -47,6 +47,8 @@ export const STREAMING = defineKind<StreamManager>("io.containerd.streaming.v1")
 export const TRANSFER = defineKind<ImageTransfer>("io.containerd.transfer.v1");
 export const VERIFIER = defineKind<ImageVerifier>("io.containerd.image-verifier.v1");
 export const RUNTIME = defineKind<TaskService>("io.containerd.runtime.v2");
+/** Watches containers by itself; nobody calls it. */
+export const CONTAINER_MONITOR = defineKind<object>("io.containerd.monitor.container.v1");
 /** Service plugins of containerd that are only names here: `ctr plugins ls` shows them. */
 export const SERVICE = defineKind<unknown>("io.containerd.service.v1");
 /** A proxy or remote content store. */
