@@ -88,8 +88,18 @@ export interface SnapshotBackend {
   create(call: NamespacedCall, snapshot: BackendSnapshot): Promise<void>;
   mounts(call: NamespacedCall, snapshot: BackendSnapshot): Promise<Mount[]>;
   usage(call: NamespacedCall, snapshot: BackendSnapshot): Promise<Usage>;
+  /**
+   * Called when `create` threw `already-exists` for a snapshot with the label `containerd.io/snapshot.ref`: takes what the
+   * backend has committed for `target` over under the snapshot's id. False when there is nothing that fits.
+   */
+  adopt?(call: NamespacedCall, snapshot: BackendSnapshot, target: string): Promise<boolean>;
   /** Called before the row is committed: makes data durable when `sync`. Never asked to where there is `flush`. */
-  commit(call: NamespacedCall, snapshot: BackendSnapshot, sync: boolean): Promise<void>;
+  commit(
+    call: NamespacedCall,
+    snapshot: BackendSnapshot,
+    sync: boolean,
+    target?: CommitTarget,
+  ): Promise<void>;
   /** Makes everything committed before this call durable, in one go. With it, commits are answered before they are. */
   flush?(call: Call): Promise<void>;
   /** Deletes the directory; the row is gone already. Must not fail on what is missing. */
@@ -100,9 +110,20 @@ export interface SnapshotBackend {
   extraLabels?(snapshot: BackendSnapshot): Labels;
 }
 
+/** What an active snapshot becomes, for backends that tell another process. */
+export interface CommitTarget {
+  readonly name: string;
+  /** New parent (capability `rebase`). */
+  readonly parent?: bigint | undefined;
+  /** Labels of the committed snapshot that backends may see. */
+  readonly labels: Labels;
+}
+
 /** A snapshot as a backend sees it. */
 export interface BackendSnapshot {
   readonly id: bigint;
+  /** Its key or name, for backends that tell another process. Unique in its namespace only. */
+  readonly name?: string;
   readonly kind: SnapshotKind;
   /** Ids of the parents, nearest first. */
   readonly parents: readonly bigint[];

@@ -7,7 +7,7 @@ import { SqliteMetadata } from "./store.ts";
 export default definePlugin({
   kind: METADATA,
   id: "bolt",
-  requires: { blobs: one(BLOBS), backends: all(SNAPSHOTTER), events: optional(EVENTS) },
+  requires: { blobs: one(BLOBS, "content"), backends: all(SNAPSHOTTER), events: optional(EVENTS) },
   config: {
     defaults: { content_sharing_policy: "shared", no_sync: false },
     parse(table) {

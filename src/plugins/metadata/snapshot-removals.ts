@@ -68,7 +68,8 @@ export class SnapshotRemovals {
 
   /** Removes what a backend has on disk without a row. Nothing when a database was lost: files may be all there is. */
   async sweep(backend: SnapshotBackend, call: NamespacedCall): Promise<void> {
-    await this.drain();
+    // only its own queue: a backend that hangs holds up nobody else's
+    await this.#queues.get(backend.name);
     const { db, log } = this.#context;
     if (db.rescued) return;
     const found = await backend.ids(call);
@@ -79,7 +80,7 @@ export class SnapshotRemovals {
     if (orphans.length > 0)
       log.info("remove snapshots without a record", { snapshotter: backend.name, orphans: orphans.length });
     this.add(backend, call, orphans);
-    await this.drain();
+    await this.#queues.get(backend.name);
   }
 
   async #remove(backend: SnapshotBackend, call: NamespacedCall, id: bigint): Promise<void> {

@@ -4,6 +4,7 @@ import {
   alreadyExists,
   failedPrecondition,
   invalidArgument,
+  isAlreadyExists,
   notFound,
   notImplemented,
   wrap,
@@ -143,7 +144,11 @@ export class SqliteSnapshotter implements Snapshotter {
     const later = sync && this.#backend.flush !== undefined;
     const [usage] = await Promise.all([
       this.#backend.usage(call, inBackend),
-      this.#backend.commit(call, inBackend, sync && !later),
+      this.#backend.commit(call, inBackend, sync && !later, {
+        name,
+        parent: rebase === undefined ? undefined : this.#requireParent(call, rebase),
+        labels: inherited(given),
+      }),
     ]);
     const { db } = this.#context;
     await db.write(() => {
@@ -224,6 +229,7 @@ export class SqliteSnapshotter implements Snapshotter {
     const parentId = parent === "" ? undefined : this.#requireParent(call, parent);
     const snapshot: BackendSnapshot = {
       id: this.#removals.nextId(),
+      name: key,
       kind,
       parents: parentId === undefined ? [] : this.#chain(parentId),
       labels: inherited(given),
@@ -258,9 +264,42 @@ export class SqliteSnapshotter implements Snapshotter {
       this.#context.mutated("change");
       return mounts;
     } catch (err) {
+      if (isAlreadyExists(err) && (await this.#adopt(call, snapshot, given)))
+        throw alreadyExists(`target snapshot "${target}"`);
       this.#removals.add(this.#backend, call, [snapshot.id]);
       throw err;
     }
+  }
+
+  /** Records what a remote snapshotter has for the target of a prepare. @returns false when it has nothing */
+  async #adopt(call: NamespacedCall, snapshot: BackendSnapshot, given: Labels): Promise<boolean> {
+    const target = given.get(TARGET_REF) ?? "";
+    if (target === "" || !(await this.#backend.adopt?.(call, snapshot, target))) return false;
+    const { db } = this.#context;
+    const made = await db.write(() => {
+      this.#context.ensureNamespace(call.namespace);
+      const now = nowNs();
+      const { changes } = db.run(
+        `INSERT OR IGNORE INTO snapshots(id, ns, snapshotter, name, kind, parent, labels, created, updated)
+         VALUES(?, ?, ?, ?, 'committed', ?, ?, ?, ?)`,
+        snapshot.id,
+        call.namespace,
+        this.#backend.name,
+        target,
+        snapshot.parents[0] ?? null,
+        encodeLabels(given),
+        now,
+        now,
+      );
+      this.#context.attachLease(call, this.#resource, target);
+      this.#touch(call, target);
+      return changes > 0;
+    });
+    // another client may have been faster: its record stays, and this id goes
+    if (made) this.#removals.made(snapshot.id);
+    else this.#removals.add(this.#backend, call, [snapshot.id]);
+    this.#context.mutated("change");
+    return true;
   }
 
   /** Answers "already exists" for the first name that is there, after attaching it to the call's lease. */
@@ -323,6 +362,7 @@ export class SqliteSnapshotter implements Snapshotter {
   #forBackend(snapshot: Snapshot): BackendSnapshot {
     return {
       id: snapshot.id,
+      name: snapshot.name,
       kind: snapshot.kind,
       parents: snapshot.parentId === undefined ? [] : this.#chain(snapshot.parentId),
       labels: inherited(snapshot.labels),

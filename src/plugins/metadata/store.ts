@@ -38,6 +38,9 @@ export interface MetadataOptions {
   readonly bootId?: string;
 }
 
+/** Milliseconds that running removals of snapshots get when the store closes. */
+const DRAIN_MS = 3_000;
+
 /** All stores over one database. */
 export class SqliteMetadata implements MetadataStore {
   readonly namespaces: SqliteNamespaceStore;
@@ -110,10 +113,12 @@ export class SqliteMetadata implements MetadataStore {
       log.warn("the metadata database was damaged once: files without a record are kept");
     } else {
       await this.#sweepFiles(signal);
-      for (const backend of this.#backends.values()) {
-        if (signal.aborted) return;
-        await this.#removals.sweep(backend, background.in("default" as Namespace));
-      }
+      if (signal.aborted) return;
+      await Promise.all(
+        [...this.#backends.values()].map((backend) =>
+          this.#removals.sweep(backend, background.in("default" as Namespace)),
+        ),
+      );
     }
     if (!db.unclean) return;
     for (const row of db.all("SELECT ns, digest FROM blobs")) {
@@ -125,7 +130,8 @@ export class SqliteMetadata implements MetadataStore {
 
   /** Ends cleanly. */
   async close(): Promise<void> {
-    await Promise.all([this.#removals.drain(), this.#flushes.close()]);
+    // a removal that hangs is tried again by the next start
+    await Promise.all([within(this.#removals.drain(), DRAIN_MS), this.#flushes.close()]);
     await this.#context.db.close();
   }
 
@@ -147,4 +153,13 @@ export class SqliteMetadata implements MetadataStore {
       if (!known.has(digest)) await this.content.removeUnused(digest as Digest);
     }
   }
+}
+
+/** Waits for `work`, but not longer than `ms`. */
+async function within(work: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, limit]).finally(() => clearTimeout(timer));
 }
