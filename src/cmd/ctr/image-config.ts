@@ -6,6 +6,8 @@ import type { ContentStore } from "../../core/content/content.ts";
 import { dataLoss, invalidArgument, notFound } from "../../core/errors.ts";
 import { type Digest, parseDigest } from "../../core/ids/digest.ts";
 import type { Descriptor, Platform } from "../../core/oci.ts";
+import { chainIds } from "../../oci/chain-id.ts";
+import { matchOnly } from "../../oci/platform.ts";
 import type { ImageRunConfig } from "../../oci/spec/options.ts";
 
 /** Largest manifest or config read. Bytes. */
@@ -40,19 +42,6 @@ export async function readJson(
   return record(value);
 }
 
-/** Architecture names of OCI for this machine. */
-export function hostPlatform(): Platform {
-  return { os: "linux", architecture: process.arch === "x64" ? "amd64" : process.arch };
-}
-
-/** Parses `linux/arm64/v8` or `arm64`. */
-export function parsePlatform(text: string): Platform {
-  const parts = text.split("/");
-  const [a = "", b, variant] = parts;
-  if (parts.length === 1) return { os: "linux", architecture: a };
-  return { os: a, architecture: b ?? "", ...(variant === undefined ? {} : { variant }) };
-}
-
 /** Resolves an image target for a platform. @throws not-found naming the platform */
 export async function resolveImage(
   store: ContentStore,
@@ -64,7 +53,7 @@ export async function resolveImage(
   if (depth > 4) throw invalidArgument(`image "${target.digest}": indexes nest too deep`);
   const doc = await readJson(store, call, target.digest);
   if (Array.isArray(doc["manifests"])) {
-    const best = doc["manifests"].map(record).find((m) => matches(record(m["platform"]), platform));
+    const best = bestFor(doc["manifests"].map(record), platform);
     if (best === undefined) {
       throw notFound(`image for platform ${platform.os}/${platform.architecture}`, {
         hint: "pull it with --platform, or run an image made for this platform",
@@ -106,19 +95,28 @@ export async function resolveImage(
 
 /** Chain id of a list of diff ids (image-spec config.md). */
 export function chainIdOf(diffIds: readonly Digest[]): Digest | undefined {
-  let chain: string | undefined;
-  for (const id of diffIds)
-    chain =
-      chain === undefined ? id : `sha256:${createHash("sha256").update(`${chain} ${id}`).digest("hex")}`;
-  return chain === undefined ? undefined : parseDigest(chain);
+  return chainIds(diffIds).at(-1);
 }
 
-function matches(have: Record<string, unknown>, want: Platform): boolean {
-  return (
-    text(have["os"]) === want.os &&
-    text(have["architecture"]) === want.architecture &&
-    (want.variant === undefined || text(have["variant"]) === want.variant)
-  );
+/** The manifest of an index that fits a platform best. */
+function bestFor(
+  manifests: readonly Record<string, unknown>[],
+  platform: Platform,
+): Record<string, unknown> | undefined {
+  const matcher = matchOnly(platform);
+  return manifests
+    .map((manifest) => ({ manifest, platform: platformOf(record(manifest["platform"])) }))
+    .filter((m) => matcher.match(m.platform))
+    .sort((a, b) => matcher.compare(a.platform, b.platform))[0]?.manifest;
+}
+
+function platformOf(value: Record<string, unknown>): Platform {
+  const variant = text(value["variant"]);
+  return {
+    os: text(value["os"]),
+    architecture: text(value["architecture"]),
+    ...(variant === "" ? {} : { variant }),
+  };
 }
 
 function record(value: unknown): Record<string, unknown> {
