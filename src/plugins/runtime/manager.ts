@@ -183,10 +183,9 @@ export class TaskManager {
       const exit = { pid: answer.pid, status: answer.exitStatus, exitedAt: fromTimestamp(answer.exitedAt) };
       settleExit(task, exit);
       this.#tasks.delete(taskKey(call.namespace, id));
-      const ended = this.#shutdown(task);
-      // other shims read files of their bundle when they end
-      if (!task.shim.own) await ended;
-      await Promise.all([ended, this.#removeBundle(task.bundle)]);
+      // in this order: as long as the bundle is there, a daemon that is killed here finds the shim again
+      await this.#shutdown(task);
+      await this.#removeBundle(task.bundle);
       return exit;
     } catch (err) {
       task.deleting = false;
@@ -326,6 +325,11 @@ export class TaskManager {
         task.pid = state.pid;
         return task;
       } catch (err) {
+        // the last daemon was killed between Delete and Shutdown: nobody else will end this shim
+        if (isNotFound(err))
+          await task.api
+            .shutdown({ id: bundle.id, now: false }, callOptions(task.call.within(ms)))
+            .catch(() => {});
         await task.transport.close();
         throw err;
       }
