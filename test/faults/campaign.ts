@@ -78,7 +78,7 @@ async function rounds(bed: Bed, options: CampaignOptions): Promise<CampaignResul
   const ready: number[] = [];
   const kills: Record<string, number> = {};
   for (let i = 0; i < options.keepers; i++)
-    await ctr.ok("run", "-d", image, engine.id("keeper"), "sh", "-c", "while :; do sleep 0.2; done");
+    await ctr.ok("run", "-d", image, engine.id("keeper"), "sleep", "1000000");
   const keepers = await taskRows(ctr);
   const base = await steadyCensus(engine);
   for (let round = 1; round <= options.rounds; round++) {

@@ -23,8 +23,8 @@ export type Census = Readonly<Record<string, readonly string[]>>;
 /** Longest time to wait for what is cleaned up in the background. Milliseconds. */
 const SETTLE_MS = 12_000;
 
-/** A warm shim without a container: its command line names none. */
-const SPARE = /containerd-shim-runc-v2$/;
+/** Warm shims and idle helpers that a daemon may keep. */
+const SPARES = 4;
 
 /** Counts. `seen` collects every container id, so that sockets of removed ones are looked for too. */
 export async function takeCensus(engine: Engine): Promise<Census> {
@@ -48,9 +48,12 @@ export async function takeCensus(engine: Engine): Promise<Census> {
   // without pids: a spare shim is replaced by another one
   census["processes"] = numbered(
     processesOf(engine)
-      .map((found) => found.why)
-      .filter((why) => !SPARE.test(why)),
+      .filter((p) => !p.spare)
+      .map((p) => p.why),
   );
+  const spares = processesOf(engine).filter((p) => p.spare).length;
+  census["children without a container"] =
+    spares > SPARES ? [`${spares}, at most ${SPARES} are expected`] : [];
   census["mounts"] = mountsOf(engine);
   census["network namespaces"] = entries("/run/netns");
   census["cgroups"] = cgroupsOf(engine).filter((path) => !namespaces.some((ns) => path.endsWith(`/${ns}`)));
@@ -112,7 +115,8 @@ export function difference(before: Census, after: Census): string {
     const more = without(now, then);
     for (const thing of kind === OPEN_FILES ? beyondSlack(more) : more)
       out.push(`left over: ${kind}: ${thing}`);
-    if (kind !== OPEN_FILES) for (const thing of without(then, now)) out.push(`lost: ${kind}: ${thing}`);
+    if (kind !== OPEN_FILES && kind !== "processes")
+      for (const thing of without(then, now)) out.push(`lost: ${kind}: ${thing}`);
   }
   return out.join("\n");
 }
@@ -128,6 +132,7 @@ function beyondSlack(more: readonly string[]): string[] {
 
 /** Things that must be empty in every census, whatever came before. */
 const ALWAYS_EMPTY = [
+  "children without a container",
   "bundles without a task",
   "tasks without a bundle",
   "work folders without a task",

@@ -15,6 +15,8 @@ export interface Marks {
 export interface ProcessTrace {
   readonly pid: number;
   readonly why: string;
+  /** A child of the daemon that has nothing to do with a container yet: a warm shim, a helper. */
+  readonly spare: boolean;
 }
 
 const MAX_CGROUP_DEPTH = 8;
@@ -54,20 +56,22 @@ export function processesOf(marks: Marks): ProcessTrace[] {
     const after = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     if (stat === "" || after[0] === "Z" || after[0] === "X") continue;
     const argv = read(`/proc/${pid}/cmdline`).split("\0").filter(Boolean);
-    const mine =
-      Number(after[1]) === marks.pid ||
+    const named =
       link(`/proc/${pid}/cwd`).startsWith(`${marks.dir}/`) ||
       argv.some((arg) => arg.includes(`${marks.dir}/`)) ||
       read(`/proc/${pid}/cgroup`).includes(marks.tag);
-    // arguments of others are not shown: only the program's name and the ids of this engine
-    if (mine)
-      found.push({ pid, why: [argv[0] ?? "?", ...argv.filter((a) => a.includes(marks.tag))].join(" ") });
+    const spare = !named;
+    if (spare && Number(after[1]) !== marks.pid) continue;
+    found.push({ pid, spare, why: [argv[0] ?? "?", ...argv.filter((a) => a.includes(marks.tag))].join(" ") });
   }
   return found;
 }
 
-/** Processes of an engine that has ended. */
-export const strays = (marks: Marks): number[] => processesOf(marks).map((found) => found.pid);
+/** Processes of an engine that has ended; its number may be another process's by now, so its children are not asked for. */
+export const strays = (marks: Marks): number[] =>
+  processesOf({ dir: marks.dir, tag: marks.tag, address: marks.address, pid: -1 })
+    .filter((found) => !found.spare)
+    .map((found) => found.pid);
 
 /** Folders of cgroups with the engine's mark, outermost first. */
 export function cgroupsOf(marks: Marks): string[] {
