@@ -23,6 +23,7 @@ import { isTable, type Table } from "./config/migrate.ts";
 import type { DaemonFlags } from "./flags.ts";
 import { createIntrospection } from "./introspection.ts";
 import { createLogger, type LogSettings, parseLevel } from "./log.ts";
+import { proxyBuiltins } from "./proxies.ts";
 
 /** Default addresses. */
 const DEFAULT_ADDRESS = "/run/containerd/containerd.sock";
@@ -60,6 +61,8 @@ export async function serve(flags: DaemonFlags): Promise<number> {
     address: facts.address,
   });
 
+  applyProcessSettings(settings, log);
+
   const stopping = new AbortController();
   const call = new Call({ signal: stopping.signal, log });
   const bootRef: { booted?: Booted } = {};
@@ -69,7 +72,7 @@ export async function serve(flags: DaemonFlags): Promise<number> {
     bootRef,
   );
   const booted = await boot({
-    builtins,
+    builtins: [...builtins, ...proxyBuiltins(settings["proxy_plugins"], builtins, log)],
     facts,
     log,
     call,
@@ -173,6 +176,24 @@ function prepareFolders(facts: DaemonFacts): void {
   if (facts.temp !== "") {
     mkdirSync(facts.temp, { recursive: true, mode: 0o700 });
     process.env["TMPDIR"] = facts.temp;
+  }
+}
+
+/** Settings of the process itself: what the kernel refuses is told, not fatal. */
+function applyProcessSettings(settings: Table, log: Logger): void {
+  const score = settings["oom_score"];
+  if (typeof score === "number" && score !== 0) {
+    try {
+      writeFileSync("/proc/self/oom_score_adj", String(score));
+    } catch (err) {
+      log.warn("set oom_score of the daemon", { oom_score: score, err });
+    }
+  }
+  const cgroup = settings["cgroup"];
+  if (isTable(cgroup) && typeof cgroup["path"] === "string" && cgroup["path"] !== "") {
+    log.warn("cgroup.path is not offered: the daemon stays in the cgroup it was started in", {
+      path: cgroup["path"],
+    });
   }
 }
 

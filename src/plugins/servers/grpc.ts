@@ -10,8 +10,8 @@ import { parseSocketConfig, socketDefaults } from "./socket.ts";
 /** Servers of the daemon. */
 export const SERVER = defineKind<RpcServer>("io.containerd.server.v1");
 
-/** Time running calls get when the daemon stops. Milliseconds. */
-const GRACE_MS = 3_000;
+/** Time running calls get when the daemon stops: short ones end, waits and streams would not. Milliseconds. */
+const GRACE_MS = 1_000;
 
 export default definePlugin({
   kind: SERVER,
