@@ -15,6 +15,8 @@ export interface CampaignOptions {
   /** Containers that must live through all of it. */
   readonly keepers: number;
   readonly log: (line: string) => void;
+  /** Ends it after the round that runs; what was started is given back. */
+  readonly signal?: AbortSignal;
 }
 
 /** What it found. */
@@ -81,7 +83,7 @@ async function rounds(bed: Bed, options: CampaignOptions): Promise<CampaignResul
     await ctr.ok("run", "-d", image, engine.id("keeper"), "sleep", "1000000");
   const keepers = await taskRows(ctr);
   const base = await steadyCensus(engine);
-  for (let round = 1; round <= options.rounds; round++) {
+  for (let round = 1; round <= options.rounds && options.signal?.aborted !== true; round++) {
     const names = Object.keys(OPERATIONS);
     const name = names[Math.floor(next() * names.length)] ?? "run";
     const shim = next() < 0.25;

@@ -13,15 +13,18 @@ const { values } = parseArgs({
   },
 });
 const [rounds, seed, keepers] = [values.rounds, values.seed, values.keepers].map(Number);
+const stop = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort());
 const result = await crashCampaign({
   rounds: rounds ?? 100,
   seed: seed ?? 1,
   keepers: keepers ?? 5,
   log: (line) => console.log(line),
+  signal: stop.signal,
 });
 const at = (part: number): string =>
   (result.ready[Math.ceil(result.ready.length * part) - 1] ?? 0).toFixed(0);
 console.log(`killed during: ${JSON.stringify(result.kills)}`);
 console.log(`ready again: median ${at(0.5)} ms, p99 ${at(0.99)} ms, longest ${at(1)} ms`);
-console.log(`${result.faults.length} faults in ${rounds} rounds, seed ${seed}`);
+console.log(`${result.faults.length} faults in ${result.ready.length} rounds, seed ${seed}`);
 process.exit(result.faults.length === 0 ? 0 : 1);
