@@ -2,12 +2,15 @@
 import { existsSync } from "node:fs";
 import { fromBinary } from "@bufbuild/protobuf";
 import { groupOf, socketPath } from "../../../shims/shared/address.ts";
-import { OptionsSchema } from "../../api/gen/containerd/types/runc/options/oci_pb.ts";
+import {
+  OptionsSchema,
+  type Options as RuncOptions,
+} from "../../api/gen/containerd/types/runc/options/oci_pb.ts";
 import type { AnyValue } from "../../core/any.ts";
 import type { Call, NamespacedCall } from "../../core/call.ts";
 import type { ContainerStore } from "../../core/containers/containers.ts";
-import { alreadyExists, isNotFound, isNotImplemented, messageOf, notFound } from "../../core/errors.ts";
-import type { EventPublisher } from "../../core/events/events.ts";
+import { alreadyExists, isNotFound, isNotImplemented, messageOf, notFound, wrap } from "../../core/errors.ts";
+import type { EventExchange, EventPublisher } from "../../core/events/events.ts";
 import { parseNamespace } from "../../core/ids/namespace.ts";
 import type { Logger } from "../../core/log.ts";
 import type { CreateTask, Exit } from "../../core/tasks/tasks.ts";
@@ -31,7 +34,9 @@ import {
   writeAddress,
 } from "./bundle.ts";
 import { deleteShim, type LaunchContext, startShim } from "./launch.ts";
+import { LostEvents } from "./lost-events.ts";
 import { resolveShim, type ShimCommand } from "./resolve.ts";
+import { warnOldRunc } from "./runc-version.ts";
 import { MAX_VERSION, shimApi } from "./shim-api.ts";
 import type { SpareShims } from "./spares.ts";
 import { newTask, settleExit, type Task, taskKey } from "./task.ts";
@@ -52,7 +57,7 @@ export interface ManagerOptions {
   readonly state: string;
   readonly root: string;
   readonly containers: ContainerStore;
-  readonly events: EventPublisher;
+  readonly events: EventExchange & EventPublisher;
   readonly launch: LaunchContext;
   readonly spares: SpareShims;
   readonly timeouts: RuntimeTimeouts;
@@ -65,10 +70,14 @@ export class TaskManager {
   readonly #options: ManagerOptions;
   readonly #tasks = new Map<string, Task>();
   readonly #locks = new KeyedMutex();
+  readonly #lostEvents: LostEvents;
+  /** Bundles an earlier daemon left, while they are being looked at. */
+  #found: readonly Bundle[] = [];
   #stopping = false;
 
   constructor(options: ManagerOptions) {
     this.#options = options;
+    this.#lostEvents = new LostEvents(options.events, options.call);
   }
 
   /** @throws not-found */
@@ -90,19 +99,22 @@ export class TaskManager {
     using _lock = await this.#locks.acquire(key, call.signal);
     if (this.#tasks.has(key)) throw alreadyExists(`task ${id}`);
     const container = await this.#options.containers.get(call, id);
-    const shim = resolveShim(container.runtime.name, request.runtimePath);
+    const shim = resolveFor(container.runtime.name, request.runtimePath);
     const bundle = bundleOf(this.#options.state, this.#options.root, call.namespace, id);
     const spec = container.spec?.value ?? new Uint8Array();
     await createBundle(bundle, spec, new TextDecoder().decode(spec).includes('"uidMappings"'));
     const options = request.options ?? container.runtime.options;
+    const runc = runcOptions(options);
     let task: Task | undefined;
+    let step = "failed to start shim";
     try {
       await this.#followLog(bundle);
       const address = shim.own
-        ? await this.#startOwn(bundle, shim, spec, options)
+        ? await this.#startOwn(bundle, shim, spec, runc?.shimCgroup ?? "")
         : await startShim(shim, bundle, options, this.#options.launch);
       if (!shim.own) await writeAddress(bundle, address, shim.path);
       task = this.#connect(bundle, shim, address);
+      step = "failed to create shim task";
       const created = await task.api.create(
         {
           id,
@@ -112,7 +124,7 @@ export class TaskManager {
           stdin: request.stdin,
           stdout: request.stdout,
           stderr: request.stderr,
-          checkpoint: "",
+          checkpoint: runc?.criuImagePath ?? "",
           ...(options === undefined ? {} : { options: toAny(options) }),
         },
         callOptions(call),
@@ -120,10 +132,12 @@ export class TaskManager {
       task.pid = created.pid;
     } catch (err) {
       await this.#undoCreate(bundle, shim, task);
-      throw err;
+      // containerd's words: clients look for them
+      throw wrap(err, step);
     }
     this.#tasks.set(key, task);
     this.#watch(task);
+    if (shim.own) warnOldRunc(runc?.binaryName || "runc", this.#options.log);
     return task;
   }
 
@@ -132,7 +146,7 @@ export class TaskManager {
     bundle: Bundle,
     shim: ShimCommand,
     spec: Uint8Array,
-    options: AnyValue | undefined,
+    shimCgroup: string,
   ): Promise<ShimAddress> {
     const { daemon, socketDir, debug } = this.#options.launch;
     const group = groupOf(bundle.id, annotationsOf(spec));
@@ -145,10 +159,6 @@ export class TaskManager {
       await written;
       return address;
     }
-    const shimCgroup =
-      options?.typeUrl.endsWith(OptionsSchema.typeName) === true
-        ? fromBinary(OptionsSchema, options.value).shimCgroup
-        : "";
     await this.#options.spares.launch({
       namespace: bundle.namespace,
       id: bundle.id,
@@ -253,6 +263,7 @@ export class TaskManager {
     const key = taskKey(bundle.namespace, bundle.id);
     using _lock = await this.#locks.acquire(key);
     if (task !== undefined && this.#tasks.get(key) !== task) return;
+    this.#lostEvents.replay(this.#siblings(bundle));
     const told = await deleteShim(shim, bundle, launch, timeouts.cleanup).catch((err: unknown) => {
       log.warn("shim delete", { id: bundle.id, err });
       return undefined;
@@ -274,18 +285,29 @@ export class TaskManager {
       exitStatus: exit.status,
       exitedAt: toTimestamp(exit.exitedAt),
     };
-    if (first) events.send(call, "/tasks/exit", { ...facts, id: bundle.id });
-    events.send(call, "/tasks/delete", facts);
+    const passed = this.#lostEvents.take(bundle);
+    if (first && !passed.exit) events.send(call, "/tasks/exit", { ...facts, id: bundle.id });
+    if (!passed.deleted) events.send(call, "/tasks/delete", facts);
     this.#tasks.delete(key);
     await this.#removeBundle(bundle).catch((err: unknown) =>
       log.warn("remove bundle", { id: bundle.id, err }),
     );
   }
 
+  /** The bundles of the shim that serves this one. */
+  #siblings(bundle: Bundle): Bundle[] {
+    const address = readAddress(bundle)?.address;
+    const known = [...this.#found, ...[...this.#tasks.values()].map((t) => t.bundle)];
+    const same = (b: Bundle): boolean =>
+      b.namespace === bundle.namespace && b.id !== bundle.id && readAddress(b)?.address === address;
+    return [bundle, ...(address === undefined ? [] : known.filter(same))];
+  }
+
   /** Finds the shims of an earlier daemon again; cleans up after those that died meanwhile. */
   async load(): Promise<void> {
     const { state, root, log } = this.#options;
     const bundles = await listBundles(state, root);
+    this.#found = bundles;
     await Promise.all(
       bundles.map((bundle) =>
         this.#loadOne(bundle).catch((err: unknown) =>
@@ -293,6 +315,7 @@ export class TaskManager {
         ),
       ),
     );
+    this.#found = [];
     if (bundles.length > 0) log.info("loaded tasks", { bundles: bundles.length, live: this.#tasks.size });
   }
 
@@ -376,6 +399,21 @@ export class TaskManager {
   get stateTimeout(): number {
     return this.#options.timeouts.state;
   }
+}
+
+function resolveFor(name: string, path: string | undefined): ShimCommand {
+  try {
+    return resolveShim(name, path);
+  } catch (err) {
+    throw wrap(err, "failed to start shim");
+  }
+}
+
+/** Options of the runc runtime, when they are such. */
+function runcOptions(options: AnyValue | undefined): RuncOptions | undefined {
+  return options?.typeUrl.endsWith(OptionsSchema.typeName) === true
+    ? fromBinary(OptionsSchema, options.value)
+    : undefined;
 }
 
 function annotationsOf(spec: Uint8Array): Record<string, unknown> | undefined {

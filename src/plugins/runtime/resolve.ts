@@ -51,7 +51,7 @@ export function resolveShim(name: string, path: string | undefined): ShimCommand
     if (dir !== "" && executable(candidate))
       return { command: candidate, prefix: [], own: false, path: candidate };
   }
-  throw notFound(`runtime "${wanted}": program "${program}" is not in PATH`, {
+  throw notFound(`failed to resolve runtime path: runtime "${wanted}" binary not installed "${program}"`, {
     hint: `install ${program}, or use the runtime ${OWN_RUNTIME}`,
   });
 }
