@@ -13,18 +13,37 @@ import type { TreeJob } from "../../plugins/snapshots/tree-jobs.ts";
 
 /** Runs one helper. Exit code 0 = done, 1 = failed (told on stdout by unpack, on stderr by tree jobs), 2 = wrong use. */
 export async function main(args: string[]): Promise<number> {
-  const [text] = args;
+  fs.dieWithParent();
+  const text = args[0] === "-" ? await awaitInstruction() : args[0];
   if (text === undefined || !text.startsWith("{")) {
     process.stderr.write("gantry unpack: internal helper, started by the daemon only\n");
     return 2;
   }
   const instruction = JSON.parse(text) as UnpackInstruction | CompareInstruction | TreeJob;
-  fs.dieWithParent();
   if (instruction.parent !== process.ppid) return 1; // the daemon is gone already
   fs.umask(0);
   return instruction.mode === "apply" || instruction.mode === "compare"
     ? layer(instruction)
     : tree(instruction);
+}
+
+/** Loads what a layer needs and blocks until the instruction is there. Undefined when stdin ended: nobody needs us. */
+async function awaitInstruction(): Promise<string | undefined> {
+  await import("../../plugins/diff/helper/apply.ts");
+  const length = readExactly(4);
+  if (length === undefined) return undefined;
+  const body = readExactly(length.readUInt32LE(0));
+  return body?.toString("utf8");
+}
+
+function readExactly(length: number): Buffer | undefined {
+  const bytes = Buffer.alloc(length);
+  for (let at = 0; at < length; ) {
+    const n = fs.read(0, bytes.subarray(at));
+    if (n <= 0) return undefined;
+    at += n;
+  }
+  return bytes;
 }
 
 async function layer(instruction: UnpackInstruction | CompareInstruction): Promise<number> {

@@ -71,7 +71,9 @@ export class HelperApplier implements StreamApplier {
       for (const warning of seen.warnings) call.log.warn("unpack layer", { layer: desc.digest, warning });
       const diff = seen.diff ?? seen.blob;
       options.progress?.(desc.size > 0n ? desc.size : BigInt(seen.blob.size));
-      await helper.ended();
+      // mounts of its own end with it, and what they flush belongs to the layer
+      if (instruction.destination?.kind === "mounts") await helper.ended();
+      else helper.dismiss();
       return { mediaType: OCI_TAR, digest: parseDigest(diff.digest), size: BigInt(diff.size) };
     } catch (err) {
       throw wrap(err, `apply layer ${desc.digest}`);
@@ -94,7 +96,10 @@ export class HelperApplier implements StreamApplier {
       limits: this.#limits,
     };
     const helper = new HelperProcess(instruction, call.signal, options.progress);
-    return new HelperStream(call, helper, options.sourcePath === undefined);
+    return new HelperStream(call, helper, {
+      framed: options.sourcePath === undefined,
+      mounted: instruction.destination?.kind === "mounts",
+    });
   }
 }
 
@@ -105,12 +110,14 @@ class HelperStream implements StreamUnpack {
   #finished = false;
 
   readonly #framed: boolean;
+  readonly #mounted: boolean;
 
-  /** @param framed the bytes come by `write`, not from a file */
-  constructor(call: NamespacedCall, helper: HelperProcess, framed: boolean) {
+  /** @param how framed: the bytes come by `write`, not from a file; mounted: it has mounts of its own */
+  constructor(call: NamespacedCall, helper: HelperProcess, how: { framed: boolean; mounted: boolean }) {
     this.#call = call;
     this.#helper = helper;
-    this.#framed = framed;
+    this.#framed = how.framed;
+    this.#mounted = how.mounted;
   }
 
   write(data: Uint8Array): Promise<void> {
@@ -131,7 +138,8 @@ class HelperStream implements StreamUnpack {
     await this.#helper.finish(finishOf(mounts, false));
     await this.#helper.expect("finished");
     this.#finished = true;
-    await this.#helper.ended();
+    if (this.#mounted) await this.#helper.ended();
+    else this.#helper.dismiss();
   }
 
   async abort(): Promise<void> {

@@ -2,9 +2,9 @@
 import { Buffer } from "node:buffer";
 import { abortError } from "../../../core/call.ts";
 import { type ErrorCode, GantryError, internal } from "../../../core/errors.ts";
-import { type ChildHandle, spawnProcess } from "../../../platform/process/spawn.ts";
-import { reExec } from "../../../platform/runtime.ts";
+import type { ChildHandle } from "../../../platform/process/spawn.ts";
 import { type FinishInstruction, FRAME, frameHeader, type UnpackReport } from "./protocol.ts";
+import { startHelper } from "./start.ts";
 
 const SIGKILL = 9;
 /** Most of a helper's stderr that is kept for an error message. */
@@ -34,6 +34,7 @@ export class HelperProcess {
   #line = "";
   #stderr = "";
   #done = false;
+  #dismissed = false;
 
   /**
    * Starts a helper.
@@ -43,13 +44,7 @@ export class HelperProcess {
   constructor(instruction: object, signal: AbortSignal, onProgress: (bytes: bigint) => void = () => {}) {
     this.#signal = signal;
     this.#onProgress = onProgress;
-    const { command, args, argv0 } = reExec(["unpack", JSON.stringify(instruction)], "gantry-unpack");
-    const child = spawnProcess(command, args, {
-      stdio: ["pipe", "pipe", "pipe"],
-      // Nothing of the daemon's environment concerns a helper, and some of it changes how a runtime behaves.
-      env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", TMPDIR: process.env["TMPDIR"] ?? "/tmp" },
-      ...(argv0 === undefined ? {} : { argv0 }),
-    });
+    const child = startHelper(instruction);
     this.#child = child;
     child.stdout?.on("data", (data: Buffer) => this.#read(data));
     child.stderr?.on("data", (data: Buffer) => {
@@ -100,12 +95,21 @@ export class HelperProcess {
 
   /** Kills the helper when it still runs, and waits for its end. */
   async close(): Promise<void> {
+    if (this.#dismissed) return;
     this.#signal.removeEventListener("abort", this.#onAbort);
     if (!this.#done) {
       this.#error ??= internal("helper closed");
       this.#child.kill(SIGKILL);
     }
     await this.#exited;
+  }
+
+  /** Ends a helper that has done its work, waiting for nothing. */
+  dismiss(): void {
+    this.#signal.removeEventListener("abort", this.#onAbort);
+    this.#error ??= internal("helper closed");
+    this.#dismissed = true;
+    if (!this.#done) this.#child.kill(SIGKILL);
   }
 
   /** Waits for a helper that has nothing more to do. */

@@ -1,7 +1,8 @@
 /**
  * What the daemon and its `gantry unpack` helper say to each other.
  *
- * The instruction is the helper's first argument, as JSON. Its stdin then carries frames: one byte of type, four bytes of
+ * The instruction is the helper's first argument, as JSON; when that is "-", four bytes of length (little endian) and the
+ * JSON come first on its stdin. Its stdin then carries frames: one byte of type, four bytes of
  * length (little endian), the payload. Its stdout carries one JSON report per line. The end of stdin ends the helper.
  */
 import type { ErrorCode } from "../../../core/errors.ts";
