@@ -1,6 +1,6 @@
 /** The gRPC and ttrpc services as plugins: one entry each, named as containerd names them. */
 
-import { DIFFER, EVENTS, LEASE, METADATA, RUNTIME, STREAMING, TRANSFER } from "../../core/plugin/kinds.ts";
+import { EVENTS, LEASE, METADATA, RUNTIME, STREAMING, TRANSFER } from "../../core/plugin/kinds.ts";
 import { INTROSPECTION } from "../../core/plugin/own-kinds.ts";
 import {
   type AnyPluginDefinition,
@@ -11,6 +11,7 @@ import {
   one,
   type PluginHost,
 } from "../../core/plugin/plugin.ts";
+import { DIFF_SERVICE } from "../../plugins/diff/service.ts";
 import { GRPC_SERVICE, TTRPC_SERVICE } from "../../rpc/kinds.ts";
 import type { ServiceBinding } from "../../rpc/types.ts";
 
@@ -58,7 +59,7 @@ export const services: readonly AnyPluginDefinition[] = [
   grpc("leases", { leases: one(LEASE) }, async (d) =>
     (await import("../../services/leases.ts")).leasesService(d.leases),
   ),
-  grpc("diff", { differ: one(DIFFER, "walking") }, async (d) =>
+  grpc("diff", { differ: one(DIFF_SERVICE, "diff-service") }, async (d) =>
     (await import("../../services/diff.ts")).diffService(d.differ),
   ),
   grpc("events", { events: one(EVENTS) }, async (d) =>

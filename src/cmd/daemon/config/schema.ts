@@ -158,7 +158,6 @@ export const reserved: KnownTables = {
     max_verifiers: 10,
     per_verifier_timeout: "10s",
   },
-  "io.containerd.service.v1.diff-service": { default: ["walking"], sync_fs: false },
   "io.containerd.service.v1.tasks-service": { blockio_config_file: "", rdt_config_file: "" },
   "io.containerd.shim.v1.manager": { env: [], socket_dir: "" },
   "io.containerd.server.v1.debug": { address: "", uid: 0, gid: 0 },
