@@ -15,6 +15,7 @@ import {
   processesOf,
   shimSocketsOf,
   tree,
+  zombiesOf,
 } from "./traces.ts";
 
 /** One count: for every kind of thing its instances, sorted. */
@@ -54,6 +55,7 @@ export async function takeCensus(engine: Engine): Promise<Census> {
   const spares = processesOf(engine).filter((p) => p.spare).length;
   census["children without a container"] =
     spares > SPARES ? [`${spares}, at most ${SPARES} are expected`] : [];
+  census["zombies of the daemon"] = numbered(zombiesOf(engine.pid));
   census["mounts"] = mountsOf(engine);
   census["network namespaces"] = entries("/run/netns");
   census["cgroups"] = cgroupsOf(engine).filter((path) => !namespaces.some((ns) => path.endsWith(`/${ns}`)));
@@ -133,6 +135,7 @@ function beyondSlack(more: readonly string[]): string[] {
 /** Things that must be empty in every census, whatever came before. */
 const ALWAYS_EMPTY = [
   "children without a container",
+  "zombies of the daemon",
   "bundles without a task",
   "tasks without a bundle",
   "work folders without a task",

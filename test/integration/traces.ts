@@ -67,6 +67,18 @@ export function processesOf(marks: Marks): ProcessTrace[] {
   return found;
 }
 
+/** Children of a process that ended and were not waited for, as their names. */
+export function zombiesOf(pid: number): string[] {
+  return entries("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map((name) => read(`/proc/${name}/stat`))
+    .filter((stat) => {
+      const after = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+      return after[0] === "Z" && Number(after[1]) === pid;
+    })
+    .map((stat) => stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")")));
+}
+
 /** Processes of an engine that has ended; its number may be another process's by now, so its children are not asked for. */
 export const strays = (marks: Marks): number[] =>
   processesOf({ dir: marks.dir, tag: marks.tag, address: marks.address, pid: -1 })

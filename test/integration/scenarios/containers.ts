@@ -115,6 +115,19 @@ const options: Scenario = {
   },
 };
 
+const inherited: Scenario = {
+  name: "run and exec: a process has its three streams and no other open file",
+  async run(bed) {
+    const { ctr, engine, image } = bed;
+    // 3 is the folder that ls reads
+    const list = ["sh", "-c", "ls /proc/self/fd | tr '\\n' ' '"];
+    assert.equal(await ctr.ok("run", "--rm", image, engine.id("fds"), ...list), "0 1 2 3 ");
+    const id = await detached(bed, "fds", "sleep", "1000");
+    assert.equal(await ctr.ok("tasks", "exec", "--exec-id", engine.id("e"), id, ...list), "0 1 2 3 ");
+    await remove(ctr, id);
+  },
+};
+
 const failures: Scenario = {
   name: "run --rm of a program that is not there says so and leaves nothing",
   async run({ ctr, engine, image }) {
@@ -315,6 +328,7 @@ export const containerScenarios: readonly Scenario[] = [
   exitCodes,
   large,
   options,
+  inherited,
   failures,
   stopped,
   life,
