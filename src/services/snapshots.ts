@@ -1,5 +1,7 @@
 import { Kind, Snapshots } from "../api/gen/containerd/services/snapshots/v1/snapshots_pb.ts";
+import type { Call, NamespacedCall } from "../core/call.ts";
 import { invalidArgument } from "../core/errors.ts";
+import type { Namespace } from "../core/ids/namespace.ts";
 import type { SnapshotInfo, SnapshotKind, Snapshotter } from "../core/snapshots/snapshotter.ts";
 import { fieldPaths, fromLabels, toRecord, toTimestamp } from "../rpc/convert/basic.ts";
 import { toMount } from "../rpc/convert/oci.ts";
@@ -13,13 +15,18 @@ const KIND: Readonly<Record<SnapshotKind, Kind>> = {
 /** Infos in one List message. */
 const BATCH = 100;
 
-/** Snapshots service; `find` throws for a snapshotter that is not loaded. */
-export function snapshotsService(find: (name: string) => Snapshotter): ServiceBinding {
+/**
+ * Snapshots service; `find` throws for a snapshotter that is not loaded.
+ * @param fallback namespace of calls that name none: containerd calls its proxy snapshotters so, whose keys are unique anyway
+ */
+export function snapshotsService(find: (name: string) => Snapshotter, fallback?: Namespace): ServiceBinding {
+  const identity = (call: Call): NamespacedCall =>
+    fallback === undefined || call.namespace !== undefined ? call.namespaced() : call.in(fallback);
   return bindService(Snapshots, {
     async prepare(request, { call }) {
       const { snapshotter, key, parent, labels } = request;
       return {
-        mounts: (await find(snapshotter).prepare(call.namespaced(), key, parent, fromLabels(labels))).map(
+        mounts: (await find(snapshotter).prepare(identity(call), key, parent, fromLabels(labels))).map(
           toMount,
         ),
       };
@@ -27,20 +34,18 @@ export function snapshotsService(find: (name: string) => Snapshotter): ServiceBi
     async view(request, { call }) {
       const { snapshotter, key, parent, labels } = request;
       return {
-        mounts: (await find(snapshotter).view(call.namespaced(), key, parent, fromLabels(labels))).map(
-          toMount,
-        ),
+        mounts: (await find(snapshotter).view(identity(call), key, parent, fromLabels(labels))).map(toMount),
       };
     },
     async mounts(request, { call }) {
       return {
-        mounts: (await find(request.snapshotter).mounts(call.namespaced(), request.key)).map(toMount),
+        mounts: (await find(request.snapshotter).mounts(identity(call), request.key)).map(toMount),
       };
     },
     async commit(request, { call }) {
       const parent = request.parent === "" ? undefined : request.parent;
       await find(request.snapshotter).commit(
-        call.namespaced(),
+        identity(call),
         request.name,
         request.key,
         fromLabels(request.labels),
@@ -49,11 +54,11 @@ export function snapshotsService(find: (name: string) => Snapshotter): ServiceBi
       return {};
     },
     async remove(request, { call }) {
-      await find(request.snapshotter).remove(call.namespaced(), request.key);
+      await find(request.snapshotter).remove(identity(call), request.key);
       return {};
     },
     async stat(request, { call }) {
-      return { info: toWire(await find(request.snapshotter).stat(call.namespaced(), request.key)) };
+      return { info: toWire(await find(request.snapshotter).stat(identity(call), request.key)) };
     },
     async update(request, { call }) {
       if (request.info === undefined) throw invalidArgument("info is required");
@@ -61,13 +66,13 @@ export function snapshotsService(find: (name: string) => Snapshotter): ServiceBi
       const s = find(request.snapshotter);
       return {
         info: toWire(
-          await s.update(call.namespaced(), name, fromLabels(labels), fieldPaths(request.updateMask)),
+          await s.update(identity(call), name, fromLabels(labels), fieldPaths(request.updateMask)),
         ),
       };
     },
     async *list(request, { call }) {
       let batch: ReturnType<typeof toWire>[] = [];
-      for await (const info of find(request.snapshotter).walk(call.namespaced(), request.filters)) {
+      for await (const info of find(request.snapshotter).walk(identity(call), request.filters)) {
         batch.push(toWire(info));
         if (batch.length < BATCH) continue;
         yield { info: batch };
@@ -76,11 +81,11 @@ export function snapshotsService(find: (name: string) => Snapshotter): ServiceBi
       if (batch.length > 0) yield { info: batch };
     },
     async usage(request, { call }) {
-      const usage = await find(request.snapshotter).usage(call.namespaced(), request.key);
+      const usage = await find(request.snapshotter).usage(identity(call), request.key);
       return { size: usage.size, inodes: usage.inodes };
     },
     async cleanup(request, { call }) {
-      await find(request.snapshotter).cleanup(call.namespaced());
+      await find(request.snapshotter).cleanup(identity(call));
       return {};
     },
   });
