@@ -10,6 +10,7 @@ import { openLog } from "../shared/log.ts";
 import { ForwardRequest } from "../shared/messages.ts";
 import { createOutbox } from "../shared/outbox.ts";
 import { answerServe, receiveServeMessage } from "../shared/serve-message.ts";
+import { setTitle } from "../shared/title.ts";
 import { createMethodClient, createMethodServer } from "../shared/ttrpc.ts";
 import { createTaskEvents } from "./events.ts";
 import { createTaskService } from "./service.ts";
@@ -30,6 +31,8 @@ export async function serve(): Promise<number> {
   if (message === undefined) return 0;
   const { namespace, bundle, socket } = message;
   process.chdir(bundle);
+  const address = message.ttrpcAddress.replace(/\.ttrpc$/, "");
+  setTitle(["containerd-shim-runc-v2", "-namespace", namespace, "-id", message.id, "-address", address]);
   const log = openLog(join(bundle, "log"), message.debug).child({ id: message.id, namespace });
   const done = Promise.withResolvers<void>();
 

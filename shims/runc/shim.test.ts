@@ -127,6 +127,10 @@ test("life of a container by the new protocol, task v3, with FIFOs", { skip }, a
       await refused(c.v3.create({ id: "life", bundle: c.bundle }), "already-exists");
       await refused(c.v3.state({ id: "other" }), "not-found");
       assert.equal((await c.v3.state({ id: "life" })).status, 1);
+      const words = readFileSync(`/proc/${c.shimPid}/cmdline`, "utf8").replace(/\0+$/, "").split("\0");
+      const address = join(daemon.dir, "d.sock");
+      const flags = ["-namespace", "test", "-id", "life", "-address", address];
+      assert.deepEqual(words, ["containerd-shim-runc-v2", ...flags]);
       await refused(c.v3.start({ id: "life", execId: "none" }), "not-found");
       assert.ok((await c.v3.start({ id: "life" })).pid > 0);
       const exit = await c.v3.wait({ id: "life" });

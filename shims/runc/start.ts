@@ -10,6 +10,7 @@ import { groupOf, socketPath } from "../shared/address.ts";
 import type { ShimArgs } from "../shared/args.ts";
 import { answerOf, readBootstrap } from "../shared/bootstrap.ts";
 import { parseServeAnswer, type ServeAnswer, type ServeMessage } from "../shared/serve-message.ts";
+import { TITLE_ROOM } from "../shared/title.ts";
 import { parseOptions } from "./options.ts";
 
 /** @returns what to print: the answer in the caller's protocol */
@@ -63,9 +64,7 @@ function annotations(bundle: string): Record<string, unknown> | undefined {
 /** Starts the server process in a session of its own and waits for its answer. */
 async function launch(message: ServeMessage): Promise<ServeAnswer> {
   const self = reExec(["shim", "serve"], "containerd-shim-runc-v2");
-  // Beside `serve`, the usual flags: they tell people who read `ps` whose shim this is.
-  const flags = ["-namespace", message.namespace, "-id", message.id];
-  const child = spawnProcess(self.command, [...self.args.slice(0, -1), ...flags, "serve"], {
+  const child = spawnProcess(self.command, [...self.args, TITLE_ROOM], {
     stdio: ["pipe", "pipe", "ignore"],
     detached: true,
     cwd: message.bundle,

@@ -9,6 +9,7 @@ import {
   type ServeAnswer,
   type ServeMessage,
 } from "../../../shims/shared/serve-message.ts";
+import { TITLE_ROOM } from "../../../shims/shared/title.ts";
 import { internal, messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import { smallProcessEnv } from "../../platform/process/memory.ts";
@@ -90,7 +91,7 @@ export class SpareShims {
       WATCHDOG_USEC: undefined,
       WATCHDOG_PID: undefined,
     };
-    return spawnProcess(command, [...prefix, "serve"], {
+    return spawnProcess(command, [...prefix, "serve", TITLE_ROOM], {
       stdio: ["pipe", "pipe", "ignore"],
       detached: true,
       cwd: "/",
