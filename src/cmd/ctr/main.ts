@@ -1,10 +1,17 @@
 /** The `ctr` mode: containerd's command line client. */
 import { GantryError, messageOf } from "../../core/errors.ts";
-import { buildProgram } from "./program.ts";
+import { quickDeclarations } from "./declarations.ts";
+import { quickParse } from "./quick-parse.ts";
 
 /** @returns the exit code */
 export async function main(args: string[]): Promise<number> {
   try {
+    const quick = quickParse(args, await quickDeclarations(args), process.env);
+    if (quick !== undefined) {
+      const [action, { GlobalOptions }] = await Promise.all([quick.load(), import("./context.ts")]);
+      return (await action(new GlobalOptions(quick.globals), quick.args, quick.options)) ?? 0;
+    }
+    const { buildProgram } = await import("./program.ts");
     const program = await buildProgram(args);
     await program.command.parseAsync(args, { from: "user" });
     return program.exitCode();

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { buildProgram, firstWord } from "./program.ts";
+import { firstWord } from "./declarations.ts";
+import { buildProgram } from "./program.ts";
 
 test("the first word is what follows the global flags and their values", () => {
   assert.equal(firstWord(["-n", "k8s.io", "--debug", "images", "ls"]), "images");
