@@ -64,10 +64,22 @@ function forwardSignals(s: Session): Disposable {
 }
 
 function followSize(s: Session): Disposable {
+  // one at a time, the last size last: shims answer concurrent requests in any order
+  let sending = false;
+  let changed = false;
+  const send = async (): Promise<void> => {
+    sending = true;
+    while (changed) {
+      changed = false;
+      const { columns, rows } = process.stdout;
+      if (columns > 0 && rows > 0)
+        await s.tasks.resizePty(s.call, s.id, s.execId, columns, rows).catch(() => {});
+    }
+    sending = false;
+  };
   const tell = (): void => {
-    const { columns, rows } = process.stdout;
-    if (columns > 0 && rows > 0)
-      void s.tasks.resizePty(s.call, s.id, s.execId, columns, rows).catch(() => {});
+    changed = true;
+    if (!sending) void send();
   };
   tell();
   process.on("SIGWINCH", tell);
