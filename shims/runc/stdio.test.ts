@@ -119,6 +119,33 @@ test("reopen and attach by annotations of update; no daemon meanwhile", { skip }
   assert.ok(`${want.join("\n")}\n`.endsWith(attached) && attached.endsWith("last\n"));
 });
 
+test("10 MB/s without a daemon: no write is held up for a second, no line is missing", {
+  skip,
+  timeout: 300_000,
+}, async () => {
+  const bursts = 10 * Number(process.env["LOG_SECONDS"] ?? 3);
+  const path = join(daemon.dir, "logs", "fast.log");
+  // 1 MB ten times a second, at most; the longest burst in hundredths of a second comes last.
+  const script = `max=0; i=0; now() { read t _ </proc/uptime; t=\${t%.*}\${t#*.}; }
+    while [ $i -lt ${bursts} ]; do
+      now; a=$t
+      awk -v B=$i 'BEGIN { p = sprintf("%90s", ""); for (k = 0; k < 10000; k++) print B * 10000 + k p }'
+      now; d=$((t - a)); [ $d -gt $max ] && max=$d
+      i=$((i + 1)); sleep 0.05
+    done; echo $max`;
+  await daemon.stopEvents();
+  assert.equal(await toTheEnd("fast", script, { stdout: `cri-log://${path}` }), 0);
+  await daemon.startEvents();
+  const got = lines(path);
+  const longest = Number(got.pop()?.replace("stdout F ", ""));
+  assert.equal(got.length, bursts * 10_000);
+  const pad = " ".repeat(90);
+  got.forEach((line, i) => {
+    if (line !== `stdout F ${i}${pad}`) assert.fail(`line ${i}: "${line}"`);
+  });
+  assert.ok(longest < 100, `longest burst: ${longest * 10} ms`);
+});
+
 test("file:// appends, both streams in one", { skip }, async () => {
   const path = join(daemon.dir, "deep", "er", "out.txt");
   mkdirSync(join(daemon.dir, "deep", "er"), { recursive: true });

@@ -111,7 +111,7 @@ export function busyboxRoot(dir: string): string {
   for (const name of ["bin", "proc", "dev", "sys", "tmp", "etc"])
     mkdirSync(join(root, name), { recursive: true });
   copyFileSync(BUSYBOX, join(root, "bin/busybox"));
-  for (const name of ["sh", "true", "sleep", "cat", "echo", "stty", "kill", "ls", "dd", "id", "stat", "seq"])
+  for (const name of ["sh", "true", "sleep", "cat", "echo", "stty", "kill", "ls", "dd", "id", "stat", "awk"])
     symlinkSync("busybox", join(root, "bin", name));
   return root;
 }
