@@ -1,7 +1,8 @@
 /** Drain, GOAWAY, reconnect, refusals: a client of ours against servers that stop, refuse, break or speak nonsense. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +12,7 @@ import { bindPeer, Peer, type PeerClient, type PeerLog } from "../../../test/pee
 import { Call } from "../../core/call.ts";
 import { GantryError } from "../../core/errors.ts";
 import { createClient } from "../client.ts";
+import type { ClientTls } from "../connect.ts";
 import { PREFACE } from "../http2/frames.ts";
 import { hpackEncode } from "../http2/hpack-encoder.ts";
 import type { Transport } from "../types.ts";
@@ -168,6 +170,41 @@ describe("life of a gRPC connection", () => {
     const client = createClient(Peer, transport) as unknown as PeerClient;
     assert.equal((await client.echo(one)).value.length, 1);
   });
+});
+
+test("TLS with client certificates, and clients without one", async (t) => {
+  const [certFile, keyFile] = [join(dir, "cert.pem"), join(dir, "key.pem")];
+  const made = spawnSync("openssl", [
+    ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"],
+    ...[
+      "-keyout",
+      keyFile,
+      "-out",
+      certFile,
+      "-subj",
+      "/CN=localhost",
+      "-addext",
+      "subjectAltName=DNS:localhost",
+    ],
+  ]);
+  if (made.status !== 0) return t.skip("no openssl to make a certificate");
+  const cert = readFileSync(certFile, "utf8");
+  const key = readFileSync(keyFile, "utf8");
+  const { server } = await serve(newPath());
+  const { port = 0 } = await server.listen({ host: "127.0.0.1", port: 0, tls: { cert, key, ca: cert } });
+  const over = (tls: ClientTls): PeerClient => {
+    const transport = createGrpcTransport({
+      host: "127.0.0.1",
+      port,
+      tls: { ...tls, servername: "localhost" },
+    });
+    disposals.push(() => transport.close());
+    return createClient(Peer, transport) as unknown as PeerClient;
+  };
+  const big = { value: new Uint8Array(5 << 20) };
+  assert.equal((await over({ ca: cert, cert, key }).echo(big)).value.length, 5 << 20);
+  assert.equal((await failure(over({ ca: cert }).echo(one))).code, "unavailable");
+  assert.equal((await failure(over({ cert, key }).echo(one))).code, "unavailable");
 });
 
 describe("a client and servers that misbehave", () => {

@@ -42,6 +42,8 @@ export interface SessionOptions {
 /** Larger DATA frames gain nothing and make streams wait for each other. */
 const MAX_DATA_FRAME = 64 * 1024;
 const LAST_ID = 0x7fffffff;
+/** Streams a peer may reset, or open over the limit, at once: cancelling every call of a busy client passes. */
+const RESET_BURST = 1000;
 /** How long a peer may take to read our last bytes and close. */
 const LINGER_MS = 1000;
 const DRAIN_PING = Buffer.from("gy-drain", "latin1");
@@ -94,8 +96,7 @@ export class H2Session implements StreamHost, FrameSink {
     this.#window = this.#limits.connectionWindow;
     this.budget = new ReceiveBudget(this.#limits.largeMessageBudget);
     this.#headers = new HeaderAssembler(this.#limits.maxHeaderList, this.#limits.maxContinuations);
-    const streams = this.#limits.maxConcurrentStreams;
-    this.#resets = new FloodGuard("reset streams", 2 * streams + 100, 200);
+    this.#resets = new FloodGuard("reset streams", RESET_BURST, 200);
     this.#peer = new PeerSettings(this.isServer);
     this.#output = new Output(socket, () => {
       if (this.#scheduler.fill(this.#output) > 0) this.#forgive();
