@@ -50,18 +50,13 @@ describe("restarts", () => {
       }
       await exitedWith(ctr, ends, 7);
       await ctr.ok("containers", "rm", ends);
-      const said = await ctr.run(
-        "tasks",
-        "exec",
-        "--exec-id",
-        engine.id("e"),
-        stays,
-        "sh",
-        "-c",
-        "echo in; exit 3",
-      );
-      assert.equal(said.out, "in\n", said.err);
-      assert.equal(said.code, 3);
+      for (const client of ["ours", "1.6", "1.7"] as const) {
+        const said = await engine
+          .client(client)
+          .run("tasks", "exec", "--exec-id", engine.id("e"), stays, "sh", "-c", "echo in; exit 3");
+        assert.equal(said.out, "in\n", said.err);
+        assert.equal(said.code, 3);
+      }
       await ctr.ok("tasks", "resume", paused);
       for (const id of [stays, paused]) await remove(ctr, id);
     }, AFTER_RESTART));
