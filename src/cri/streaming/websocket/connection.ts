@@ -1,5 +1,5 @@
 import { Buffer } from "node:buffer";
-import { type GantryError, invalidArgument, resourceExhausted } from "../../../core/errors.ts";
+import { canceled, type GantryError, invalidArgument, resourceExhausted } from "../../../core/errors.ts";
 import type { StreamingLimits } from "../limits.ts";
 import type { ByteTransport } from "../transport.ts";
 import * as w from "./frames.ts";
@@ -33,9 +33,16 @@ export class WebSocketConnection {
     return this.#transport.signal;
   }
 
-  /** Sends one message. @throws canceled when the connection is gone */
+  /** Sends one message. @throws canceled when the connection is gone or closing */
   async send(opcode: number, ...parts: readonly Uint8Array[]): Promise<void> {
+    this.#checkOpen();
     await this.#transport.write(w.frame(opcode, ...parts));
+  }
+
+  /** Sends one message as {@link ByteTransport.reply} does. */
+  async reply(opcode: number, ...parts: readonly Uint8Array[]): Promise<void> {
+    this.#checkOpen();
+    await this.#transport.reply(w.frame(opcode, ...parts));
   }
 
   /** Sends a close frame and what is queued, and ends the connection. Never throws. */
@@ -93,6 +100,11 @@ export class WebSocketConnection {
     }
   }
 
+  /** Nothing may follow a close frame. */
+  #checkOpen(): void {
+    if (this.#closeSent) throw canceled("send websocket message: closed");
+  }
+
   async #check(frame: w.FrameStart, inMessage: boolean): Promise<void> {
     const control = frame.opcode >= w.CLOSE;
     if (frame.mask === undefined) throw await this.#broken("not masked");
@@ -141,8 +153,8 @@ export function tunnel(socket: WebSocketConnection, transport: ByteTransport): B
     async *read() {
       for await (const piece of socket.read()) yield piece.bytes;
     },
-    write: (chunk) => transport.write(w.frame(w.BINARY, chunk)),
-    reply: (chunk) => transport.reply(w.frame(w.BINARY, chunk)),
+    write: (chunk) => socket.send(w.BINARY, chunk),
+    reply: (chunk) => socket.reply(w.BINARY, chunk),
     end: () => socket.end(),
     destroy: () => transport.destroy(),
   };
