@@ -86,7 +86,7 @@ module.exports = {
         "src/rpc",
         "src/client",
         "src/api",
-        "shims/shared/(address|serve-message)",
+        "shims/shared",
       ],
       ["zod", "hono", "@hono", "pino", "tar-stream", PB],
       "implementations",
