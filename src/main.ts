@@ -17,6 +17,9 @@ const modes: Readonly<Record<string, () => Promise<Mode>>> = {
   unpack: () => import("./cmd/unpack/main.ts"),
   helper: () => import("./cmd/helper/main.ts"),
   "builtin-image": () => import("./cmd/builtin-image/main.ts"),
+  check: () => import("./cmd/gantry/check.ts"),
+  system: () => import("./cmd/gantry/system.ts"),
+  gc: () => import("./cmd/gantry/gc.ts"),
 };
 
 /** Names the executable is linked as. */
@@ -39,6 +42,9 @@ modes:
   ctr             the client of containerd's API (also: called as "ctr")
   shim            the runtime v2 shim (also: called as "containerd-shim-runc-v2")
   builtin-image   write an image archive that is part of this executable to stdout
+  check           find damaged blobs and snapshots; --repair lets the next pull heal them
+  system df       what uses the disk, and what could be freed
+  gc explain REF  what keeps an image, blob, snapshot or lease from being collected
 
 Run "gantry MODE --help" for the options of a mode.
 `;
