@@ -2,6 +2,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
+import type { BundleOptions } from "./bundle.ts";
 
 export const ROOT = join(import.meta.dirname, "../..");
 
@@ -40,21 +41,20 @@ export function compile(arch: string, out: string): void {
   if (target === undefined) throw new Error(`build for "${arch}": have ${Object.keys(TARGETS).join(", ")}`);
   mkdirSync(dirname(out), { recursive: true });
   const part = `${out}.${process.pid}.new`;
-  const define = (name: string, value: string): string => `--define=${name}=${JSON.stringify(value)}`;
-  const flags = [
-    "--compile",
-    "--minify",
-    "--keep-names",
-    "--splitting",
-    "--bytecode",
-    "--format=esm",
-    "--no-compile-autoload-dotenv",
-  ];
-  if (arch !== hostArch()) flags.push(`--target=${target}`);
-  flags.push("--no-compile-autoload-bunfig", define("GANTRY_VERSION", packageVersion()));
-  flags.push(define("GANTRY_REVISION", revision()), `--outfile=${part}`, "src/main.ts");
+  const options: BundleOptions = {
+    root: ROOT,
+    out: part,
+    target: arch === hostArch() ? undefined : target,
+    define: {
+      GANTRY_VERSION: JSON.stringify(packageVersion()),
+      GANTRY_REVISION: JSON.stringify(revision()),
+    },
+  };
   try {
-    const done = spawnSync(bun(), ["build", ...flags], { cwd: ROOT, stdio: ["ignore", "ignore", "inherit"] });
+    const done = spawnSync(bun(), [join(import.meta.dirname, "bundle.ts"), JSON.stringify(options)], {
+      cwd: ROOT,
+      stdio: ["ignore", "ignore", "inherit"],
+    });
     if (done.status !== 0)
       throw new Error(`compile for ${arch}: bun build ended with ${done.status ?? done.signal}`);
     chmodSync(part, 0o755);
