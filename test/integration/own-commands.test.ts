@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Ctr, type Daemon, peerCtr, type Said, startDaemon, startPeer } from "../peers/peer.ts";
 import { BUN, MAIN } from "./program.ts";
@@ -43,6 +43,18 @@ describe("own commands", { skip: process.getuid?.() !== 0 }, () => {
     rmSync(dir, { recursive: true, force: true });
   });
 
+  /** Blobs that the image reaches. The archive's own index belongs to nothing after the import and goes some time later. */
+  function reached(): string[] {
+    const [target = ""] = ok(ctr("images", "ls")).match(/sha256:\w{64}/) ?? [];
+    const manifest = JSON.parse(ok(ctr("content", "get", target))) as {
+      config: { digest: string };
+      layers: { digest: string }[];
+    };
+    return [target, manifest.config.digest, manifest.layers[0]?.digest ?? ""].map((digest) =>
+      join(blobsOf(daemon), digest.replace("sha256:", "")),
+    );
+  }
+
   test("an undamaged store", () => {
     const said = gantry(daemon.address, "check");
     assert.match(ok(said), /^checked \d+ blobs and 1 snapshots: 0 damaged\n$/);
@@ -57,15 +69,7 @@ describe("own commands", { skip: process.getuid?.() !== 0 }, () => {
   });
 
   test("flipped, cut and missing blobs: found in every namespace, let go, healed by the next import", () => {
-    // the archive's own index belongs to nothing after the import: what the image reaches is what stays
-    const [target = ""] = ok(ctr("images", "ls")).match(/sha256:\w{64}/) ?? [];
-    const manifest = JSON.parse(ok(ctr("content", "get", target))) as {
-      config: { digest: string };
-      layers: { digest: string }[];
-    };
-    const files = [target, manifest.config.digest, manifest.layers[0]?.digest ?? ""].map((digest) =>
-      join(blobsOf(daemon), digest.replace("sha256:", "")),
-    );
+    const files = reached();
     const [flipped, cut, gone] = files;
     assert.ok(flipped !== undefined && cut !== undefined && gone !== undefined);
     const bytes = readFileSync(flipped);
@@ -133,9 +137,9 @@ describe("own commands", { skip: process.getuid?.() !== 0 }, () => {
   });
 
   test("gc explain", () => {
-    const digest = ok(ctr("images", "ls")).match(/sha256:\w{64}/)?.[0] ?? "";
-    const config = readdirSync(blobsOf(daemon)).filter((name) => `sha256:${name}` !== digest);
-    for (const name of config)
+    for (const name of reached()
+      .map((path) => basename(path))
+      .slice(1))
       assert.match(
         ok(gantry(daemon.address, "gc", "explain", "-n", "default", name.slice(0, 12))),
         new RegExp(`content sha256:${name} +image ${image} +\\d{4}-.*image ${image} > content sha256:`),

@@ -8,7 +8,7 @@ import { isNotFound, messageOf } from "../../core/errors.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
 import type { SnapshotInfo, Snapshotter } from "../../core/snapshots/snapshotter.ts";
 import type { Transport } from "../../rpc/types.ts";
-import type { Damage } from "./check.ts";
+import type { Damage } from "./damage.ts";
 import type { NamespaceInventory } from "./inventory.ts";
 
 /** Longest time one snapshotter may take for one answer. Milliseconds. */

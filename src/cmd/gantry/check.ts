@@ -9,18 +9,10 @@ import { parseNamespace } from "../../core/ids/namespace.ts";
 import type { Transport } from "../../rpc/types.ts";
 import { checkBlobs } from "./check-blobs.ts";
 import { checkSnapshots } from "./check-snapshots.ts";
+import type { Damage } from "./damage.ts";
 import { Holders } from "./holders.ts";
 import { type NamespaceInventory, readInventory } from "./inventory.ts";
 import { commonFlags, type OwnCommand, runCommand, show } from "./options.ts";
-
-/** Something damaged. */
-export interface Damage {
-  readonly kind: "blob" | "snapshot";
-  readonly namespace: string;
-  /** Digest, or `snapshotter/name`. */
-  readonly object: string;
-  readonly problem: string;
-}
 
 interface Finding extends Damage {
   readonly images: readonly string[];
