@@ -5,6 +5,7 @@ import { contentClient } from "../../src/client/content.ts";
 import { imagesClient } from "../../src/client/images.ts";
 import { leasesClient } from "../../src/client/leases.ts";
 import { namespacesClient } from "../../src/client/namespaces.ts";
+import { sandboxesClient } from "../../src/client/sandbox.ts";
 import { snapshotterClient } from "../../src/client/snapshots.ts";
 import { createGrpcServer } from "../../src/rpc/grpc/server.ts";
 import { createGrpcTransport } from "../../src/rpc/grpc/transport.ts";
@@ -14,6 +15,7 @@ import { contentService } from "../../src/services/content.ts";
 import { imagesService } from "../../src/services/images.ts";
 import { leasesService } from "../../src/services/leases.ts";
 import { namespacesService } from "../../src/services/namespaces.ts";
+import { sandboxStoreService } from "../../src/services/sandbox-store.ts";
 import { snapshotsService } from "../../src/services/snapshots.ts";
 import { type MakeStores, type Stores, tempFolder } from "./harness.ts";
 
@@ -22,6 +24,7 @@ function servicesOf(stores: Stores): ServiceBinding[] {
   return [
     namespacesService(stores.namespaces),
     containersService(stores.containers),
+    sandboxStoreService(stores.sandboxes),
     imagesService(stores.images),
     leasesService(stores.leases),
     contentService(stores.content),
@@ -47,6 +50,7 @@ export function overGrpc(make: MakeStores): MakeStores {
     return {
       namespaces: namespacesClient(transport),
       containers: containersClient(transport),
+      sandboxes: sandboxesClient(transport),
       images: imagesClient(transport),
       leases: leasesClient(transport),
       content: contentClient(transport),

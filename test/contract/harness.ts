@@ -13,12 +13,14 @@ import { parseNamespace } from "../../src/core/ids/namespace.ts";
 import type { ImageStore } from "../../src/core/images/images.ts";
 import type { LeaseManager } from "../../src/core/leases/leases.ts";
 import type { NamespaceStore } from "../../src/core/namespaces/namespaces.ts";
+import type { SandboxStore } from "../../src/core/sandbox/sandbox.ts";
 import type { Snapshotter } from "../../src/core/snapshots/snapshotter.ts";
 
 /** The stores of one engine, empty at first. */
 export interface Stores {
   readonly namespaces: NamespaceStore;
   readonly containers: ContainerStore;
+  readonly sandboxes: SandboxStore;
   readonly images: ImageStore;
   readonly leases: LeaseManager;
   readonly content: ContentStore;

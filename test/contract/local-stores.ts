@@ -69,6 +69,7 @@ export async function openLocal(
     root,
     namespaces: metadata.namespaces,
     containers: metadata.containers,
+    sandboxes: metadata.sandboxes,
     images: metadata.images,
     leases: metadata.leases,
     content: metadata.content,

@@ -22,6 +22,7 @@ export const builtins: readonly Builtin[] = [
     load: () => import("../../plugins/verifier/bindir.ts"),
   },
   { uri: "io.containerd.runtime.v2.task", load: () => import("../../plugins/runtime/plugin.ts") },
+  { uri: "io.containerd.sandbox.store.v1.local", load: () => import("../../plugins/sandbox/store.ts") },
   {
     uri: "io.containerd.monitor.container.v1.restart",
     load: () => import("../../plugins/restart/plugin.ts"),

@@ -1,10 +1,20 @@
 /** The gRPC and ttrpc services as plugins: one entry each, named as containerd names them. */
 
-import { EVENTS, LEASE, METADATA, RUNTIME, STREAMING, TRANSFER } from "../../core/plugin/kinds.ts";
+import {
+  EVENTS,
+  LEASE,
+  METADATA,
+  RUNTIME,
+  SANDBOX_CONTROLLER,
+  SANDBOX_STORE,
+  STREAMING,
+  TRANSFER,
+} from "../../core/plugin/kinds.ts";
 import { INTROSPECTION } from "../../core/plugin/own-kinds.ts";
 import {
   type AnyPluginDefinition,
   type AnyRequirement,
+  all,
   type Deps,
   definePlugin,
   noConfig,
@@ -67,6 +77,12 @@ export const services: readonly AnyPluginDefinition[] = [
   ),
   grpc("tasks", { tasks: one(RUNTIME, "task") }, async (d) =>
     (await import("../../services/tasks.ts")).tasksService(d.tasks),
+  ),
+  grpc("sandboxes", { store: one(SANDBOX_STORE) }, async (d) =>
+    (await import("../../services/sandbox-store.ts")).sandboxStoreService(d.store),
+  ),
+  grpc("sandbox-controllers", { controllers: all(SANDBOX_CONTROLLER), events: one(EVENTS) }, async (d) =>
+    (await import("../../services/sandbox-controller.ts")).sandboxControllerService(d.controllers, d.events),
   ),
   grpc("streaming", { streams: one(STREAMING) }, async (d) =>
     (await import("../../services/streaming.ts")).streamingService(d.streams),

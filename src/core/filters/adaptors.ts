@@ -4,6 +4,7 @@ import type { Container } from "../containers/containers.ts";
 import type { ContentInfo, IngestStatus } from "../content/content.ts";
 import type { Image } from "../images/images.ts";
 import type { Lease } from "../leases/leases.ts";
+import type { Sandbox } from "../sandbox/sandbox.ts";
 import type { SnapshotInfo } from "../snapshots/snapshotter.ts";
 import { type Adaptor, absent, type FieldValue } from "./filter.ts";
 
@@ -48,6 +49,24 @@ export function adaptContainer(container: Container): Adaptor {
         return text(container.image);
       case "labels":
         return mapField(container.labels, rest);
+      default:
+        return absent;
+    }
+  };
+}
+
+/** id, runtime.name, sandboxer, labels.* */
+export function adaptSandbox(sandbox: Sandbox): Adaptor {
+  return ([field, ...rest]) => {
+    switch (field) {
+      case "id":
+        return text(sandbox.id);
+      case "runtime":
+        return rest[0] === "name" ? text(sandbox.runtime.name) : absent;
+      case "sandboxer":
+        return text(sandbox.sandboxer);
+      case "labels":
+        return mapField(sandbox.labels, rest);
       default:
         return absent;
     }

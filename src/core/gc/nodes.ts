@@ -9,6 +9,7 @@ export type NodeKind =
   | "image"
   | "image-flat"
   | "container"
+  | "sandbox"
   | "ingest"
   | "lease";
 

@@ -7,6 +7,7 @@ import type { Collectable, GarbageCollector } from "../gc/gc.ts";
 import type { ImageStore } from "../images/images.ts";
 import type { LeaseManager } from "../leases/leases.ts";
 import type { NamespaceStore } from "../namespaces/namespaces.ts";
+import type { SandboxController, SandboxStore } from "../sandbox/sandbox.ts";
 import type { SnapshotBackend, Snapshotter } from "../snapshots/snapshotter.ts";
 import type { StreamManager } from "../streaming/streaming.ts";
 import type { TaskService } from "../tasks/tasks.ts";
@@ -17,6 +18,7 @@ import { defineKind } from "./plugin.ts";
 export interface MetadataStore {
   readonly namespaces: NamespaceStore;
   readonly containers: ContainerStore;
+  readonly sandboxes: SandboxStore;
   readonly images: ImageStore;
   readonly leases: LeaseManager;
   readonly content: LocalContentStore;
@@ -47,6 +49,8 @@ export const STREAMING = defineKind<StreamManager>("io.containerd.streaming.v1")
 export const TRANSFER = defineKind<ImageTransfer>("io.containerd.transfer.v1");
 export const VERIFIER = defineKind<ImageVerifier>("io.containerd.image-verifier.v1");
 export const RUNTIME = defineKind<TaskService>("io.containerd.runtime.v2");
+export const SANDBOX_STORE = defineKind<SandboxStore>("io.containerd.sandbox.store.v1");
+export const SANDBOX_CONTROLLER = defineKind<SandboxController>("io.containerd.sandbox.controller.v1");
 /** Watches containers by itself; nobody calls it. */
 export const CONTAINER_MONITOR = defineKind<object>("io.containerd.monitor.container.v1");
 /** Service plugins of containerd that are only names here: `ctr plugins ls` shows them. */

@@ -1,7 +1,7 @@
 /**
  * The reference graph of the database (what keeps what):
  *
- *   roots     leases that have not expired and what they hold; images that have not expired; containers; ingests until
+ *   roots     leases that have not expired and what they hold; images that have not expired; containers; sandboxes; ingests until
  *             they expire; whatever has a gc.root label or a gc.expire in the future
  *   image     -> its target blob, what its labels name
  *   blob      -> what its labels name
@@ -84,6 +84,11 @@ class GraphBuilder {
       this.#roots.push(node);
       const ref = containerSnapshot(row);
       if (ref !== undefined) this.#edge(node, ref);
+      this.#labelled(row, node, false);
+    });
+    await this.#each("sandboxes", `ns, id, ${GC_LABELS}`, (row) => {
+      const node = nodeId("sandbox", text(row, "ns"), text(row, "id"));
+      this.#roots.push(node);
       this.#labelled(row, node, false);
     });
     await this.#readSnapshots();
@@ -253,6 +258,8 @@ export function liveReferences(db: Database, node: NodeId): NodeId[] {
       const ref = containerSnapshot(row);
       return [...(ref === undefined ? [] : [ref]), ...labelled(row)];
     }
+    case "sandbox":
+      return labelled(db.get("SELECT ns, labels FROM sandboxes WHERE ns = ? AND id = ?", namespace, key));
     case "snapshot":
     case "snapshot-flat": {
       const parts = parseSnapshotKey(key);

@@ -13,6 +13,7 @@ export const SCHEMA_VERSION = 1;
 export const TABLES = [
   "namespaces",
   "containers",
+  "sandboxes",
   "images",
   "leases",
   "lease_resources",
@@ -35,6 +36,12 @@ CREATE TABLE IF NOT EXISTS containers(
   image TEXT NOT NULL, runtime TEXT NOT NULL, runtime_options_url TEXT, runtime_options BLOB,
   spec_url TEXT, spec BLOB, snapshotter TEXT NOT NULL, snapshot_key TEXT NOT NULL,
   extensions TEXT NOT NULL, sandbox TEXT NOT NULL, created INTEGER NOT NULL, updated INTEGER NOT NULL,
+  UNIQUE(ns, id));
+CREATE TABLE IF NOT EXISTS sandboxes(
+  rowid INTEGER PRIMARY KEY,
+  ns TEXT NOT NULL, id TEXT NOT NULL, labels TEXT NOT NULL,
+  runtime TEXT NOT NULL, runtime_options_url TEXT, runtime_options BLOB, spec_url TEXT, spec BLOB,
+  extensions TEXT NOT NULL, sandboxer TEXT NOT NULL, created INTEGER NOT NULL, updated INTEGER NOT NULL,
   UNIQUE(ns, id));
 CREATE TABLE IF NOT EXISTS images(
   rowid INTEGER PRIMARY KEY,

@@ -18,6 +18,7 @@ import { SqliteImageStore } from "./images.ts";
 import { SqliteLeaseManager } from "./leases.ts";
 import { SqliteNamespaceStore } from "./namespaces.ts";
 import { int, text } from "./rows.ts";
+import { SqliteSandboxStore } from "./sandboxes.ts";
 import { readBootId, SnapshotFlushes } from "./snapshot-flushes.ts";
 import { SnapshotRemovals } from "./snapshot-removals.ts";
 import { SqliteSnapshotter } from "./snapshots.ts";
@@ -45,6 +46,7 @@ const DRAIN_MS = 3_000;
 export class SqliteMetadata implements MetadataStore {
   readonly namespaces: SqliteNamespaceStore;
   readonly containers: SqliteContainerStore;
+  readonly sandboxes: SqliteSandboxStore;
   readonly images: SqliteImageStore;
   readonly leases: SqliteLeaseManager;
   readonly content: SqliteContentStore;
@@ -67,6 +69,7 @@ export class SqliteMetadata implements MetadataStore {
     this.#backends = options.backends;
     this.namespaces = new SqliteNamespaceStore(context);
     this.containers = new SqliteContainerStore(context);
+    this.sandboxes = new SqliteSandboxStore(context);
     this.images = new SqliteImageStore(context);
     this.leases = new SqliteLeaseManager(context);
     this.content = new SqliteContentStore(
