@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import { background } from "../../core/call.ts";
-import { canceled, resourceExhausted } from "../../core/errors.ts";
+import { canceled } from "../../core/errors.ts";
 import { Router } from "../dispatch.ts";
 import { DEFAULT_LIMITS, type SessionLimits } from "../http2/limits.ts";
 import { H2Session } from "../http2/session.ts";
@@ -60,10 +60,9 @@ export function createGrpcServer(options: ServerOptions, http2: Partial<SessionL
     const session: H2Session = new H2Session(socket, {
       role: "server",
       limits,
+      admit: () => running.count < maxRunning,
       onStream: (stream) => {
-        const call = new ServerCall(stream, shared, running);
-        stream.events = call;
-        if (running.count >= maxRunning) call.cancel(resourceExhausted("too many calls are running"));
+        stream.events = new ServerCall(stream, shared, running);
       },
       onClose: (error) => {
         sessions.delete(session);

@@ -31,6 +31,8 @@ export interface SessionOptions {
   readonly limits?: Partial<SessionLimits> | undefined;
   /** Server: a stream began; set its `events` before returning. */
   readonly onStream?: ((stream: H2Stream) => void) | undefined;
+  /** Server: false refuses a stream for now; refusals count against the peer. */
+  readonly admit?: (() => boolean) | undefined;
   /** The peer takes no new streams on this connection. */
   readonly onGoaway?: (() => void) | undefined;
   /** A stream ended, or the peer's limits changed: a waiting call may start. */
@@ -365,7 +367,7 @@ export class H2Session implements StreamHost, FrameSink {
       if ((id & 1) === 0) throw protocol("client opened an even stream");
       this.#lastPeerId = id;
       if (this.#state !== "open" && !this.#drainPinged) return;
-      if (this.#streams.size >= this.#limits.maxConcurrentStreams)
+      if (this.#streams.size >= this.#limits.maxConcurrentStreams || this.#options.admit?.() === false)
         throw new H2StreamError(id, H2Code.REFUSED_STREAM, "read frame: too many streams");
       stream = new H2Stream(id, this, this.#peer.initialWindow);
       this.#streams.set(id, stream);
