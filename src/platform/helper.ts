@@ -8,6 +8,11 @@ const helpers: Readonly<Record<string, (args: readonly string[]) => Promise<void
     const { pinNewNetns } = await import("./net/netns-helper.ts");
     pinNewNetns(path);
   },
+  "netns-connect": async ([path, port]) => {
+    if (path === undefined || port === undefined) throw new TypeError("want a path and a port");
+    const { sendLoopbackConnection } = await import("./net/netns-helper.ts");
+    sendLoopbackConnection(path, Number(port));
+  },
   /** Removes a tree that others filled, so that the daemon's loop stays free. */
   "remove-tree": async (paths) => {
     const { removeTreeSync } = await import("./fs/remove-tree.ts");

@@ -63,7 +63,7 @@ export class Client {
 
   constructor(url: URL) {
     this.socket = connect(Number(url.port), url.hostname);
-    this.socket.on("data", (chunk) => {
+    this.socket.on("data", (chunk: Uint8Array) => {
       this.received = Buffer.concat([this.received, chunk]);
       this.#next();
     });
