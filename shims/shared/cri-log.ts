@@ -6,16 +6,21 @@ import { failedPrecondition } from "../../src/core/errors.ts";
 import type { Logger } from "../../src/core/log.ts";
 import { sleep } from "../../src/lib/retry.ts";
 import { createFdSink, type FdSink } from "../../src/platform/fs/fd-stream.ts";
+import { trimMemory } from "../../src/platform/process/memory.ts";
 import { O_NONBLOCK, O_WRONLY } from "../../src/platform/syscalls/constants.ts";
 import { isErrno } from "../../src/platform/syscalls/errors.ts";
 import { close, open } from "../../src/platform/syscalls/files.ts";
 import { LogFile } from "./log-file.ts";
-import { LogLines } from "./log-lines.ts";
+import { LogLines, releaseBatch } from "./log-lines.ts";
 
 /** Bytes that may be under way to one attached client. */
 const ATTACH_BYTES = 1 << 20;
 /** A client that takes nothing for this time is cut off: it must not hold up the container. Milliseconds. */
 const ATTACH_MS = 1000;
+
+/** After this much output and then quiet for that time, memory is given back: it would stay for the container's life. */
+const TRIM_BYTES = 1 << 20;
+const QUIET_MS = 1500;
 
 export type StreamName = "stdout" | "stderr";
 
@@ -31,6 +36,8 @@ export class CriLog {
   readonly #max: number;
   readonly #attached: Record<StreamName, Set<Attached>> = { stdout: new Set(), stderr: new Set() };
   readonly #open = new Set<StreamName>();
+  #bytes = 0;
+  #quiet: NodeJS.Timeout | undefined;
 
   /** @param max longest text of a line, bytes. @throws SyscallError */
   constructor(path: string, max: number, log: Logger) {
@@ -48,6 +55,7 @@ export class CriLog {
     return {
       write: async (chunk) => {
         lines.push(chunk, write);
+        this.#count(chunk.length);
         if (clients.size > 0) await Promise.all([...clients].map((to) => this.#pass(name, to, chunk)));
         await file.ready();
       },
@@ -55,7 +63,9 @@ export class CriLog {
         if (!this.#open.delete(name)) return;
         lines.end(write);
         for (const to of clients) void this.#detach(name, to, abandon);
-        if (this.#open.size === 0) await file.close(abandon ? 0 : undefined);
+        if (this.#open.size > 0) return;
+        clearInterval(this.#quiet);
+        await file.close(abandon ? 0 : undefined);
       },
     };
   }
@@ -80,6 +90,22 @@ export class CriLog {
     }
     this.#attached[name].add({ sink: createFdSink(fd), bytes: 0, last: Promise.resolve() });
     close(fd);
+  }
+
+  #count(bytes: number): void {
+    this.#bytes += bytes;
+    if (this.#quiet !== undefined || this.#bytes < TRIM_BYTES) return;
+    let before = 0;
+    this.#quiet = setInterval(() => {
+      if (this.#bytes === before) {
+        clearInterval(this.#quiet);
+        this.#quiet = undefined;
+        this.#bytes = 0;
+        releaseBatch();
+        trimMemory();
+      }
+      before = this.#bytes;
+    }, QUIET_MS);
   }
 
   async #pass(name: StreamName, to: Attached, chunk: Uint8Array): Promise<void> {

@@ -12,6 +12,7 @@ const UNLIMITED = 1 << 20;
 /** Room for time, stream name, tag and newline. */
 const PREFIX = 64;
 const NEWLINE = 10;
+const NOTHING = new Uint8Array(0);
 
 /** Takes whole lines, at once; the bytes are the caller's again when it returns. */
 export type WriteLines = (lines: Uint8Array) => void;
@@ -20,14 +21,19 @@ export type WriteLines = (lines: Uint8Array) => void;
 let shared: Uint8Array | undefined;
 const encoder = new TextEncoder();
 
+/** Gives the batch's memory back until the next output. */
+export function releaseBatch(): void {
+  shared = undefined;
+}
+
 /** Cuts one stream into lines. */
 export class LogLines {
   readonly #stream: string;
   readonly #max: number;
   /** The unfinished line. */
-  #rest: Uint8Array = new Uint8Array(0);
+  #rest: Uint8Array = NOTHING;
   #length = 0;
-  #out: Uint8Array = new Uint8Array(0);
+  #out: Uint8Array = NOTHING;
   #used = 0;
 
   /** @param max longest text of a line in bytes; 0 or less: no limit but memory's */
@@ -57,15 +63,15 @@ export class LogLines {
       this.#line(full, chunk.subarray(at, end), write);
       at = end + 1;
     }
-    this.#flush(write);
+    this.#finish(write);
   }
 
   /** The stream ended: passes on what has no newline, as a part, so that joining the parts gives the same bytes. */
   end(write: WriteLines): void {
     if (this.#length === 0) return;
     this.#begin();
-    this.#line(this.#prefixes()[1], new Uint8Array(0), write);
-    this.#flush(write);
+    this.#line(this.#prefixes()[1], NOTHING, write);
+    this.#finish(write);
   }
 
   #prefixes(): [Uint8Array, Uint8Array] {
@@ -75,8 +81,8 @@ export class LogLines {
 
   #begin(): void {
     const size = Math.max(BATCH, this.#max + PREFIX);
-    if (size === BATCH) this.#out = shared ??= alloc(BATCH);
-    else if (this.#out.length < size) this.#out = alloc(size);
+    if (size === BATCH) shared ??= alloc(BATCH);
+    this.#out = size === BATCH && shared !== undefined ? shared : alloc(size);
     this.#used = 0;
   }
 
@@ -107,6 +113,11 @@ export class LogLines {
     }
     this.#rest.set(text, this.#length);
     this.#length = need;
+  }
+
+  #finish(write: WriteLines): void {
+    this.#flush(write);
+    this.#out = NOTHING;
   }
 
   #flush(write: WriteLines): void {
