@@ -9,24 +9,39 @@ const EXPIRES = 24n * 3600n * 1_000_000_000n;
 /** Time the removal of the lease may take. Milliseconds. */
 const CLEANUP_MS = 10_000;
 
-/** Runs `work` with a call that carries a fresh lease; the lease ends with it. */
-export async function withLease<T>(
-  transport: Transport,
-  call: NamespacedCall,
-  work: (call: NamespacedCall) => Promise<T>,
-): Promise<T> {
-  if (call.lease !== undefined) return await work(call);
+/** A lease that was begun. */
+export interface HeldLease {
+  /** The call with the lease. */
+  readonly call: NamespacedCall;
+  /** Ends the lease. Never rejects: a lease that stays expires. */
+  end(): Promise<void>;
+}
+
+/** Makes a lease, or uses the call's own. */
+export async function beginLease(transport: Transport, call: NamespacedCall): Promise<HeldLease> {
+  if (call.lease !== undefined) return { call, end: async () => {} };
   const leases = leasesClient(transport);
   const lease = await leases.create(
     call,
     "",
     new Map([["containerd.io/gc.expire", formatRfc3339(nowNs() + EXPIRES)]]),
   );
+  return {
+    call: call.with({ lease: lease.id }) as NamespacedCall,
+    end: () => leases.delete(call.detached(CLEANUP_MS), lease.id).catch(() => {}),
+  };
+}
+
+/** Runs `work` with a call that carries a fresh lease; the lease ends with it. */
+export async function withLease<T>(
+  transport: Transport,
+  call: NamespacedCall,
+  work: (call: NamespacedCall) => Promise<T>,
+): Promise<T> {
+  const lease = await beginLease(transport, call);
   try {
-    return await work(call.with({ lease: lease.id }) as NamespacedCall);
+    return await work(lease.call);
   } finally {
-    await leases.delete(call.detached(CLEANUP_MS), lease.id).catch(() => {
-      // it expires
-    });
+    await lease.end();
   }
 }

@@ -7,7 +7,7 @@ import { diffClient } from "../../client/diff.ts";
 import { imagesClient } from "../../client/images.ts";
 import { namespacesClient } from "../../client/namespaces.ts";
 import { snapshotterClient } from "../../client/snapshots.ts";
-import { withLease } from "../../client/with-lease.ts";
+import { beginLease, type HeldLease } from "../../client/with-lease.ts";
 import type { NamespacedCall } from "../../core/call.ts";
 import type { Container } from "../../core/containers/containers.ts";
 import { invalidArgument, isAlreadyExists, isNotFound, notFound, notImplemented } from "../../core/errors.ts";
@@ -42,14 +42,32 @@ export interface CreateRequest {
 /** Label prefixes that clients act on: an image may not set them (S25). */
 const RESERVED = ["containerd.io/restart.", "io.cri-containerd", "io.containerd.", "gantry."];
 
-/** Makes the record (and its snapshot). Cleans the snapshot up when the record cannot be made. */
-export function createContainer(request: CreateRequest): Promise<Container> {
-  // the snapshot exists before the record that holds it
-  return withLease(request.transport, request.call, (call) => create({ ...request, call }));
+/**
+ * Makes the record (and its snapshot). Cleans the snapshot up when the record cannot be made.
+ * @param later takes the end of the lease, which nothing has to wait for; without it, it is awaited here
+ */
+export async function createContainer(
+  request: CreateRequest,
+  later?: (work: Promise<void>) => void,
+): Promise<Container> {
+  // the snapshot exists before the record that holds it; reading the image does not wait for the lease
+  const lease = beginLease(request.transport, request.call);
+  lease.catch(() => {}); // told where it is needed
+  try {
+    return await create(request, lease);
+  } finally {
+    const ended = lease.then(
+      (held) => held.end(),
+      () => {},
+    );
+    if (later === undefined) await ended;
+    else later(ended);
+  }
 }
 
-async function create(request: CreateRequest): Promise<Container> {
-  const { transport, call, options } = request;
+async function create(request: CreateRequest, lease: Promise<HeldLease>): Promise<Container> {
+  const { transport, options } = request;
+  let { call } = request;
   const [first = "", second, ...rest] = request.args;
   const config = textOf(options, "config");
   // with a spec file there is no image: the first positional is the id
@@ -78,7 +96,7 @@ async function create(request: CreateRequest): Promise<Container> {
   const containers = containersClient(transport);
   if (config !== "") {
     const given = parseExactJson(readFileSync(config, "utf8")) as Spec;
-    return await containers.create(call, {
+    return await containers.create((await lease).call, {
       ...base,
       image: "",
       snapshotter: "",
@@ -94,7 +112,7 @@ async function create(request: CreateRequest): Promise<Container> {
     const process = opt.processOf(spec);
     process.args = rest;
     process.env = opt.mergeEnv(process.env ?? [], envOf(options));
-    return await containers.create(call, {
+    return await containers.create((await lease).call, {
       ...base,
       image: "",
       snapshotter: "",
@@ -102,6 +120,8 @@ async function create(request: CreateRequest): Promise<Container> {
       spec: packSpec(spec),
     });
   }
+  const chosen = textOf(options, "snapshotter");
+  const fallback = chosen === "" ? defaultSnapshotter(transport, call) : undefined;
   const image = await imagesClient(transport)
     .get(call, first)
     .catch((err: unknown) => {
@@ -112,7 +132,8 @@ async function create(request: CreateRequest): Promise<Container> {
   const platform =
     textOf(options, "platform") === "" ? hostPlatform() : parsePlatform(textOf(options, "platform"));
   const resolved = await resolveImage(contentClient(transport), call, image.target, platform);
-  const snapshotter = textOf(options, "snapshotter") || (await defaultSnapshotter(transport, call));
+  const snapshotter = fallback === undefined ? chosen : await fallback;
+  call = (await lease).call;
   const parent = await ensureUnpacked(transport, call, snapshotter, resolved);
   opt.withImageConfig(spec, resolved.run, rest);
   for (const [k, v] of resolved.labels)

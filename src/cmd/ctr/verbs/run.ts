@@ -44,17 +44,23 @@ async function runContainer(
   const call = context.call(false);
   const containers = containersClient(transport);
   const tasks = tasksClient(transport);
-  const container = await createContainer({ transport, call, args, options });
+  let leaseEnded: Promise<void> = Promise.resolve();
+  const container = await createContainer({ transport, call, args, options }, (work) => {
+    leaseEnded = work;
+  });
   const { id } = container;
   const terminal = options["tty"] === true;
   const cleanup = async (): Promise<void> => {
     const late = call.detached(10_000);
-    await tasks.delete(late, id).catch(() => {});
-    await containers.delete(late, id).catch(() => {});
-    if (container.snapshotKey !== "")
-      await snapshotterClient(transport, container.snapshotter)
-        .remove(late, container.snapshotKey)
-        .catch(() => {});
+    if (!deleted) await tasks.delete(late, id).catch(() => {});
+    await Promise.all([
+      containers.delete(late, id).catch(() => {}),
+      container.snapshotKey === ""
+        ? undefined
+        : snapshotterClient(transport, container.snapshotter)
+            .remove(late, container.snapshotKey)
+            .catch(() => {}),
+    ]);
   };
   const io = await openStdio(id, {
     terminal,
@@ -65,6 +71,7 @@ async function runContainer(
     fifoDir: textOf(options, "fifoDir"),
   });
   let created = false;
+  let deleted = false;
   try {
     const rootfs =
       container.snapshotKey === ""
@@ -85,6 +92,7 @@ async function runContainer(
     }
     const exit = await runForeground({ tasks, call, id, execId: "", io, terminal }, true);
     await tasks.delete(call, id);
+    deleted = true;
     return exit.status;
   } catch (err) {
     // what never ran is not left behind as a task
@@ -95,5 +103,6 @@ async function runContainer(
     if (remove) await cleanup();
     // the container's record stays, and with it its network until `containers rm`
     else network?.keep();
+    await leaseEnded;
   }
 }
