@@ -53,16 +53,21 @@ export async function createContainer(
   // the snapshot exists before the record that holds it; reading the image does not wait for the lease
   const lease = beginLease(request.transport, request.call);
   lease.catch(() => {}); // told where it is needed
-  try {
-    return await create(request, lease);
-  } finally {
-    const ended = lease.then(
+  const end = (): Promise<void> =>
+    lease.then(
       (held) => held.end(),
       () => {},
     );
-    if (later === undefined) await ended;
-    else later(ended);
+  let made: Container;
+  try {
+    made = await create(request, lease);
+  } catch (err) {
+    await end();
+    throw err;
   }
+  if (later === undefined) await end();
+  else later(end());
+  return made;
 }
 
 async function create(request: CreateRequest, lease: Promise<HeldLease>): Promise<Container> {
