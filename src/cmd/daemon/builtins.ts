@@ -13,6 +13,7 @@ export const builtins: readonly Builtin[] = [
     load: () => import("../../plugins/snapshots/overlayfs.ts"),
   },
   { uri: "io.containerd.snapshotter.v1.native", load: () => import("../../plugins/snapshots/native.ts") },
+  { uri: "io.containerd.snapshotter.v1.btrfs", load: () => import("../../plugins/snapshots/btrfs.ts") },
   { uri: "io.containerd.differ.v1.walking", load: () => import("../../plugins/diff/walking.ts") },
   { uri: "io.containerd.service.v1.diff-service", load: () => import("../../plugins/diff/service.ts") },
   { uri: "io.containerd.streaming.v1.manager", load: () => import("../../plugins/streaming/plugin.ts") },

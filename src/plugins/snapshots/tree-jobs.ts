@@ -1,6 +1,7 @@
 /** Long work on trees that a helper process does for the snapshotters: `gantry unpack` with one of these jobs. */
 import { messageOf } from "../../core/errors.ts";
 import { removePath } from "../../platform/fs/raw-remove.ts";
+import { createSubvolume, destroySubvolume, snapshotSubvolume } from "../../platform/syscalls/btrfs.ts";
 import * as fs from "../../platform/syscalls/raw-fs.ts";
 import { copyTree } from "./copy-tree.ts";
 
@@ -8,7 +9,9 @@ import { copyTree } from "./copy-tree.ts";
 export type TreeJob =
   | { readonly mode: "remove"; readonly parent: number; readonly paths: readonly string[] }
   | { readonly mode: "copy"; readonly parent: number; readonly from: string; readonly to: string }
-  | { readonly mode: "sync"; readonly parent: number; readonly path: string };
+  | { readonly mode: "sync"; readonly parent: number; readonly path: string }
+  | { readonly mode: "subvolume"; readonly parent: number; readonly path: string; readonly from?: string }
+  | { readonly mode: "drop-subvolume"; readonly parent: number; readonly path: string };
 
 /** Does a job. @throws Error saying what failed */
 export function runTreeJob(job: TreeJob): void {
@@ -27,6 +30,13 @@ export function runTreeJob(job: TreeJob): void {
     }
     case "copy":
       copyTree(job.from, job.to);
+      return;
+    case "subvolume":
+      if (job.from === undefined) createSubvolume(job.path);
+      else snapshotSubvolume(job.from, job.path);
+      return;
+    case "drop-subvolume":
+      destroySubvolume(job.path);
       return;
     case "sync": {
       const fd = fs.open(fs.textPath(job.path), fs.O.RDONLY | fs.O.DIRECTORY | fs.O.CLOEXEC);
