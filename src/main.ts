@@ -16,6 +16,7 @@ const modes: Readonly<Record<string, () => Promise<Mode>>> = {
   shim: () => import("./cmd/shim/main.ts"),
   unpack: () => import("./cmd/unpack/main.ts"),
   helper: () => import("./cmd/helper/main.ts"),
+  "cri-log": () => import("./cmd/cri-log/main.ts"),
   "builtin-image": () => import("./cmd/builtin-image/main.ts"),
   check: () => import("./cmd/gantry/check.ts"),
   system: () => import("./cmd/gantry/system.ts"),

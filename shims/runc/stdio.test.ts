@@ -1,7 +1,7 @@
 /** Every kind of stream with real containers. Needs root, runc and busybox-static; skipped elsewhere. */
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { codeOf } from "../../src/core/errors.ts";
 import { readFd } from "../../src/platform/fs/fd-stream.ts";
@@ -174,6 +174,20 @@ for (const scheme of ["binary", "binary-v2"]) {
     assert.deepEqual(got.slice(1).sort(), ["", "end", "err: two", "out: one"]);
   });
 }
+
+test("our program as a logger process writes a Kubernetes log", { skip }, async () => {
+  const logger = join(daemon.dir, "gantry");
+  const path = join(daemon.dir, "logs", "process.log");
+  const main = resolve(import.meta.dirname, "../../src/main.ts");
+  const run = "Deno" in globalThis ? "run -A --quiet " : "";
+  const exec = `exec ${process.execPath} ${run}${main} "$@"`;
+  writeFileSync(logger, `#!/bin/sh\n${exec}\n`, { mode: 0o755 });
+  const uri = `binary://${logger}?cri-log=${encodeURIComponent(`${path}?max=8`)}`;
+  const script = "echo out; echo err >&2; printf 123456789";
+  assert.equal(await toTheEnd("process", script, { stdout: uri, stderr: uri }), 0);
+  const got = lines(path).sort();
+  assert.deepEqual(got, ["stderr F err", "stdout F out", "stdout P 12345678", "stdout P 9"]);
+});
 
 test("a logger that is not ready fails the create", { skip }, async () => {
   const stdout = "binary-v2:///bin/false";

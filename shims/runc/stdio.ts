@@ -29,11 +29,8 @@ import { fstat, stat } from "../../src/platform/syscalls/stat.ts";
 import { fchownat } from "../../src/platform/syscalls/tree.ts";
 import { Pty } from "../../src/platform/tty/console.ts";
 import type { CriLog, StreamName } from "../shared/cri-log.ts";
+import { parseLogAddress } from "../shared/log-address.ts";
 import { type LoggerProcess, startLogger } from "./logger.ts";
-
-/** Longest text of a log line when the address says nothing, bytes. */
-const LOG_LINE = 16_384;
-const LARGEST_LINE = 1 << 20;
 
 /** Whose streams they are; loggers get these names. */
 export interface StdioOwner {
@@ -87,13 +84,8 @@ export function parseStream(stream: string): Target {
     case "binary":
     case "binary-v2":
       return { kind: "binary", uri: new URL(stream) };
-    case "cri-log": {
-      const max = new URL(stream).searchParams.get("max");
-      const limit = max === null ? LOG_LINE : Number(max);
-      if (!path.startsWith("/") || !Number.isSafeInteger(limit) || limit > LARGEST_LINE)
-        throw invalidArgument(`open stream "${stream}": want cri-log:///PATH?max=BYTES`);
-      return { kind: "log", path, max: limit };
-    }
+    case "cri-log":
+      return { kind: "log", ...parseLogAddress(stream) };
     default:
       throw invalidArgument(`open stream "${stream}": unknown STDIO scheme "${scheme}"`);
   }
