@@ -1,7 +1,9 @@
 /** URLs and tokens of the streaming server (S59), and its end. */
 import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
 import { afterEach, describe, test } from "node:test";
 import {
+  Client,
   cat,
   closeStarted,
   EXEC,
@@ -12,7 +14,7 @@ import {
   webSocket,
 } from "../../../test/fakes/streaming-client.ts";
 import { createDeferred } from "../../lib/deferred.ts";
-import { createStreamingServer } from "./server.ts";
+import { createStreamingServer, type StreamingServer } from "./server.ts";
 import { TokenStore } from "./tokens.ts";
 
 afterEach(closeStarted);
@@ -78,6 +80,37 @@ describe("tokens and URLs", () => {
     assert.throws(() => server.getPortForward({ podId: "p", ports: [70_000] }), /out of range/);
   });
 
+  test("a client that never asks is dropped, one that is served is not", async () => {
+    const server = await started(echo, { limits: { headersMs: 50 } });
+    const served = webSocket(server.getExec(EXEC), "v5.channel.k8s.io");
+    await served.head();
+    const slow = new Client(new URL(server.getExec(EXEC)));
+    slow.send("GET /exec/x HTTP/1.1\r\nHo");
+    await slow.end();
+    const again = new Client(new URL(server.getExec(EXEC)));
+    again.send("GET /exec/x HTTP/1.1\r\nHo");
+    await again.end();
+    assert.equal(served.closed, false);
+    assert.equal(server.connections, 1);
+  });
+
+  test("2,000 sessions that clients drop leave nothing (S36)", async () => {
+    const server = await started();
+    const round = async (n: number): Promise<void> => {
+      for (let i = 0; i < n; i++) {
+        const client = webSocket(server.getAttach(EXEC), "v4.channel.k8s.io");
+        await client.head();
+        client.socket.destroy();
+      }
+    };
+    const fds = (): number => readdirSync("/proc/self/fd").length;
+    await round(200);
+    const before = fds();
+    await round(1800);
+    await untilNone(server);
+    assert.ok(fds() <= before + 20, `${fds()} descriptors, ${before} before`);
+  });
+
   test("more connections than allowed get 503", async () => {
     const server = await started(echo, { limits: { connections: 1 } });
     const first = spdy(server.getExec(EXEC));
@@ -106,3 +139,8 @@ test("close drops connections and waits for their sessions", async () => {
   await client.end();
   assert.throws(() => server.getExec(EXEC), /not listening/);
 });
+
+/** Waits until the server noticed that all clients left. */
+async function untilNone(server: StreamingServer): Promise<void> {
+  while (server.connections > 0) await new Promise((resolve) => setImmediate(resolve));
+}

@@ -76,6 +76,7 @@ export function createStreamingServer(
   const tokens = new TokenStore<Pending>(limits.tokenLifeMs, limits.tokens);
   const transports = new Set<ByteTransport>();
   const sessions = new Set<Promise<void>>();
+  const upgrades = new WeakSet<Duplex>();
   const scheme = options.tls === undefined ? "http" : "https";
   const settings = {
     headersTimeout: limits.headersMs,
@@ -85,14 +86,24 @@ export function createStreamingServer(
   const server: Server =
     options.tls === undefined
       ? createHttpServer(settings, answer)
-      : createHttpsServer({ ...settings, ...tlsFiles(options.tls) }, answer);
+      : createHttpsServer(
+          { ...settings, handshakeTimeout: limits.headersMs, ...tlsFiles(options.tls) },
+          answer,
+        );
   server.on("upgrade", upgraded);
+  server.on(options.tls === undefined ? "connection" : "secureConnection", asked);
   server.maxConnections = limits.connections * 2;
   let base: string | undefined;
 
   function give(pending: Pending): string {
     if (base === undefined) throw failedPrecondition("streaming server: not listening");
     return `${base}/${SEGMENT[pending.kind]}/${tokens.add(pending)}`;
+  }
+
+  /** Drops a connection that asks for nothing in time: the runtimes' own timeouts do not come. */
+  function asked(socket: Duplex): void {
+    const timer = setTimeout(() => !upgrades.has(socket) && socket.destroy(), limits.headersMs);
+    socket.once("close", () => clearTimeout(timer));
   }
 
   function upgraded(request: IncomingMessage, socket: Duplex, head: Uint8Array): void {
@@ -104,6 +115,7 @@ export function createStreamingServer(
     }
     // Used up only now: a client that tries another protocol after a refusal may do so.
     tokens.take(found.token);
+    upgrades.add(socket);
     acceptUpgrade(socket, agreed);
     const transport = new SocketTransport(socket, head, limits);
     transports.add(transport);

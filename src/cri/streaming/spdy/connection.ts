@@ -31,7 +31,7 @@ export class SpdyStream implements ByteSink {
     return this.inbox;
   }
 
-  /** Aborted when the client reset the stream; the connection may go on. */
+  /** Aborted when the client reset the stream (the connection may go on) or is gone. */
   get signal(): AbortSignal {
     return this.#reset.signal;
   }
@@ -51,8 +51,14 @@ export class SpdyStream implements ByteSink {
 
   /** The client wants no more of this stream. */
   wasReset(): void {
-    this.#open = false;
     this.inbox.discard();
+    this.left();
+  }
+
+  /** The client is gone; what it sent may still be read. */
+  left(): void {
+    this.#open = false;
+    this.inbox.end();
     this.#reset.abort();
   }
 }
@@ -90,6 +96,8 @@ export class SpdyConnection {
     this.#limits = limits;
     this.#budget = new Budget(limits.inboundBytes);
     this.#inflater = new HeaderInflater(limits.headerBytes);
+    // The reader may be waiting for room, and would never see the end.
+    transport.signal.addEventListener("abort", () => this.#left(), { once: true });
   }
 
   /** Streams held: open ones, and reset ones that their owner has not let go of. */
@@ -106,7 +114,7 @@ export class SpdyConnection {
       await this.#read();
     } finally {
       this.#inflater.close();
-      for (const stream of this.#streams.values()) stream.inbox.end();
+      this.#left();
     }
   }
 
@@ -127,6 +135,10 @@ export class SpdyConnection {
     for (const stream of this.#streams.values()) stream.inbox.discard();
     await this.#transport.reply(f.controlFrame(f.GOAWAY, 0, f.word(this.#lastId), f.word(0))).catch(() => {});
     await this.#transport.end();
+  }
+
+  #left(): void {
+    for (const stream of this.#streams.values()) stream.left();
   }
 
   async #read(): Promise<void> {

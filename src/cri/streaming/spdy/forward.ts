@@ -27,15 +27,12 @@ export async function serveSpdyForward(
 ): Promise<void> {
   const pairs = new Map<string, Pair>();
   const running = new Set<Promise<void>>();
-  const left = new AbortController();
 
   const connection = new SpdyConnection(transport, { opened }, limits);
   try {
     await connection.run();
-    left.abort();
     await connection.end();
   } finally {
-    left.abort();
     transport.destroy();
     for (const { timer } of pairs.values()) clearTimeout(timer);
     await Promise.all(running);
@@ -65,8 +62,8 @@ export async function serveSpdyForward(
   }
 
   async function start(data: SpdyStream, error: SpdyStream, port: number): Promise<void> {
-    const signal = AbortSignal.any([data.signal, transport.signal, left.signal]);
-    await runForward(runtime, forward.podId, port, { source: data.source, sink: data, signal }, error);
+    const connection = { source: data.source, sink: data, signal: data.signal };
+    await runForward(runtime, forward.podId, port, connection, error);
   }
 
   /** The second stream never came. */
