@@ -23,6 +23,7 @@ export const builtins: readonly Builtin[] = [
     load: () => import("../../plugins/verifier/bindir.ts"),
   },
   { uri: "io.containerd.runtime.v2.task", load: () => import("../../plugins/runtime/plugin.ts") },
+  { uri: "io.containerd.mount-manager.v1.bolt", load: () => import("../../plugins/mounts/plugin.ts") },
   { uri: "io.containerd.sandbox.store.v1.local", load: () => import("../../plugins/sandbox/store.ts") },
   {
     uri: "io.containerd.monitor.container.v1.restart",

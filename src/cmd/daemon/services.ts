@@ -4,6 +4,7 @@ import {
   EVENTS,
   LEASE,
   METADATA,
+  MOUNT_MANAGER,
   RUNTIME,
   SANDBOX_CONTROLLER,
   SANDBOX_STORE,
@@ -77,6 +78,9 @@ export const services: readonly AnyPluginDefinition[] = [
   ),
   grpc("tasks", { tasks: one(RUNTIME, "task") }, async (d) =>
     (await import("../../services/tasks.ts")).tasksService(d.tasks),
+  ),
+  grpc("mounts", { mounts: one(MOUNT_MANAGER) }, async (d) =>
+    (await import("../../services/mounts.ts")).mountsService(d.mounts),
   ),
   grpc("sandboxes", { store: one(SANDBOX_STORE) }, async (d) =>
     (await import("../../services/sandbox-store.ts")).sandboxStoreService(d.store),

@@ -6,6 +6,7 @@ import type { EventExchange, EventPublisher } from "../events/events.ts";
 import type { Collectable, GarbageCollector } from "../gc/gc.ts";
 import type { ImageStore } from "../images/images.ts";
 import type { LeaseManager } from "../leases/leases.ts";
+import type { MountManager } from "../mounts/activation.ts";
 import type { NamespaceStore } from "../namespaces/namespaces.ts";
 import type { SandboxController, SandboxStore } from "../sandbox/sandbox.ts";
 import type { SnapshotBackend, Snapshotter } from "../snapshots/snapshotter.ts";
@@ -51,6 +52,7 @@ export const VERIFIER = defineKind<ImageVerifier>("io.containerd.image-verifier.
 export const RUNTIME = defineKind<TaskService>("io.containerd.runtime.v2");
 export const SANDBOX_STORE = defineKind<SandboxStore>("io.containerd.sandbox.store.v1");
 export const SANDBOX_CONTROLLER = defineKind<SandboxController>("io.containerd.sandbox.controller.v1");
+export const MOUNT_MANAGER = defineKind<MountManager>("io.containerd.mount-manager.v1");
 /** Watches containers by itself; nobody calls it. */
 export const CONTAINER_MONITOR = defineKind<object>("io.containerd.monitor.container.v1");
 /** Service plugins of containerd that are only names here: `ctr plugins ls` shows them. */

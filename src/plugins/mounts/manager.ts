@@ -1,0 +1,228 @@
+/** The mount manager: carries out the mounts that others refer to, below a folder of its own, and remembers them in files. */
+import { createHash } from "node:crypto";
+import { chown, mkdir, readdir, readFile, rmdir, unlink } from "node:fs/promises";
+import { isAbsolute, join } from "node:path";
+import type { NamespacedCall } from "../../core/call.ts";
+import { alreadyExists, invalidArgument, notFound, notImplemented, wrap } from "../../core/errors.ts";
+import { compileFilters } from "../../core/filters/filter.ts";
+import { checkLabels } from "../../core/labels.ts";
+import type { Logger } from "../../core/log.ts";
+import {
+  type ActivateRequest,
+  type Activation,
+  type ActiveMount,
+  formatMount,
+  type MountManager,
+  type ParsedMount,
+  parseTransformers,
+} from "../../core/mounts/activation.ts";
+import type { Mount } from "../../core/mounts/mount.ts";
+import { KeyedMutex } from "../../lib/keyed-mutex.ts";
+import { nowNs } from "../../lib/time.ts";
+import { writeFileAtomic } from "../../platform/fs/atomic-write.ts";
+import { mountOne, unmountAll } from "../../platform/mounts/mounts.ts";
+import { MNT_DETACH } from "../../platform/syscalls/constants.ts";
+
+/** What is on disk of an activation: written before anything is mounted, and again when all is. */
+interface Stored {
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels: readonly (readonly [string, string])[];
+  readonly temporary: boolean;
+  /** False while it is being made: taken down at the next start. */
+  readonly done: boolean;
+  readonly active: readonly {
+    readonly mount: Mount;
+    readonly mountedAt: string;
+    readonly mountPoint: string;
+  }[];
+  readonly system: readonly Mount[];
+}
+
+/** See the file's comment. */
+export class FileMountManager implements MountManager {
+  readonly #dir: string;
+  readonly #log: Logger;
+  readonly #locks = new KeyedMutex();
+  readonly #records = new Map<string, Stored>();
+
+  /** @param dir folder that does not outlive a reboot: mounts do not either */
+  constructor(dir: string, log: Logger) {
+    this.#dir = dir;
+    this.#log = log;
+  }
+
+  /** Reads what an earlier daemon left; takes down what was temporary or half made. */
+  async load(): Promise<void> {
+    await mkdir(join(this.#dir, "records"), { recursive: true, mode: 0o700 });
+    await mkdir(join(this.#dir, "t"), { recursive: true, mode: 0o700 });
+    for (const file of await readdir(join(this.#dir, "records"))) {
+      if (!file.endsWith(".json")) continue;
+      try {
+        const record = JSON.parse(await readFile(join(this.#dir, "records", file), "utf8")) as Stored;
+        const key = keyOf(record.namespace, record.name);
+        if (record.done && !record.temporary) this.#records.set(key, record);
+        else await this.#takeDown(key, record);
+      } catch (err) {
+        this.#log.error("record of mounts is not readable", { file, err });
+      }
+    }
+  }
+
+  async activate(call: NamespacedCall, request: ActivateRequest): Promise<Activation> {
+    const { name, labels, temporary } = request;
+    if (name === "") throw invalidArgument("activate mounts: a name is required");
+    checkLabels(labels);
+    const parsed = request.mounts.map(parseTransformers);
+    const first = firstForOthers(parsed);
+    const key = keyOf(call.namespace, name);
+    using _lock = await this.#locks.acquire(key, call.signal);
+    if (this.#records.has(key)) throw alreadyExists(`mount activation "${name}"`);
+    const base = { namespace: call.namespace, name, labels: [...labels], temporary };
+    const points = parsed.slice(0, first).map((_p, i) => join(this.#place(key), String(i)));
+    const planned = points.map((mountPoint, i) => ({
+      mount: parsed[i]?.mount ?? EMPTY,
+      mountedAt: "0",
+      mountPoint,
+    }));
+    await this.#write(key, { ...base, done: false, active: planned, system: [] });
+    const active: ActiveMount[] = [];
+    try {
+      for (const [i, mountPoint] of points.entries()) {
+        const item = parsed[i];
+        if (item === undefined) continue;
+        const mount = await transform(item, active);
+        await mkdir(mountPoint, { recursive: true, mode: 0o700 });
+        mountOne(mount, mountPoint);
+        active.push({ mount, mountPoint, mountedAt: nowNs(), data: new Map() });
+      }
+      const system: Mount[] = [];
+      for (const item of parsed.slice(first)) system.push(await transform(item, active));
+      const record: Stored = {
+        ...base,
+        done: true,
+        active: active.map(({ mount, mountPoint, mountedAt }) => ({
+          mount,
+          mountPoint,
+          mountedAt: String(mountedAt),
+        })),
+        system,
+      };
+      await this.#write(key, record);
+      this.#records.set(key, record);
+      return toActivation(record);
+    } catch (err) {
+      await this.#takeDown(key, { ...base, done: false, active: planned, system: [] });
+      throw wrap(err, `activate mounts "${name}"`);
+    }
+  }
+
+  async deactivate(call: NamespacedCall, name: string): Promise<void> {
+    const key = keyOf(call.namespace, name);
+    using _lock = await this.#locks.acquire(key, call.signal);
+    await this.#takeDown(key, this.#find(call, name));
+    this.#records.delete(key);
+  }
+
+  async info(call: NamespacedCall, name: string): Promise<Activation> {
+    return toActivation(this.#find(call, name));
+  }
+
+  async list(call: NamespacedCall, filters: readonly string[]): Promise<Activation[]> {
+    const match = compileFilters(filters);
+    return [...this.#records.values()]
+      .filter((r) => r.namespace === call.namespace)
+      .map(toActivation)
+      .filter((a) =>
+        match(([field, ...rest]) => {
+          const value = field === "name" ? a.name : a.labels.get(rest.join("."));
+          const known = field === "name" || field === "labels";
+          return { value: value ?? "", present: known && value !== undefined };
+        }),
+      )
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  #find(call: NamespacedCall, name: string): Stored {
+    const record = this.#records.get(keyOf(call.namespace, name));
+    if (record === undefined) throw notFound(`mount activation "${name}"`);
+    return record;
+  }
+
+  #place(key: string): string {
+    return join(this.#dir, "t", key);
+  }
+
+  async #write(key: string, record: Stored): Promise<void> {
+    // a crash of the machine takes the mounts along: nothing to sync
+    const path = join(this.#dir, "records", `${key}.json`);
+    await writeFileAtomic(path, JSON.stringify(record), { mode: 0o600, durable: false });
+  }
+
+  /** The last mount first; the record goes when nothing of it is left. */
+  async #takeDown(key: string, record: Stored): Promise<void> {
+    for (const { mountPoint } of [...record.active].reverse()) {
+      await unmountAll(mountPoint, MNT_DETACH);
+      // never a recursive remove: what is still mounted must not be emptied
+      await rmdir(mountPoint).catch(ignoreMissing);
+    }
+    await rmdir(this.#place(key)).catch(ignoreMissing);
+    await unlink(join(this.#dir, "records", `${key}.json`)).catch(ignoreMissing);
+  }
+}
+
+const EMPTY: Mount = { type: "", source: "", target: "", options: [] };
+
+/**
+ * Index of the first mount that is left to the caller: a mount that is formatted needs those before it mounted.
+ * @throws not-implemented in containerd's sense: mount them yourself
+ */
+function firstForOthers(parsed: readonly ParsedMount[]): number {
+  const bad = parsed.find((p) => p.transformers.includes("mkfs") || p.mount.type === "loop");
+  if (bad !== undefined)
+    throw notImplemented(
+      `activate mounts: ${bad.mount.type === "loop" ? "loop devices" : "mkfs"} are not offered`,
+    );
+  if (parsed.every((p) => p.transformers.length === 0))
+    throw notImplemented("activate mounts: no mount needs the mount manager");
+  const last = parsed.findLastIndex((p) => p.transformers.includes("format"));
+  return Math.max(0, last);
+}
+
+async function transform(item: ParsedMount, active: readonly ActiveMount[]): Promise<Mount> {
+  let { mount } = item;
+  for (const name of item.transformers) {
+    if (name === "format") mount = formatMount(mount, active);
+    if (name === "mkdir")
+      for (const [key, value] of item.own) if (key === "mkdir.path") await makeDir(value, active);
+  }
+  return mount;
+}
+
+/** `PATH[:MODE[:UID:GID]]`; the mode is octal. */
+async function makeDir(value: string, active: readonly ActiveMount[]): Promise<void> {
+  const [raw = "", mode = "700", uid, gid] = value.split(":");
+  const path = formatMount({ ...EMPTY, source: raw }, active).source;
+  if (!isAbsolute(path) || !/^[0-7]{1,4}$/.test(mode))
+    throw invalidArgument(`mkdir "${value}": use PATH:MODE:UID:GID`);
+  await mkdir(path, { recursive: true, mode: Number.parseInt(mode, 8) });
+  if (uid !== undefined && gid !== undefined) await chown(path, Number(uid), Number(gid));
+}
+
+function toActivation(record: Stored): Activation {
+  return {
+    name: record.name,
+    labels: new Map(record.labels),
+    system: record.system,
+    active: record.active.map((a) => ({ ...a, mountedAt: BigInt(a.mountedAt), data: new Map() })),
+  };
+}
+
+/** Names are any text: the file is named by a digest. */
+function keyOf(namespace: string, name: string): string {
+  return createHash("sha256").update(`${namespace}\0${name}`).digest("hex").slice(0, 40);
+}
+
+function ignoreMissing(err: unknown): void {
+  if (!(err instanceof Error && "code" in err && err.code === "ENOENT")) throw err;
+}
