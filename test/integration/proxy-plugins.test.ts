@@ -4,10 +4,21 @@
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { testImages } from "../fixtures/images.ts";
+import { startRegistry } from "../fixtures/registry.ts";
+import { ourCtr } from "../parity/ctr.ts";
 import { type Ctr, type Daemon, peerCtr, startDaemon, startPeer } from "../peers/peer.ts";
 import { until } from "./client.ts";
 import { BUN, MAIN } from "./program.ts";
@@ -23,10 +34,10 @@ interface Example {
   names(): string[];
 }
 
-async function startExample(name: string): Promise<Example> {
+async function startExample(name: string, ...more: string[]): Promise<Example> {
   const socket = join(dir, `${name}.sock`);
   const folder = join(dir, name);
-  const child = spawn(BUN, [EXAMPLE, socket, folder], { stdio: ["ignore", "ignore", "inherit"] });
+  const child = spawn(BUN, [EXAMPLE, socket, folder, ...more], { stdio: ["ignore", "ignore", "inherit"] });
   await until("the example's socket", () => existsSync(socket));
   const names = (): string[] => {
     const state = JSON.parse(readFileSync(join(folder, "state.json"), "utf8")) as {
@@ -99,6 +110,36 @@ describe("proxy plugins", { skip: process.getuid?.() !== 0 }, () => {
       await end(example.child);
       example = await startExample("ours");
       await useIt(ctr, example);
+    } finally {
+      await daemon.stop();
+      await end(example.child);
+    }
+  });
+
+  test("a layer the snapshotter has already is not unpacked by a pull", async () => {
+    const ready = join(dir, "ready-layers");
+    const images = testImages();
+    await using registry = await startRegistry({ filled: images });
+    const example = await startExample("lazy", ready);
+    const daemon = await startDaemon({ command: [BUN, MAIN, "daemon"], config: table(example.socket) });
+    try {
+      const ctr = ourCtr(daemon.address);
+      ok(ctr, "images", "pull", "--snapshotter", "native", registry.ref("busybox"));
+      const chain = /sha256:(\w{64}) /.exec(ok(ctr, "snapshots", "--snapshotter", "native", "ls"))?.[1] ?? "";
+      mkdirSync(join(ready, chain), { recursive: true });
+      writeFileSync(join(ready, chain, "only-here"), "");
+      ok(ctr, "images", "pull", "--snapshotter", "copying", registry.ref("busybox"));
+      assert.match(example.names().join(" "), /^ready\/default\/\d+\/extract-/);
+      assert.match(
+        ok(ctr, "snapshots", "--snapshotter", "copying", "ls"),
+        new RegExp(`sha256:${chain} .*Committed`),
+      );
+      const mounts = ok(ctr, "snapshots", "--snapshotter", "copying", "prepare", "rw", `sha256:${chain}`);
+      assert.equal(mounts, "");
+      const source = /bind (\S+) /.exec(
+        ok(ctr, "snapshots", "--snapshotter", "copying", "mounts", "/mnt", "rw"),
+      )?.[1];
+      assert.deepEqual(readdirSync(source ?? ""), ["only-here"]);
     } finally {
       await daemon.stop();
       await end(example.child);
