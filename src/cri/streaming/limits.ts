@@ -26,7 +26,7 @@ export interface StreamingLimits {
   readonly idleMs: number;
   /** Time for a client to send its request's headers, milliseconds. */
   readonly headersMs: number;
-  /** Time for a client to close its side after the session ended, milliseconds. */
+  /** Time for a client to close its side once the session ended and all was sent, milliseconds. */
   readonly lingerMs: number;
 }
 
@@ -44,5 +44,5 @@ export const DEFAULT_LIMITS: StreamingLimits = {
   streamCreationMs: 30_000,
   idleMs: 4 * 3_600_000,
   headersMs: 10_000,
-  lingerMs: 5_000,
+  lingerMs: 30_000,
 };

@@ -102,9 +102,13 @@ export class SocketTransport implements ByteTransport {
     this.#socket.resume();
     const gone = createDeferred<void>();
     this.#gone.signal.addEventListener("abort", () => gone.resolve(), { once: true });
-    const timer = setTimeout(() => this.destroy(), this.#limits.lingerMs);
+    let timer: NodeJS.Timeout | undefined;
+    // A slow client may take its time for what is queued; only then the wait for its own close begins.
+    this.#socket.once("finish", () => {
+      if (this.#over) this.destroy();
+      else timer = setTimeout(() => this.destroy(), this.#limits.lingerMs);
+    });
     this.#socket.end();
-    if (this.#over) this.#socket.once("finish", () => this.destroy());
     await gone.promise;
     clearTimeout(timer);
   }

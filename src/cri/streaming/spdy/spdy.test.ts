@@ -113,6 +113,34 @@ describe("SPDY", () => {
     await client.end();
   });
 
+  test("a slow client gets all that a command said before it ended", async () => {
+    const size = 16 << 20;
+    const server = await started(
+      {
+        ...echo,
+        async exec(_request, streams) {
+          await streams.stdout?.write(Buffer.alloc(size, "x"));
+          return 0;
+        },
+      },
+      { limits: { lingerMs: 20, outboundBytes: 32 << 20 } },
+    );
+    const client = spdy(server.getExec({ ...EXEC, stdin: false }));
+    await client.head();
+    const syn = opener();
+    client.send(await syn(1, { streamtype: "error" }), await syn(3, { streamtype: "stdout" }));
+    client.socket.pause();
+    await settled();
+    client.socket.resume();
+    await client.end();
+    const got = frames(client.received).filter((frame) => frame.type === 0 && frame.stream === 3);
+    assert.equal(
+      got.reduce((sum, frame) => sum + frame.payload.length, 0),
+      size,
+    );
+    assert.equal(frames(client.received).at(-1)?.type, 7);
+  });
+
   test("an idle connection is dropped", async () => {
     const server = await started(echo, { limits: { idleMs: 40 } });
     const client = spdy(server.getPortForward({ podId: "p", ports: [] }), "portforward.k8s.io");
