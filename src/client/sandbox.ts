@@ -1,6 +1,7 @@
 /** SandboxStore over the sandbox store service. */
-import { Store } from "../api/gen/containerd/services/sandbox/v1/sandbox_pb.ts";
+import { Controller, Store } from "../api/gen/containerd/services/sandbox/v1/sandbox_pb.ts";
 import type { Sandbox as Wire } from "../api/gen/containerd/types/sandbox_pb.ts";
+import type { NamespacedCall } from "../core/call.ts";
 import { internal } from "../core/errors.ts";
 import type { Sandbox, SandboxInput, SandboxStore } from "../core/sandbox/sandbox.ts";
 import { createClient } from "../rpc/client.ts";
@@ -29,6 +30,16 @@ export function sandboxesClient(transport: Transport): SandboxStore {
       await client.delete({ sandboxId }, callOptions(call));
     },
   };
+}
+
+/** Asks the sandbox's controller to end it and give back what it has. @throws not-found */
+export async function shutdownSandbox(
+  transport: Transport,
+  call: NamespacedCall,
+  sandboxId: string,
+  sandboxer: string,
+): Promise<void> {
+  await createClient(Controller, transport).shutdown({ sandboxId, sandboxer }, callOptions(call));
 }
 
 function toWire(s: SandboxInput) {

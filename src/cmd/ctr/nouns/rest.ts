@@ -1,6 +1,7 @@
 /** Commands that are not about one kind of stored object. */
 import { notImplemented } from "../../../core/errors.ts";
 import type { Action, CommandSpec } from "../command.ts";
+import { sandboxes } from "./sandboxes.ts";
 
 const missing =
   (what: string, instead: string): (() => Promise<Action>) =>
@@ -93,13 +94,7 @@ export const rest: readonly CommandSpec[] = [
     about: "debug profiles of the server",
     action: missing("pprof", "send USR1 to the daemon for a dump in its log"),
   },
-  {
-    name: "sandboxes",
-    aliases: ["sandbox", "sb", "s"],
-    args: "[command...]",
-    about: "manage sandboxes",
-    action: missing("sandboxes", "use crictl for pods"),
-  },
+  sandboxes,
   {
     name: "shim",
     args: "[command...]",
