@@ -88,6 +88,15 @@ export function readAddress(bundle: Bundle): ShimAddress | undefined {
   }
 }
 
+/** The init process as the OCI runtime wrote it down; 0 when it did not. */
+export function readPid(bundle: Bundle): number {
+  try {
+    return Number.parseInt(readFileSync(join(bundle.path, "init.pid"), "utf8"), 10) || 0;
+  } catch {
+    return 0;
+  }
+}
+
 /** Parses JSON or a bare address. @throws Error for other schemes than unix */
 export function parseAddress(text: string): ShimAddress {
   const trimmed = text.trim();

@@ -9,7 +9,15 @@ import {
 import type { AnyValue } from "../../core/any.ts";
 import type { Call, NamespacedCall } from "../../core/call.ts";
 import type { ContainerStore } from "../../core/containers/containers.ts";
-import { alreadyExists, isNotFound, isNotImplemented, messageOf, notFound, wrap } from "../../core/errors.ts";
+import {
+  alreadyExists,
+  isDeadlineExceeded,
+  isNotFound,
+  isNotImplemented,
+  messageOf,
+  notFound,
+  wrap,
+} from "../../core/errors.ts";
 import type { EventExchange, EventPublisher } from "../../core/events/events.ts";
 import { parseNamespace } from "../../core/ids/namespace.ts";
 import type { Logger } from "../../core/log.ts";
@@ -30,6 +38,7 @@ import {
   deleteBundle,
   listBundles,
   readAddress,
+  readPid,
   type ShimAddress,
   writeAddress,
 } from "./bundle.ts";
@@ -329,9 +338,13 @@ export class TaskManager {
     const shim = resolveShim(container?.runtime.name ?? "io.containerd.runc.v2", undefined);
     const address = readAddress(bundle);
     if (address === undefined) return await this.cleanUpDead(bundle, shim, undefined);
-    const task = await this.#reconnect(bundle, shim, address, timeouts.load).catch((err: unknown) => {
+    const task = await this.#reconnect(bundle, shim, address, timeouts.load).catch(async (err: unknown) => {
       log.warn("connect to the shim of a task", { id: bundle.id, err });
-      return undefined;
+      // one that listens is frozen or slow, and its container runs: it is watched, not killed (R7)
+      if (!isDeadlineExceeded(err) || !(await answers(address.address))) return undefined;
+      const stuck = this.#connect(bundle, shim, address);
+      stuck.pid = readPid(bundle);
+      return stuck;
     });
     if (task === undefined) return await this.cleanUpDead(bundle, shim, undefined);
     this.#tasks.set(taskKey(bundle.namespace, bundle.id), task);
