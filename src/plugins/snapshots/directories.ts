@@ -49,8 +49,13 @@ export class SnapshotDirectories {
     await mkdir(temporary, { mode: 0o700 });
     try {
       await fill(temporary);
-      await this.#putAside(id); // what a crash left under this id
-      await rename(temporary, this.path(id));
+      await rename(temporary, this.path(id)).catch(async (err: unknown) => {
+        // what a crash left under this id
+        if (!(err instanceof Error && "code" in err && (err.code === "ENOTEMPTY" || err.code === "EEXIST")))
+          throw err;
+        await this.#putAside(id);
+        await rename(temporary, this.path(id));
+      });
     } catch (err) {
       await rename(temporary, this.#asideName()).catch(() => {});
       this.sweep();

@@ -47,13 +47,19 @@ export class OverlayBackend implements SnapshotBackend {
     const parent = snapshot.parents[0];
     await this.#dirs.create(snapshot.id, async (path) => {
       const upper = join(path, "fs");
-      await mkdir(upper, { mode: 0o755 });
-      if (snapshot.kind === "active") await mkdir(join(path, "work"), { mode: 0o711 });
-      // The root directory of the merged tree is the upper one: it looks as the parent's did.
-      const like = parent === undefined ? undefined : await stat(this.#dirs.path(parent, "fs"));
+      const [like] = await Promise.all([
+        // The root directory of the merged tree is the upper one: it looks as the parent's did.
+        parent === undefined ? undefined : stat(this.#dirs.path(parent, "fs")),
+        mkdir(upper, { mode: 0o755 }),
+        snapshot.kind === "active" ? mkdir(join(path, "work"), { mode: 0o711 }) : undefined,
+      ]);
       const owner = mappedRoot(snapshot.labels) ?? like;
-      if (owner !== undefined) await chown(upper, owner.uid, owner.gid);
-      await chmod(upper, like === undefined ? 0o755 : like.mode & 0o7777);
+      const mode = like === undefined ? 0o755 : like.mode & 0o7777;
+      // mostly it is right as it was made: each call is a turn of the loop
+      const own =
+        owner === undefined || (owner.uid === process.geteuid?.() && owner.gid === process.getegid?.());
+      if (!own) await chown(upper, owner.uid, owner.gid);
+      if (!own || mode !== 0o755 || (process.umask() & 0o755) !== 0) await chmod(upper, mode);
     });
   }
 
