@@ -14,6 +14,10 @@ export const builtins: readonly Builtin[] = [
   },
   { uri: "io.containerd.snapshotter.v1.native", load: () => import("../../plugins/snapshots/native.ts") },
   { uri: "io.containerd.snapshotter.v1.btrfs", load: () => import("../../plugins/snapshots/btrfs.ts") },
+  {
+    uri: "io.containerd.snapshotter.v1.blockfile",
+    load: () => import("../../plugins/snapshots/blockfile.ts"),
+  },
   { uri: "io.containerd.differ.v1.walking", load: () => import("../../plugins/diff/walking.ts") },
   { uri: "io.containerd.service.v1.diff-service", load: () => import("../../plugins/diff/service.ts") },
   { uri: "io.containerd.streaming.v1.manager", load: () => import("../../plugins/streaming/plugin.ts") },

@@ -6,6 +6,7 @@ import { resolveInRoot } from "../fs/safe-path.ts";
 import * as c from "../syscalls/constants.ts";
 import { isErrno } from "../syscalls/errors.ts";
 import { type Kernel, kernel as realKernel } from "../syscalls/kernel.ts";
+import { attachLoop } from "./loop.ts";
 import { type Mount, parseOptions } from "./options.ts";
 import { MAX_DATA, mountChecked, mountLongOverlay } from "./overlay.ts";
 
@@ -40,6 +41,12 @@ export function mountAll(mounts: readonly Mount[], target: string, kernel: Kerne
 
 /** Carries out one mount at exactly `target`. Blocks while the kernel does. */
 export function mountOne(mount: Mount, target: string, kernel: Kernel = realKernel): void {
+  if (mount.options.includes("loop")) {
+    using device = attachLoop(mount.source, mount.options.includes("ro"));
+    const options = mount.options.filter((option) => option !== "loop");
+    mountOne({ ...mount, source: device.path, options }, target, kernel);
+    return;
+  }
   const parsed = parseOptions(mount.options);
   const bindType = mount.type === "bind" || mount.type === "rbind";
   const flags =

@@ -3,12 +3,14 @@ import { messageOf } from "../../core/errors.ts";
 import { removePath } from "../../platform/fs/raw-remove.ts";
 import { createSubvolume, destroySubvolume, snapshotSubvolume } from "../../platform/syscalls/btrfs.ts";
 import * as fs from "../../platform/syscalls/raw-fs.ts";
+import { copySparse } from "./copy-sparse.ts";
 import { copyTree } from "./copy-tree.ts";
 
 /** A job, as JSON in the helper's first argument. Paths are text. */
 export type TreeJob =
   | { readonly mode: "remove"; readonly parent: number; readonly paths: readonly string[] }
   | { readonly mode: "copy"; readonly parent: number; readonly from: string; readonly to: string }
+  | { readonly mode: "copy-file"; readonly parent: number; readonly from: string; readonly to: string }
   | { readonly mode: "sync"; readonly parent: number; readonly path: string }
   | { readonly mode: "subvolume"; readonly parent: number; readonly path: string; readonly from?: string }
   | { readonly mode: "drop-subvolume"; readonly parent: number; readonly path: string };
@@ -30,6 +32,9 @@ export function runTreeJob(job: TreeJob): void {
     }
     case "copy":
       copyTree(job.from, job.to);
+      return;
+    case "copy-file":
+      copySparse(job.from, job.to);
       return;
     case "subvolume":
       if (job.from === undefined) createSubvolume(job.path);
