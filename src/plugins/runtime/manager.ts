@@ -14,6 +14,7 @@ import {
   isDeadlineExceeded,
   isNotFound,
   isNotImplemented,
+  isUnavailable,
   messageOf,
   notFound,
   wrap,
@@ -139,6 +140,8 @@ export class TaskManager {
         callOptions(call),
       );
       task.pid = created.pid;
+      const { stdin, stdout, stderr, terminal } = request;
+      task.stdio = { stdin, stdout, stderr, terminal };
     } catch (err) {
       await this.#undoCreate(bundle, shim, task);
       // containerd's words: clients look for them
@@ -194,6 +197,18 @@ export class TaskManager {
 
   /** Deletes a stopped task from its shim, ends the shim when it has no other, removes the bundle. */
   async delete(call: NamespacedCall, id: string): Promise<Exit> {
+    const task = this.get(call, id);
+    try {
+      return await this.#delete(call, id);
+    } catch (err) {
+      if (!isUnavailable(err) || task.exit === undefined || (await answers(task.address.address))) throw err;
+      // its shim was killed after the container had ended: nothing watches for that
+      await this.cleanUpDead(task.bundle, task.shim, task);
+      return task.exit;
+    }
+  }
+
+  async #delete(call: NamespacedCall, id: string): Promise<Exit> {
     using _lock = await this.#locks.acquire(taskKey(call.namespace, id), call.signal);
     const task = this.get(call, id);
     task.deleting = true;
@@ -359,6 +374,8 @@ export class TaskManager {
       try {
         const state = await task.api.state({ id: bundle.id }, callOptions(task.call.within(ms)));
         task.pid = state.pid;
+        const { stdin, stdout, stderr, terminal } = state;
+        task.stdio = { stdin, stdout, stderr, terminal };
         return task;
       } catch (err) {
         // the last daemon was killed between Delete and Shutdown: nobody else will end this shim

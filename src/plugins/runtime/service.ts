@@ -3,7 +3,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { CheckpointOptionsSchema } from "../../api/gen/containerd/types/runc/options/oci_pb.ts";
 import type { NamespacedCall } from "../../core/call.ts";
-import { codeOf, isNotFound, messageOf, notImplemented } from "../../core/errors.ts";
+import { codeOf, isNotFound, isUnavailable, messageOf, notImplemented } from "../../core/errors.ts";
 import { compileFilters } from "../../core/filters/filter.ts";
 import type { Exit, ProcessState, TaskService } from "../../core/tasks/tasks.ts";
 import { nowNs } from "../../lib/time.ts";
@@ -17,7 +17,19 @@ import type { Task } from "./task.ts";
 export function createTaskService(manager: TaskManager): TaskService {
   const options = callOptions;
   const state = async (call: NamespacedCall, task: Task, execId: string): Promise<ProcessState> => {
-    const s = await task.api.state({ id: task.bundle.id, execId }, options(call));
+    const s = await task.api.state({ id: task.bundle.id, execId }, options(call)).catch((err: unknown) => {
+      // its shim was killed after the container had ended, which is known
+      if (isUnavailable(err) && execId === "" && task.exit !== undefined) return undefined;
+      throw err;
+    });
+    if (s === undefined)
+      return {
+        ...unknownState(task),
+        ...task.stdio,
+        status: "stopped",
+        exitStatus: task.exit?.status ?? 0,
+        exitedAt: task.exit?.exitedAt,
+      };
     return {
       containerId: task.bundle.id,
       execId,

@@ -6,7 +6,7 @@
  *                            +-------------- deleted ---------------------+
  */
 import type { NamespacedCall } from "../../core/call.ts";
-import type { Exit } from "../../core/tasks/tasks.ts";
+import type { Exit, Stdio } from "../../core/tasks/tasks.ts";
 import { createDeferred, type Deferred } from "../../lib/deferred.ts";
 import type { Transport } from "../../rpc/types.ts";
 import type { Bundle, ShimAddress } from "./bundle.ts";
@@ -23,6 +23,8 @@ export interface Task {
   /** A call in the task's namespace that lives as long as the daemon. */
   readonly call: NamespacedCall;
   pid: number;
+  /** Kept for the time after the shim: whoever removes the task removes its FIFOs. */
+  stdio: Stdio;
   /** Exit of the init process, settled once. */
   readonly ended: Deferred<Exit>;
   exit: Exit | undefined;
@@ -35,12 +37,14 @@ export function taskKey(namespace: string, id: string): string {
   return `${namespace}/${id}`;
 }
 
+const NO_STDIO: Stdio = { stdin: "", stdout: "", stderr: "", terminal: false };
+
 /** Makes the record. */
-export function newTask(parts: Omit<Task, "pid" | "ended" | "exit" | "deleting">): Task {
+export function newTask(parts: Omit<Task, "pid" | "stdio" | "ended" | "exit" | "deleting">): Task {
   const ended = createDeferred<Exit>();
   // nobody has to wait for it
   ended.promise.catch(() => {});
-  return { ...parts, pid: 0, ended, exit: undefined, deleting: false };
+  return { ...parts, pid: 0, stdio: NO_STDIO, ended, exit: undefined, deleting: false };
 }
 
 /** Records the exit once. @returns true when it was the first */
