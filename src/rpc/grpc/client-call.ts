@@ -41,6 +41,8 @@ export class ClientCall implements StreamEvents {
   readonly #events: ClientCallEvents;
   readonly #reader: MessageReader;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** On the monotonic clock, milliseconds. */
+  #deadline = Number.POSITIVE_INFINITY;
   #done = false;
   #responded = false;
   /** True when the server surely did not process the call: it may be sent again. */
@@ -60,6 +62,7 @@ export class ClientCall implements StreamEvents {
     stream.events = this;
     stream.sendHeaders(headers, false);
     const { timeoutMs: ms, signal } = init;
+    if (ms !== undefined) this.#deadline = performance.now() + ms;
     if (ms !== undefined && ms < 0x7fffffff)
       this.#timer = setTimeout(() => this.cancel(deadlineExceeded("context deadline exceeded")), ms);
     signal?.addEventListener("abort", this.#onAbort, { once: true });
@@ -148,7 +151,12 @@ export class ClientCall implements StreamEvents {
       return;
     }
     this.refused = error.h2code === H2Code.REFUSED_STREAM;
-    this.#finish(resetError(error), NONE);
+    // the server may end the call at the deadline before our own timer has had its turn
+    const late = error.h2code === H2Code.CANCEL && performance.now() >= this.#deadline;
+    this.#finish(
+      late ? deadlineExceeded("context deadline exceeded", { cause: error }) : resetError(error),
+      NONE,
+    );
   }
 
   #finish(error: GantryError | undefined, trailers: Headers): void {

@@ -61,6 +61,7 @@ for (const kind of ["grpc", "ttrpc"] as const) {
       if (missing !== undefined) return t.skip(missing);
       const path = join(dir, `${kind}-ours`);
       const child = await started(process.execPath, [...runArgs(), join(here, "serve.ts"), kind, path]);
+      t.after(() => child.kill("SIGKILL"));
       const client = spawn(program, ["check", kind, path], { stdio: ["ignore", "pipe", "inherit"] });
       let output = "";
       client.stdout.on("data", (text) => {
@@ -76,6 +77,7 @@ for (const kind of ["grpc", "ttrpc"] as const) {
       if (missing !== undefined) return t.skip(missing);
       const path = join(dir, `${kind}-go`);
       const child = await started(program, ["serve", kind, path]);
+      t.after(() => child.kill("SIGKILL"));
       await using transport =
         kind === "grpc" ? createGrpcTransport({ path }) : createTtrpcTransport({ path });
       const client = createClient(Peer, transport) as unknown as PeerClient;
