@@ -587,8 +587,9 @@ hello() {
     die "the hello image could not be imported: $said"
   fi
   rm -f "$archive"
+  if systemd_runs; then log="journalctl -u containerd"; else log=$logfile; fi
   "$bin/ctr" --address "$socket" run --rm gantry.local/hello:latest "hello-$$" ||
-    die "the hello container did not run" "the engine's log says why: journalctl -u containerd"
+    die "the hello container did not run" "the engine's log says why: $log"
 }
 next_steps() {
   service="systemctl status containerd                      "

@@ -13,6 +13,7 @@ interface Mode {
 const modes: Readonly<Record<string, () => Promise<Mode>>> = {
   daemon: () => import("./cmd/daemon/main.ts"),
   ctr: () => import("./cmd/ctr/main.ts"),
+  crictl: () => import("./cmd/crictl/main.ts"),
   shim: () => import("./cmd/shim/main.ts"),
   unpack: () => import("./cmd/unpack/main.ts"),
   helper: () => import("./cmd/helper/main.ts"),
@@ -27,6 +28,7 @@ const modes: Readonly<Record<string, () => Promise<Mode>>> = {
 const names: Readonly<Record<string, string>> = {
   containerd: "daemon",
   ctr: "ctr",
+  crictl: "crictl",
   "containerd-shim-runc-v2": "shim",
 };
 
