@@ -1,13 +1,23 @@
 /** Asks a person for a secret without showing it. */
 import { invalidArgument } from "../../core/errors.ts";
 
+/** Asks for one line that may be seen. @throws invalid-argument when there is no terminal */
+export async function askLine(prompt: string): Promise<string> {
+  if (process.stdin.isTTY !== true)
+    throw invalidArgument("username required, and stdin is no terminal", { hint: "use --username NAME" });
+  const { createInterface } = await import("node:readline/promises");
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return (await lines.question(prompt)).trim();
+  } finally {
+    lines.close();
+  }
+}
+
 /** @throws invalid-argument when there is no terminal */
-export async function askPassword(prompt: string): Promise<string> {
+export async function askPassword(prompt: string, hint = "use --user NAME:PASSWORD"): Promise<string> {
   const { stdin } = process;
-  if (stdin.isTTY !== true)
-    throw invalidArgument("password required, and stdin is no terminal", {
-      hint: "use --user NAME:PASSWORD",
-    });
+  if (stdin.isTTY !== true) throw invalidArgument("password required, and stdin is no terminal", { hint });
   process.stderr.write(prompt);
   stdin.setRawMode(true);
   stdin.resume();

@@ -4,9 +4,12 @@ import { invalidArgument, messageOf } from "../../core/errors.ts";
 import type { Platform } from "../../core/oci.ts";
 import { matchOnly, matchOrdered, type PlatformMatcher, parsePlatform } from "../../oci/platform.ts";
 import { apiHost, parseReference } from "../../oci/reference.ts";
+import { runHelper } from "../../plugins/transfer/credential-helper.ts";
+import { splitConfigPath } from "../../registry/hosts.ts";
 import type { RegistryOptions } from "../../registry/registry.ts";
 import type { Credentials, TlsProfile } from "../../registry/types.ts";
 import { listOf, textOf } from "./context.ts";
+import { hostsOfDaemon } from "./daemon-hosts.ts";
 import { askPassword } from "./password.ts";
 import { stderrLog } from "./stderr-log.ts";
 
@@ -27,15 +30,16 @@ export async function credentialsOf(options: Options): Promise<Credentials | und
 export async function registryOptions(options: Options, reference: string): Promise<RegistryOptions> {
   const credentials = await credentialsOf(options);
   const { host } = parseReference(reference);
-  const configPaths = textOf(options, "hostsDir")
-    .split(":")
-    .filter((p) => p !== "");
+  const configPaths = splitConfigPath(textOf(options, "hostsDir"));
+  const config = textOf(options, "config");
   const plain = options["plainHttp"] === true;
   const trace = options["httpDump"] === true || options["httpTrace"] === true;
   const tls = tlsOf(options);
   return {
+    runHelper,
     hosts: {
-      configPaths,
+      // Without a folder of its own a command goes the daemon's way.
+      ...(configPaths.length > 0 ? { configPaths } : hostsOfDaemon(config || undefined, config !== "")),
       ...(plain ? { defaultScheme: "http" as const } : {}),
       ...(tls === undefined ? {} : { defaultTls: tls }),
     },

@@ -1,5 +1,5 @@
 /** Flags that `containers create` and `run` share. */
-import type { FlagSpec } from "../command.ts";
+import type { FlagSpec } from "../../shared/command.ts";
 
 export const snapshotterFlag: FlagSpec = {
   flag: "--snapshotter <name>",

@@ -1,5 +1,5 @@
 /** Flags of every command that talks to a registry, and other groups that several commands share. */
-import type { FlagSpec } from "../command.ts";
+import type { FlagSpec } from "../../shared/command.ts";
 
 export const registryFlags: readonly FlagSpec[] = [
   { flag: "-k, --skip-verify", about: "skip SSL certificate validation" },

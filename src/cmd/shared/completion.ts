@@ -1,16 +1,19 @@
-/** `ctr completion bash|zsh|fish`: a script generated from the tree of commands. The command itself prints it; nothing is asked at completion time. */
+/** `TOOL completion bash|zsh|fish`: a script generated from the tree of commands. The command itself prints it; nothing is asked at completion time. */
 import { invalidArgument } from "../../core/errors.ts";
 import type { CommandSpec } from "./command.ts";
 
 /** Declares the command; `tree` gives the finished program when the command runs. */
-export function completionCommand(tree: () => Tree): CommandSpec {
+export function completionCommand<C>(tool: string, tree: () => Tree): CommandSpec<C> {
   return {
     name: "completion",
     args: "<shell>",
     about: "print a completion script for bash, zsh or fish",
-    examples: ["source <(ctr completion bash)", "ctr completion fish > ~/.config/fish/completions/ctr.fish"],
+    examples: [
+      `source <(${tool} completion bash)`,
+      `${tool} completion fish > ~/.config/fish/completions/${tool}.fish`,
+    ],
     action: async () => async (_context, args) => {
-      process.stdout.write(completionScript(args[0] ?? "", nodesOf(tree())));
+      process.stdout.write(completionScript(tool, args[0] ?? "", nodesOf(tree())));
       return 0;
     },
   };
@@ -66,14 +69,14 @@ export function nodesOf(tree: Tree, before: readonly string[] = [""]): Node[] {
 }
 
 /** @throws invalid-argument for another shell */
-export function completionScript(shell: string, nodes: readonly Node[]): string {
+export function completionScript(tool: string, shell: string, nodes: readonly Node[]): string {
   switch (shell) {
     case "bash":
-      return bash(nodes);
+      return bash(tool, nodes);
     case "zsh":
-      return `#compdef ctr\nautoload -Uz bashcompinit && bashcompinit\n${bash(nodes)}`;
+      return `#compdef ${tool}\nautoload -Uz bashcompinit && bashcompinit\n${bash(tool, nodes)}`;
     case "fish":
-      return fish(nodes);
+      return fish(tool, nodes);
     default:
       throw invalidArgument(`shell "${shell}": no completion for it`, { hint: "use bash, zsh or fish" });
   }
@@ -83,7 +86,7 @@ export function completionScript(shell: string, nodes: readonly Node[]): string 
  * One table: path -> words. The function walks the words typed so far, keeps the longest known path, skips flags and the
  * values of those that take one.
  */
-function bash(nodes: readonly Node[]): string {
+function bash(tool: string, nodes: readonly Node[]): string {
   const rows = nodes.map((n) => {
     const words = [...n.commands.map((c) => c.name), ...n.flags.flatMap((f) => f.names)].join(" ");
     return `    "${n.path}") words="${words}" ;;`;
@@ -92,17 +95,17 @@ function bash(nodes: readonly Node[]): string {
   const valued = nodes.flatMap((n) =>
     n.flags.filter((f) => f.value).flatMap((f) => f.names.map((name) => `"${n.path} ${name}"`)),
   );
-  return `# completion of ctr; source it
-_gantry_ctr_known() { case "$1" in ${known}) return 0 ;; *) return 1 ;; esac; }
-_gantry_ctr_valued() { case "$1" in ${valued.join(" | ")}) return 0 ;; *) return 1 ;; esac; }
-_gantry_ctr() {
-  local cur="\${COMP_WORDS[COMP_CWORD]}" path="ctr" words="" i word skip=0
+  return `# completion of ${tool}; source it
+_gantry_${tool}_known() { case "$1" in ${known}) return 0 ;; *) return 1 ;; esac; }
+_gantry_${tool}_valued() { case "$1" in ${valued.join(" | ")}) return 0 ;; *) return 1 ;; esac; }
+_gantry_${tool}() {
+  local cur="\${COMP_WORDS[COMP_CWORD]}" path="${tool}" words="" i word skip=0
   for ((i = 1; i < COMP_CWORD; i++)); do
     word="\${COMP_WORDS[i]}"
     if ((skip)); then skip=0; continue; fi
     if [[ "$word" == -* ]]; then
-      _gantry_ctr_valued "$path $word" && skip=1
-    elif _gantry_ctr_known "$path $word"; then
+      _gantry_${tool}_valued "$path $word" && skip=1
+    elif _gantry_${tool}_known "$path $word"; then
       path="$path $word"
     fi
   done
@@ -112,32 +115,32 @@ ${rows.join("\n")}
   esac
   COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }
-complete -o default -F _gantry_ctr ctr
+complete -o default -F _gantry_${tool} ${tool}
 `;
 }
 
-function fish(nodes: readonly Node[]): string {
+function fish(tool: string, nodes: readonly Node[]): string {
   const quote = (text: string): string =>
     `'${text.replace(/\\/g, "\\\\").replace(/'/g, "\\'").replace(/\n/g, " ")}'`;
   const lines = nodes.flatMap((n) => {
-    const condition = quote(`__gantry_ctr_at ${n.path}`);
+    const condition = quote(`__gantry_${tool}_at ${n.path}`);
     return [
-      ...n.commands.map((c) => `complete -c ctr -n ${condition} -f -a ${c.name} -d ${quote(c.about)}`),
+      ...n.commands.map((c) => `complete -c ${tool} -n ${condition} -f -a ${c.name} -d ${quote(c.about)}`),
       ...n.flags.map((f) => {
         const names = f.names.map((name) =>
           name.startsWith("--") ? `-l ${name.slice(2)}` : `-s ${name.slice(1)}`,
         );
-        return `complete -c ctr -n ${condition} ${names.join(" ")}${f.value ? " -r" : ""} -d ${quote(f.about)}`;
+        return `complete -c ${tool} -n ${condition} ${names.join(" ")}${f.value ? " -r" : ""} -d ${quote(f.about)}`;
       }),
     ];
   });
   // words that name no command (values of flags, references) are passed over, as the bash function does
-  return `# completion of ctr
-set -g __gantry_ctr_paths ${nodes.map((n) => quote(n.path)).join(" ")}
-function __gantry_ctr_at
-  set -l path ctr
+  return `# completion of ${tool}
+set -g __gantry_${tool}_paths ${nodes.map((n) => quote(n.path)).join(" ")}
+function __gantry_${tool}_at
+  set -l path ${tool}
   for word in (commandline -opc)[2..-1]
-    contains -- "$path $word" $__gantry_ctr_paths; and set path "$path $word"
+    contains -- "$path $word" $__gantry_${tool}_paths; and set path "$path $word"
   end
   test "$path" = "$argv"
 end

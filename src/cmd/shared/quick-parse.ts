@@ -1,40 +1,31 @@
 /**
  * Parses plain, correct command lines without the argument library, whose loading takes longer than most commands. What is
- * anything else (help, mistakes, bundled or optional flags) is left to program.ts, which then also says what is wrong.
+ * anything else (help, mistakes, optional values) is left to program.ts, which then also says what is wrong.
  */
 import type { Action, CommandSpec, FlagSpec } from "./command.ts";
 
-/** Flags before the first word, as in program.ts. */
-const GLOBAL_FLAGS: readonly FlagSpec[] = [
-  { flag: "--debug", about: "" },
-  {
-    flag: "-a, --address <path>",
-    about: "",
-    fallback: "/run/containerd/containerd.sock",
-    env: "CONTAINERD_ADDRESS",
-  },
-  { flag: "--timeout <duration>", about: "", fallback: "0s" },
-  { flag: "--connect-timeout <duration>", about: "", fallback: "0s" },
-  { flag: "-n, --namespace <name>", about: "", fallback: "default", env: "CONTAINERD_NAMESPACE" },
-];
-
 /** A command line that was understood. */
-export interface QuickCommand {
-  readonly load: () => Promise<Action>;
+export interface QuickCommand<C> {
+  readonly load: () => Promise<Action<C>>;
   readonly globals: Record<string, unknown>;
   /** Positionals. */
   readonly args: string[];
-  /** Flags of the command and global ones. */
+  /** Flags of the command. */
   readonly options: Record<string, unknown>;
 }
 
-/** Parses `args`. @returns undefined when program.ts must */
-export function quickParse(
+/**
+ * Parses `args`.
+ * @param globalFlags flags before the first word
+ * @returns undefined when program.ts must
+ */
+export function quickParse<C>(
   args: readonly string[],
-  specs: readonly CommandSpec[],
+  globalFlags: readonly FlagSpec[],
+  specs: readonly CommandSpec<C>[],
   env: Readonly<Record<string, string | undefined>>,
-): QuickCommand | undefined {
-  const globals = takeFlags(args, GLOBAL_FLAGS, env, "first");
+): QuickCommand<C> | undefined {
+  const globals = takeFlags(args, globalFlags, env, "first");
   if (globals === undefined) return undefined;
   let [word, ...left] = globals.args;
   let spec = find(specs, word);
@@ -51,11 +42,11 @@ export function quickParse(
     load: spec.action,
     globals: globals.options,
     args: own.args,
-    options: { ...own.options, ...globals.options },
+    options: own.options,
   };
 }
 
-function find(specs: readonly CommandSpec[], word: string | undefined): CommandSpec | undefined {
+function find<C>(specs: readonly CommandSpec<C>[], word: string | undefined): CommandSpec<C> | undefined {
   if (word === undefined) return undefined;
   return specs.find((spec) => spec.name === word || spec.aliases?.includes(word) === true);
 }
@@ -117,6 +108,13 @@ function takeFlags(
     if (!arg.startsWith("-") || arg === "-") {
       if (until === "first") return { args: args.slice(i), options };
       positionals.push(arg);
+      continue;
+    }
+    if (/^-[A-Za-z]{2,}$/.test(arg)) {
+      // bundled: -it
+      const bundle = [...arg.slice(1)].map((letter) => flags.get(`-${letter}`));
+      if (!bundle.every((flag) => flag !== undefined && !flag.value && !flag.negated)) return undefined;
+      for (const flag of bundle) if (flag !== undefined) options[flag.name] = true;
       continue;
     }
     const equals = arg.startsWith("--") ? arg.indexOf("=") : -1;

@@ -1,0 +1,77 @@
+/**
+ * Builds a client's tree of commands for the argument library. Only what help needs is here; what a command does is loaded
+ * when it runs, so that a client starts in milliseconds.
+ */
+import { Command, Option } from "commander";
+import type { CommandSpec, FlagSpec, Tool } from "./command.ts";
+
+/** A finished program. */
+export interface Program {
+  readonly command: Command;
+  /** What the command that ran returned. */
+  exitCode(): number;
+}
+
+/** Builds a program with the given commands. */
+export function buildTool<C>(tool: Tool<C>, specs: readonly CommandSpec<C>[]): Program {
+  let code = 0;
+  const outputError = (text: string, write: (text: string) => void): void =>
+    write(text.replace(/^error: /, `${tool.name}: `));
+  const root = new Command(tool.name)
+    .description(tool.about)
+    .version(tool.version, "-v, --version", "print the version")
+    .helpOption("-h, --help", "show help")
+    .enablePositionalOptions()
+    .showSuggestionAfterError()
+    .exitOverride();
+  if (tool.banner !== undefined) root.addHelpText("before", tool.banner);
+  for (const flag of tool.globals) root.addOption(toOption(flag));
+  root.configureOutput({ outputError });
+  const add = (parent: Command, spec: CommandSpec<C>): void => {
+    const command = new Command(spec.name)
+      .description(spec.about)
+      .helpOption("-h, --help", "show help")
+      .enablePositionalOptions()
+      .exitOverride();
+    command.configureOutput({ outputError });
+    if (spec.aliases !== undefined) command.aliases([...spec.aliases]);
+    if (spec.args !== undefined) command.arguments(spec.args);
+    for (const flag of spec.flags ?? []) command.addOption(toOption(flag));
+    if (spec.passThrough === true) command.passThroughOptions();
+    if (spec.examples !== undefined)
+      command.addHelpText("after", `\nExamples:\n${spec.examples.map((e) => `  ${e}`).join("\n")}`);
+    const load = spec.action;
+    if (load !== undefined) {
+      command.action(async () => {
+        const [action, context] = await Promise.all([load(), tool.context(root.opts())]);
+        const options = tool.mergeGlobals ? command.optsWithGlobals() : command.opts();
+        code = (await action(context, command.args, options)) ?? 0;
+      });
+    }
+    for (const child of spec.commands ?? []) add(command, child);
+    parent.addCommand(command);
+  };
+  for (const spec of specs) add(root, spec);
+  return { command: root, exitCode: () => code };
+}
+
+function toOption(spec: FlagSpec): Option {
+  const option = new Option(spec.flag, spec.about);
+  if (spec.fallback !== undefined) option.default(spec.fallback);
+  if (spec.many === true)
+    option.argParser((value: string, old: string[] | undefined) => [...(old ?? []), value]);
+  if (spec.env !== undefined) option.env(spec.env);
+  if (spec.hidden === true) option.hideHelp();
+  return option;
+}
+
+/** Commander throws this after it printed help, a version or a usage error. */
+export function isCommanderExit(err: unknown): err is { exitCode: number } {
+  return (
+    err instanceof Error &&
+    "code" in err &&
+    typeof err.code === "string" &&
+    err.code.startsWith("commander.") &&
+    "exitCode" in err
+  );
+}
