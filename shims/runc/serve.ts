@@ -12,7 +12,9 @@ import { createOutbox } from "../shared/outbox.ts";
 import { answerServe, receiveServeMessage } from "../shared/serve-message.ts";
 import { setTitle } from "../shared/title.ts";
 import { createMethodClient, createMethodServer } from "../shared/ttrpc.ts";
-import { createTaskEvents } from "./events.ts";
+import { createTaskEvents, type TaskEvents } from "./events.ts";
+import type { Sandboxes } from "./sandbox.ts";
+import { SANDBOX_METHODS, SANDBOX_SERVICE } from "./sandbox-names.ts";
 import { createTaskService } from "./service.ts";
 
 /** Time to hand over the last events before the process ends, in milliseconds. */
@@ -33,7 +35,8 @@ export async function serve(): Promise<number> {
   process.chdir(bundle);
   const address = message.ttrpcAddress.replace(/\.ttrpc$/, "");
   setTitle(["containerd-shim-runc-v2", "-namespace", namespace, "-id", message.id, "-address", address]);
-  const log = openLog(join(bundle, "log"), message.debug).child({ id: message.id, namespace });
+  const logFile = openLog(join(bundle, "log"), message.debug);
+  const log = logFile.log.child({ id: message.id, namespace });
   const done = Promise.withResolvers<void>();
 
   const daemon = createMethodClient(
@@ -49,20 +52,50 @@ export async function serve(): Promise<number> {
     (error) => REFUSED.has(codeOf(error)),
     log,
   );
+  const eventsOf = new Map<string, TaskEvents>();
+  let sandboxes: Sandboxes | undefined;
+  /** The bundle whose folder holds the files of the shim itself. */
+  let home = bundle;
   const service = createTaskService({
     namespace,
     log,
-    events: createTaskEvents(namespace, outbox.push),
+    events(of) {
+      const found = eventsOf.get(of) ?? createTaskEvents(of, outbox.push);
+      eventsOf.set(of, found);
+      return found;
+    },
+    removed(container) {
+      const next = service.containers.values().next().value;
+      if (container.bundle !== home || next === undefined) return;
+      // its folder goes now, and the shim stays for the others of its group
+      home = next.bundle;
+      process.chdir(home);
+      outbox.moveTo(join(home, "outbox"));
+      logFile.moveTo(join(home, "log"));
+    },
+    held: () => (sandboxes?.size ?? 0) > 0,
     layout: lazy(detectCgroups),
     shutdown: () => done.resolve(),
   });
+  const methods = new Map(service.methods);
+  for (const name of SANDBOX_METHODS) {
+    methods.set(`${SANDBOX_SERVICE}/${name}`, async (payload, of) => {
+      const loaded = await import("./sandbox.ts");
+      sandboxes ??= new loaded.Sandboxes({
+        log,
+        containers: service.containers,
+        shutdown: service.endWhenEmpty,
+      });
+      return await sandboxes.methods[name](payload, of);
+    });
+  }
   // After some activity and then quiet, what it needed is given back.
   let quiet: NodeJS.Timeout | undefined;
   const onCall = (): void => {
     clearTimeout(quiet);
     quiet = setTimeout(trimMemory, QUIET_MS);
   };
-  const server = createMethodServer(service.methods, onCall);
+  const server = createMethodServer(methods, onCall);
   becomeSubreaper();
   enterCgroup(message.shimCgroup);
   raiseOomScore();
@@ -79,7 +112,8 @@ export async function serve(): Promise<number> {
   }
   answerServe({ status: "ok", pid: process.pid });
 
-  const idle = (): boolean => service.containers.size === 0 && server.connections === 0;
+  const held = (): boolean => service.containers.size > 0 || (sandboxes?.size ?? 0) > 0;
+  const idle = (): boolean => !held() && server.connections === 0;
   let wasIdle = false;
   const idleTimer = setInterval(() => {
     if (idle() && wasIdle) done.resolve();
@@ -87,7 +121,7 @@ export async function serve(): Promise<number> {
   }, IDLE_MS);
   const onTerminate = (): void => {
     // Containers must not lose their shim by a signal meant for a whole group of processes.
-    if (service.containers.size === 0) done.resolve();
+    if (!held()) done.resolve();
     else log.warn("signal to end ignored: containers remain", { containers: service.containers.size });
   };
   process.on("SIGTERM", onTerminate);
@@ -107,6 +141,8 @@ export async function serve(): Promise<number> {
   await done.promise;
   clearInterval(idleTimer);
   clearTimeout(quiet);
+  // who needs a shim of this group from now on starts another
+  await server.stopListening();
   await outbox.flush(FLUSH_MS);
   outbox.close();
   await server.close(1000);

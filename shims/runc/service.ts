@@ -1,5 +1,5 @@
 /** The task service, version 2 and 3 alike: both have the same messages in two packages. */
-import { alreadyExists, invalidArgument, notFound } from "../../src/core/errors.ts";
+import { alreadyExists, invalidArgument, notFound, unavailable } from "../../src/core/errors.ts";
 import type { Exit, TaskStatus } from "../../src/core/tasks/tasks.ts";
 import { splitNs } from "../../src/lib/time.ts";
 import { version } from "../../src/lib/version.ts";
@@ -27,6 +27,7 @@ import {
 import { type Method, method } from "../shared/ttrpc.ts";
 import { decode, encode } from "../shared/wire.ts";
 import { Container, type ContainerHost } from "./container.ts";
+import type { TaskEvents } from "./events.ts";
 import { parseOptions } from "./options.ts";
 import type { CheckpointFlags } from "./runc.ts";
 import { statusOf } from "./state.ts";
@@ -45,32 +46,52 @@ const STATUS: Readonly<Record<TaskStatus, number>> = {
 const PACKAGES = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
 
 /** What the service needs of the process it runs in. */
-export interface TaskServiceHost extends ContainerHost {
+export interface TaskServiceHost extends Omit<ContainerHost, "events"> {
+  /** Namespace of callers that name none. */
   readonly namespace: string;
+  /** Events of a namespace. */
+  readonly events: (namespace: string) => TaskEvents;
+  /** Called when a container was removed; its bundle goes next. */
+  readonly removed: (container: Container) => void;
+  /** True while a sandbox needs the shim, container or not. */
+  readonly held: () => boolean;
   /** Called when the last container is gone and the daemon asked the shim to end. */
   readonly shutdown: () => void;
 }
 
 /** The task service of one shim. */
 export interface TaskService {
-  /** Containers now. */
+  /** Containers now, by `NAMESPACE/ID`. */
   readonly containers: ReadonlyMap<string, Container>;
   /** By `package.Service/Method`, for every package. */
   readonly methods: ReadonlyMap<string, Method>;
+  /** Ends the shim unless it holds something. */
+  readonly endWhenEmpty: () => void;
 }
 
 export function createTaskService(host: TaskServiceHost): TaskService {
   const containers = new Map<string, Container>();
   const creating = new Set<string>();
-  const find = (id: string): Container => {
-    const found = containers.get(id);
+  let ending = false;
+  const keyOf = (id: string, namespace: string): string => `${namespace || host.namespace}/${id}`;
+  const find = (id: string, namespace: string): Container => {
+    const found = containers.get(keyOf(id, namespace));
     if (found === undefined) throw notFound("container not created");
     return found;
   };
 
-  const create = method(CreateTaskRequest, PidResponse, async (r) => {
-    if (containers.has(r.id) || creating.has(r.id)) throw alreadyExists(`task ${r.id}`);
-    creating.add(r.id);
+  const endWhenEmpty = (): void => {
+    if (containers.size > 0 || creating.size > 0 || host.held()) return;
+    ending = true;
+    host.shutdown();
+  };
+
+  const create = method(CreateTaskRequest, PidResponse, async (r, namespace) => {
+    // whoever shares this shim starts another one
+    if (ending) throw unavailable("shim is shutting down");
+    const key = keyOf(r.id, namespace);
+    if (containers.has(key) || creating.has(key)) throw alreadyExists(`task ${r.id}`);
+    creating.add(key);
     try {
       const { id, bundle, stdin, stdout, stderr, terminal, checkpoint } = r;
       const rootfs = r.rootfs.map((m) => ({
@@ -81,16 +102,21 @@ export function createTaskService(host: TaskServiceHost): TaskService {
       }));
       const options = parseOptions(r.options);
       const facts = { id, bundle, rootfs, checkpoint, stdin, stdout, stderr, terminal, options };
-      const container = await Container.create({ ...facts, namespace: host.namespace }, host);
-      containers.set(id, container);
+      const where = namespace || host.namespace;
+      const { layout, log } = host;
+      const container = await Container.create(
+        { ...facts, namespace: where },
+        { layout, log, events: host.events(where) },
+      );
+      containers.set(key, container);
       return { pid: container.init.pid };
     } finally {
-      creating.delete(r.id);
+      creating.delete(key);
     }
   });
 
-  const state = method(ByExecRequest, StateResponse, (r) => {
-    const container = find(r.id);
+  const state = method(ByExecRequest, StateResponse, (r, ns) => {
+    const container = find(r.id, ns);
     const process = container.process(r.execId);
     const { stdin, stdout, stderr, terminal } = process.streams;
     return {
@@ -107,19 +133,20 @@ export function createTaskService(host: TaskServiceHost): TaskService {
     };
   });
 
-  const remove = method(ByExecRequest, DeleteResponse, async (r) => {
-    const container = find(r.id);
+  const remove = method(ByExecRequest, DeleteResponse, async (r, ns) => {
+    const container = find(r.id, ns);
     if (r.execId !== "") {
       const exit = await container.deleteExec(r.execId);
       return { pid: exit.pid, ...ended(exit) };
     }
     const exit = await container.delete();
-    containers.delete(r.id);
+    containers.delete(keyOf(r.id, ns));
+    host.removed(container);
     return { pid: exit.pid, ...ended(exit) };
   });
 
-  const pids = method(ByIdRequest, PidsResponse, (r) => ({
-    processes: find(r.id)
+  const pids = method(ByIdRequest, PidsResponse, (r, ns) => ({
+    processes: find(r.id, ns)
       .pids()
       .map(({ pid, execId }) => {
         if (execId === "") return { pid };
@@ -127,17 +154,17 @@ export function createTaskService(host: TaskServiceHost): TaskService {
       }),
   }));
 
-  const exec = method(ExecProcessRequest, Empty, (r) => {
+  const exec = method(ExecProcessRequest, Empty, (r, ns) => {
     const { stdin, stdout, stderr, terminal } = r;
     if (r.spec === undefined) throw invalidArgument("exec process: spec is required");
     const spec = r.spec.value ?? new Uint8Array(0);
-    find(r.id).exec(r.execId, { stdin, stdout, stderr, terminal }, spec);
+    find(r.id, ns).exec(r.execId, { stdin, stdout, stderr, terminal }, spec);
     return {};
   });
 
-  const stats = method(ByIdRequest, StatsResponse, async (r) => {
+  const stats = method(ByIdRequest, StatsResponse, async (r, ns) => {
     const { metricsOf } = await import("./stats.ts");
-    return { stats: metricsOf(find(r.id).cgroup.stats()) };
+    return { stats: metricsOf(find(r.id, ns).cgroup.stats()) };
   });
 
   const table: Readonly<Record<string, Method>> = {
@@ -147,53 +174,57 @@ export function createTaskService(host: TaskServiceHost): TaskService {
     Pids: pids,
     Exec: exec,
     Stats: stats,
-    Start: method(ByExecRequest, PidResponse, async (r) => ({ pid: await find(r.id).start(r.execId) })),
-    Wait: method(ByExecRequest, WaitResponse, async (r) => ended(await find(r.id).process(r.execId).wait())),
-    Kill: method(KillRequest, Empty, async (r) => {
-      await find(r.id).kill(r.execId, r.signal, r.all);
+    Start: method(ByExecRequest, PidResponse, async (r, ns) => ({
+      pid: await find(r.id, ns).start(r.execId),
+    })),
+    Wait: method(ByExecRequest, WaitResponse, async (r, ns) =>
+      ended(await find(r.id, ns).process(r.execId).wait()),
+    ),
+    Kill: method(KillRequest, Empty, async (r, ns) => {
+      await find(r.id, ns).kill(r.execId, r.signal, r.all);
       return {};
     }),
-    Pause: method(ByIdRequest, Empty, async (r) => {
-      await find(r.id).pause();
+    Pause: method(ByIdRequest, Empty, async (r, ns) => {
+      await find(r.id, ns).pause();
       return {};
     }),
-    Resume: method(ByIdRequest, Empty, async (r) => {
-      await find(r.id).resume();
+    Resume: method(ByIdRequest, Empty, async (r, ns) => {
+      await find(r.id, ns).resume();
       return {};
     }),
-    Checkpoint: method(CheckpointTaskRequest, Empty, async (r) => {
-      await find(r.id).checkpoint(checkpointFlags(r.path, r.options));
+    Checkpoint: method(CheckpointTaskRequest, Empty, async (r, ns) => {
+      await find(r.id, ns).checkpoint(checkpointFlags(r.path, r.options));
       return {};
     }),
-    ResizePty: method(ResizePtyRequest, Empty, (r) => {
-      find(r.id).process(r.execId).resize(r.width, r.height);
+    ResizePty: method(ResizePtyRequest, Empty, (r, ns) => {
+      find(r.id, ns).process(r.execId).resize(r.width, r.height);
       return {};
     }),
-    CloseIO: method(CloseIORequest, Empty, (r) => {
-      const process = find(r.id).process(r.execId);
+    CloseIO: method(CloseIORequest, Empty, (r, ns) => {
+      const process = find(r.id, ns).process(r.execId);
       if (r.stdin) process.closeStdin();
       return {};
     }),
-    Update: method(UpdateTaskRequest, Empty, async (r) => {
-      const container = find(r.id);
+    Update: method(UpdateTaskRequest, Empty, async (r, ns) => {
+      const container = find(r.id, ns);
       const ours = container.updateStreams(r.annotations);
       if (r.resources?.value !== undefined) await container.update(r.resources.value);
       else if (!ours) throw invalidArgument("update task: resources are required");
       return {};
     }),
-    Connect: method(ByIdRequest, ConnectResponse, (r) => {
-      const taskPid = containers.get(r.id)?.init.pid ?? 0;
+    Connect: method(ByIdRequest, ConnectResponse, (r, ns) => {
+      const taskPid = containers.get(keyOf(r.id, ns))?.init.pid ?? 0;
       return { shimPid: process.pid, taskPid, version };
     }),
     Shutdown: method(ByIdRequest, Empty, () => {
-      if (containers.size === 0 && creating.size === 0) host.shutdown();
+      endWhenEmpty();
       return {};
     }),
   };
   const methods = new Map<string, Method>();
   for (const name of PACKAGES)
     for (const [key, value] of Object.entries(table)) methods.set(`${name}/${key}`, value);
-  return { containers, methods };
+  return { containers, methods, endWhenEmpty };
 }
 
 function ended(exit: Exit | undefined): {

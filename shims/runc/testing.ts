@@ -15,6 +15,7 @@ import {
   BootstrapParamsSchema,
   BootstrapResultSchema,
 } from "../../src/api/gen/containerd/runtime/bootstrap/v1/bootstrap_pb.ts";
+import { Sandbox } from "../../src/api/gen/containerd/runtime/sandbox/v1/sandbox_pb.ts";
 import { Task as TaskV2 } from "../../src/api/gen/containerd/runtime/task/v2/shim_pb.ts";
 import { Task as TaskV3 } from "../../src/api/gen/containerd/runtime/task/v3/shim_pb.ts";
 import { Events } from "../../src/api/gen/containerd/services/ttrpc/events/v1/events_pb.ts";
@@ -157,6 +158,7 @@ export interface StartedShim {
   readonly address: string;
   readonly v2: Client<typeof TaskV2>;
   readonly v3: Client<typeof TaskV3>;
+  readonly sandbox: Client<typeof Sandbox>;
   readonly output: Uint8Array;
   close(): Promise<void>;
 }
@@ -217,6 +219,7 @@ export async function startShim(
     output: done.stdout,
     v2: createClient(TaskV2, transport),
     v3: createClient(TaskV3, transport),
+    sandbox: createClient(Sandbox, transport),
     close: () => transport.close(),
   };
 }

@@ -24,3 +24,6 @@ export function groupOf(id: string, annotations: Readonly<Record<string, unknown
   }
   return id;
 }
+
+/** Group of all containers of a namespace, and of all containers of the daemon (in namespace ""). */
+export const SHARED_GROUP = "gantry-shared-shim";

@@ -3,21 +3,29 @@
 import type { LogFields, Logger } from "../../src/core/log.ts";
 import { formatRfc3339, nowNs } from "../../src/lib/time.ts";
 import { O_NONBLOCK, O_RDWR } from "../../src/platform/syscalls/constants.ts";
-import { open, tryWrite } from "../../src/platform/syscalls/files.ts";
+import { close, open, tryWrite } from "../../src/platform/syscalls/files.ts";
 
 /**
  * Opens the log FIFO at `path`. Lines are dropped, never waited for, when nobody reads or the FIFO is missing: a log must
  * not stop a container.
  */
-export function openLog(path: string, debug: boolean): Logger {
-  let fd = -1;
-  try {
-    // Read-write: neither waits for a reader nor fails without one.
-    fd = open(path, O_RDWR | O_NONBLOCK);
-  } catch {
-    return loggerTo(() => {}, debug, {});
-  }
-  return loggerTo((line) => void tryWrite(fd, new TextEncoder().encode(line)), debug, {});
+export function openLog(path: string, debug: boolean): { log: Logger; moveTo(path: string): void } {
+  let fd: number | undefined;
+  const moveTo = (where: string): void => {
+    if (fd !== undefined) close(fd);
+    fd = undefined;
+    try {
+      // Read-write: neither waits for a reader nor fails without one.
+      fd = open(where, O_RDWR | O_NONBLOCK);
+    } catch {
+      // Nobody reads it.
+    }
+  };
+  moveTo(path);
+  const write = (line: string): void => {
+    if (fd !== undefined) tryWrite(fd, new TextEncoder().encode(line));
+  };
+  return { log: loggerTo(write, debug, {}), moveTo };
 }
 
 /** A logger that hands finished lines to `write`. */

@@ -64,3 +64,35 @@ test("a refused event does not block those behind it", async () => {
     rmSync(dir, { recursive: true });
   }
 });
+
+test("a file that is left holds what was not acknowledged and nothing else, also after a move", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "outbox-"));
+  try {
+    const stuck = Promise.withResolvers<void>();
+    const reached = Promise.withResolvers<void>();
+    const outbox = createOutbox(
+      join(dir, "first"),
+      async (e) => {
+        if (e.topic !== "/c") return;
+        reached.resolve();
+        await stuck.promise;
+      },
+      () => false,
+      noLog,
+    );
+    for (const topic of ["/a", "/b", "/c", "/d"]) outbox.push(event(topic));
+    await reached.promise;
+    const topics = (name: string) => readOutbox(join(dir, name)).map((e) => e.topic);
+    assert.deepEqual(topics("first"), ["/c", "/d"]);
+    outbox.moveTo(join(dir, "second"));
+    assert.equal(existsSync(join(dir, "first")), false);
+    outbox.push(event("/e"));
+    assert.deepEqual(topics("second"), ["/c", "/d", "/e"]);
+    stuck.resolve();
+    await outbox.flush(10_000);
+    assert.deepEqual(topics("second"), []);
+    outbox.close();
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});

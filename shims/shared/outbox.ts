@@ -2,8 +2,9 @@
  * Events on their way to the daemon. Each is written to a file before it is sent and leaves the file when the daemon has
  * acknowledged it, so a shim that is killed loses none: whoever cleans up after it reads the rest with {@link readOutbox}.
  *
- * The file is a row of records: length (u32 little-endian), then an Envelope in protobuf. It is emptied whenever nothing is
- * waiting. A record that was acknowledged just before a crash may be there still: readers must tolerate repetition.
+ * The file is a row of records: length (u32 little-endian; the highest bit says acknowledged), then an Envelope in protobuf.
+ * It is emptied whenever nothing is waiting. A shim that is killed between an acknowledgement and its mark leaves that one
+ * event to be told again.
  */
 import { readFileSync, rmSync } from "node:fs";
 import type { Logger } from "../../src/core/log.ts";
@@ -15,6 +16,7 @@ import { decode, encode } from "./wire.ts";
 
 /** Most events kept; beyond it the oldest that is no exit or delete is dropped. */
 const LIMIT = 2048;
+const ACKNOWLEDGED = 0x8000_0000;
 const FIRST_DELAY_MS = 50;
 const LAST_DELAY_MS = 1000;
 
@@ -28,6 +30,8 @@ export interface Outbox {
   flush(ms: number): Promise<void>;
   /** Number of waiting events. */
   readonly size: number;
+  /** Keeps the file at another path from now on, with what is waiting; the old one is removed. */
+  moveTo(path: string): void;
   /** Removes the file. */
   close(): void;
 }
@@ -35,9 +39,12 @@ export interface Outbox {
 /** True for errors that another try cannot mend: the daemon read the event and refused it. */
 export type IsRefused = (error: unknown) => boolean;
 
-/** Opens an outbox whose file is `path` (mode 0600). */
-export function createOutbox(path: string, send: Send, isRefused: IsRefused, log: Logger): Outbox {
+/** Opens an outbox whose file is `first` (mode 0600). */
+export function createOutbox(first: string, send: Send, isRefused: IsRefused, log: Logger): Outbox {
+  let path = first;
   const queue: EnvelopeInit[] = [];
+  /** Where the record of an event begins. */
+  const offsets = new WeakMap<EnvelopeInit, number>();
   let fd: number | undefined;
   let size = 0;
   let sending = false;
@@ -51,6 +58,7 @@ export function createOutbox(path: string, send: Send, isRefused: IsRefused, log
       new DataView(record.buffer).setUint32(0, body.length, true);
       record.set(body, 4);
       pwrite(fd, record, size);
+      offsets.set(envelope, size);
       size += record.length;
     } catch (error) {
       // A full disk must not stop the events themselves.
@@ -62,6 +70,18 @@ export function createOutbox(path: string, send: Send, isRefused: IsRefused, log
     ftruncate(fd, 0);
     size = 0;
     for (const envelope of queue) append(envelope);
+  };
+  /** Whoever reads the file after a kill must not tell an event again that the daemon has. */
+  const mark = (envelope: EnvelopeInit): void => {
+    const at = offsets.get(envelope);
+    if (fd === undefined || at === undefined) return;
+    const length = new Uint8Array(4);
+    new DataView(length.buffer).setUint32(0, (encode(Envelope, envelope).length | ACKNOWLEDGED) >>> 0, true);
+    try {
+      pwrite(fd, length, at);
+    } catch (error) {
+      log.warn("write outbox", { err: error });
+    }
   };
   const pump = async (): Promise<void> => {
     let delay = FIRST_DELAY_MS;
@@ -80,6 +100,7 @@ export function createOutbox(path: string, send: Send, isRefused: IsRefused, log
       const at = queue.indexOf(head);
       if (at >= 0) queue.splice(at, 1);
       if (queue.length === 0) rewrite();
+      else mark(head);
     }
   };
   return {
@@ -110,6 +131,16 @@ export function createOutbox(path: string, send: Send, isRefused: IsRefused, log
       if (!sending) return;
       await Promise.race([new Promise<void>((done) => waiters.push(done)), sleep(ms)]);
     },
+    moveTo(next) {
+      const old = { fd, path };
+      fd = undefined;
+      size = 0;
+      path = next;
+      // in this order: killed in between, an event is told twice by whoever reads both, never lost
+      for (const envelope of queue) append(envelope);
+      if (old.fd !== undefined) close(old.fd);
+      rmSync(old.path, { force: true });
+    },
     close() {
       if (fd !== undefined) close(fd);
       fd = undefined;
@@ -129,10 +160,11 @@ export function readOutbox(path: string): EnvelopeInit[] {
   const out: EnvelopeInit[] = [];
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = 0; at + 4 <= bytes.length; ) {
-    const length = view.getUint32(at, true);
+    const head = view.getUint32(at, true);
+    const length = (head & ~ACKNOWLEDGED) >>> 0;
     if (at + 4 + length > bytes.length) break;
     try {
-      out.push(decode(Envelope, bytes.subarray(at + 4, at + 4 + length)));
+      if (head < ACKNOWLEDGED) out.push(decode(Envelope, bytes.subarray(at + 4, at + 4 + length)));
     } catch {
       break;
     }

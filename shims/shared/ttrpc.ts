@@ -17,23 +17,28 @@ import {
 } from "../../src/rpc/ttrpc/messages.ts";
 import { decode, encode, type Fields, type Message, type MessageInit, type MessageType } from "./wire.ts";
 
-/** A unary method: bytes in, bytes out. */
-export type Method = (payload: Uint8Array) => Promise<Uint8Array>;
+/** A unary method: bytes in, bytes out. `namespace` is the caller's, "" when it named none. */
+export type Method = (payload: Uint8Array, namespace: string) => Promise<Uint8Array>;
 
 /** Makes a method from its message types and a handler. */
 export function method<I extends Fields, O extends Fields>(
   input: MessageType<I>,
   output: MessageType<O>,
-  handler: (request: Message<I>) => Promise<MessageInit<O>> | MessageInit<O>,
+  handler: (request: Message<I>, namespace: string) => Promise<MessageInit<O>> | MessageInit<O>,
 ): Method {
-  return async (payload) => encode(output, await handler(decode(input, payload)));
+  return async (payload, namespace) => encode(output, await handler(decode(input, payload), namespace));
 }
+
+/** Metadata key of the caller's namespace. */
+const NAMESPACE_HEADER = "containerd-namespace-ttrpc";
 
 /** A server of methods by `package.Service/Method`. */
 export interface MethodServer {
   /** @throws already-exists when another process serves the path */
   listen(path: string): Promise<void>;
   readonly connections: number;
+  /** Gives the address up: nobody connects any more, open connections go on. */
+  stopListening(): Promise<void>;
   /** Stops accepting, waits until running calls are answered, at most `graceMs`. */
   close(graceMs: number): Promise<void>;
 }
@@ -51,10 +56,10 @@ export function createMethodServer(
   const answer = async (connection: TtrpcConnection, id: number, data: Uint8Array): Promise<void> => {
     running++;
     try {
-      const { service, method: name, payload } = decodeRequest(data);
+      const { service, method: name, payload, metadata } = decodeRequest(data);
       const found = methods.get(`${service}/${name}`);
       if (found === undefined) throw notImplemented(`unknown method ${name} for service ${service}`);
-      const bytes = await found(payload);
+      const bytes = await found(payload, metadata.get(NAMESPACE_HEADER)?.[0] ?? "");
       connection.send(Frame.RESPONSE, 0, id, encodeResponse({ parts: [bytes], length: bytes.length }));
     } catch (error) {
       connection.send(Frame.RESPONSE, 0, id, encodeErrorResponse(toStatus(error)));
@@ -87,6 +92,10 @@ export function createMethodServer(
     },
     get connections() {
       return open.size;
+    },
+    async stopListening() {
+      await listener?.close();
+      listener = undefined;
     },
     async close(graceMs) {
       await listener?.close();

@@ -11,16 +11,20 @@ import { file_containerd_cgroups_v1_metrics } from "../../src/api/gen/containerd
 import { file_containerd_cgroups_v2_metrics } from "../../src/api/gen/containerd/cgroups/v2/metrics_pb.ts";
 import { file_containerd_events_task } from "../../src/api/gen/containerd/events/task_pb.ts";
 import { file_containerd_runtime_bootstrap_v1_bootstrap } from "../../src/api/gen/containerd/runtime/bootstrap/v1/bootstrap_pb.ts";
+import { file_containerd_runtime_sandbox_v1_sandbox } from "../../src/api/gen/containerd/runtime/sandbox/v1/sandbox_pb.ts";
 import { file_containerd_runtime_task_v2_shim } from "../../src/api/gen/containerd/runtime/task/v2/shim_pb.ts";
 import { file_containerd_runtime_task_v3_shim } from "../../src/api/gen/containerd/runtime/task/v3/shim_pb.ts";
 import { file_containerd_services_ttrpc_events_v1_events } from "../../src/api/gen/containerd/services/ttrpc/events/v1/events_pb.ts";
 import { file_containerd_types_event } from "../../src/api/gen/containerd/types/event_pb.ts";
 import { file_containerd_types_introspection } from "../../src/api/gen/containerd/types/introspection_pb.ts";
+import { file_containerd_types_metrics } from "../../src/api/gen/containerd/types/metrics_pb.ts";
 import { file_containerd_types_mount } from "../../src/api/gen/containerd/types/mount_pb.ts";
+import { file_containerd_types_platform } from "../../src/api/gen/containerd/types/platform_pb.ts";
 import { file_containerd_types_runc_options_oci } from "../../src/api/gen/containerd/types/runc/options/oci_pb.ts";
 import { file_containerd_types_task_task } from "../../src/api/gen/containerd/types/task/task_pb.ts";
 import * as tables from "./messages.ts";
 import * as metrics from "./metrics-messages.ts";
+import * as sandbox from "./sandbox-messages.ts";
 import { decode, encode, type Fields, type MessageType } from "./wire.ts";
 
 const all = new Map<string, DescMessage>();
@@ -32,6 +36,9 @@ for (const file of [
   file_containerd_cgroups_v2_metrics,
   file_containerd_events_task,
   file_containerd_runtime_bootstrap_v1_bootstrap,
+  file_containerd_runtime_sandbox_v1_sandbox,
+  file_containerd_types_metrics,
+  file_containerd_types_platform,
   file_containerd_runtime_task_v2_shim,
   file_containerd_runtime_task_v3_shim,
   file_containerd_services_ttrpc_events_v1_events,
@@ -77,7 +84,9 @@ const plain = (value: unknown): string =>
     typeof v === "bigint" ? String(v) : v instanceof Uint8Array ? Buffer.from(v).toString("hex") : v,
   );
 
-for (const type of [...Object.values(tables), ...Object.values(metrics)] as MessageType<Fields>[]) {
+for (const type of [
+  ...[tables, metrics, sandbox].flatMap((t) => Object.values(t)),
+] as MessageType<Fields>[]) {
   test(`${type.name}: fields, numbers and bytes equal the definition`, () => {
     const desc = all.get(type.name);
     assert.ok(desc, type.name);

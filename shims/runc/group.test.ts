@@ -1,0 +1,105 @@
+/** A shim with more than one container, and with a sandbox. Needs root and runc. */
+import assert from "node:assert/strict";
+import { existsSync, readlinkSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fromBinary } from "@bufbuild/protobuf";
+import { TaskExitSchema } from "../../src/api/gen/containerd/events/task_pb.ts";
+import { readOutbox } from "../shared/outbox.ts";
+import { busyboxRoot, cannotRun, type FakeDaemon, fakeDaemon, rootMount, startShim } from "./testing.ts";
+
+const skip = cannotRun() ?? false;
+let daemon: FakeDaemon;
+let root: ReturnType<typeof rootMount>;
+
+before(async () => {
+  if (skip !== false) return;
+  daemon = await fakeDaemon();
+  root = rootMount(busyboxRoot(daemon.dir));
+});
+after(async () => {
+  if (skip === false) await daemon[Symbol.asyncDispose]();
+});
+
+const inGroup = (s: { annotations?: Record<string, string> }): void => {
+  s.annotations = { "io.kubernetes.cri.sandbox-id": "family" };
+};
+
+test("the first container goes, the shim and its files stay for the others", { skip }, async () => {
+  const first = daemon.bundle("first", ["true"], inGroup);
+  const second = daemon.bundle("second", ["sh", "-c", "exit 5"], inGroup);
+  const shim = await startShim(daemon, "first", first, "new");
+  await shim.v3.create({ id: "first", bundle: first, rootfs: root });
+  await shim.v3.create({ id: "second", bundle: second, rootfs: root });
+  await shim.v3.start({ id: "first" });
+  await shim.v3.wait({ id: "first" });
+  const { shimPid } = await shim.v3.connect({ id: "second" });
+  assert.equal(readlinkSync(`/proc/${shimPid}/cwd`), first);
+  await shim.v3.delete({ id: "first" });
+  assert.equal(readlinkSync(`/proc/${shimPid}/cwd`), second);
+  rmSync(first, { recursive: true });
+  await daemon.event("/tasks/delete");
+  await daemon.stopEvents();
+  await shim.v3.start({ id: "second" });
+  await shim.v3.wait({ id: "second" });
+  const left = readOutbox(join(second, "outbox")).map((e) => e.topic);
+  assert.deepEqual(left.at(-1), "/tasks/exit");
+  await daemon.startEvents();
+  const told = await daemon.event(
+    "/tasks/exit",
+    (e) => fromBinary(TaskExitSchema, e.event?.value ?? new Uint8Array()).containerId === "second",
+  );
+  assert.equal(fromBinary(TaskExitSchema, told.event?.value ?? new Uint8Array()).exitStatus, 5);
+  await shim.v3.delete({ id: "second" });
+  await shim.v3.shutdown({ id: "second" });
+  await shim.close();
+});
+
+test("a shim that ends takes no new container and has given its address up", { skip }, async () => {
+  const only = daemon.bundle("only", ["true"], inGroup);
+  const late = daemon.bundle("late", ["true"], inGroup);
+  const shim = await startShim(daemon, "only", only, "new");
+  await shim.v3.create({ id: "only", bundle: only, rootfs: root });
+  // events cannot leave, so the end takes a while
+  await daemon.stopEvents();
+  await shim.v3.delete({ id: "only" });
+  await shim.v3.shutdown({ id: "only" });
+  await assert.rejects(shim.v3.create({ id: "late", bundle: late, rootfs: root }), { code: "unavailable" });
+  assert.equal(existsSync(shim.address.replace("unix://", "")), false);
+  await daemon.startEvents();
+  await shim.close();
+});
+
+test("a sandbox keeps its shim, ends its containers when stopped, and is waited for", { skip }, async () => {
+  const pod = daemon.bundle("pod", ["true"], inGroup);
+  const shim = await startShim(daemon, "pod", pod, "new");
+  const { sandbox } = shim;
+  const sandboxId = "pod";
+  await sandbox.createSandbox({ sandboxId, bundlePath: pod, netnsPath: "/run/netns/none" });
+  await assert.rejects(sandbox.createSandbox({ sandboxId }), { code: "already-exists" });
+  assert.equal((await sandbox.sandboxStatus({ sandboxId })).state, "SANDBOX_NOTREADY");
+  const { pid } = await sandbox.startSandbox({ sandboxId });
+  assert.ok(pid > 0);
+  await assert.rejects(sandbox.startSandbox({ sandboxId }), { code: "failed-precondition" });
+  await sandbox.pingSandbox({ sandboxId });
+  assert.equal((await sandbox.platform({ sandboxId })).platform?.os, "linux");
+  assert.equal((await sandbox.sandboxMetrics({ sandboxId })).metrics?.id, sandboxId);
+  const inner = daemon.bundle("inner", ["sleep", "600"], inGroup);
+  await shim.v3.create({ id: "inner", bundle: inner, rootfs: root });
+  await shim.v3.start({ id: "inner" });
+  const status = await sandbox.sandboxStatus({ sandboxId, verbose: true });
+  assert.equal(status.state, "SANDBOX_READY");
+  assert.equal(status.info["containers"], "inner");
+  assert.equal(status.info["netns"], "/run/netns/none");
+  const ended = sandbox.waitSandbox({ sandboxId });
+  await sandbox.stopSandbox({ sandboxId, timeoutSecs: 0 });
+  assert.equal((await ended).exitStatus, 0);
+  assert.equal((await shim.v3.wait({ id: "inner" })).exitStatus, 137);
+  await shim.v3.delete({ id: "inner" });
+  await shim.v3.shutdown({ id: "inner" });
+  assert.equal((await sandbox.sandboxStatus({ sandboxId })).state, "SANDBOX_NOTREADY");
+  await sandbox.shutdownSandbox({ sandboxId });
+  await assert.rejects(sandbox.pingSandbox({ sandboxId }));
+  await assert.rejects(sandbox.pingSandbox({ sandboxId: "other" }));
+  await shim.close();
+});
