@@ -1,5 +1,4 @@
 /** Credentials from Docker's `config.json`, from credential helpers and from configuration tables. */
-import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
@@ -41,26 +40,45 @@ export function credentialsFrom(t: Table): Credentials | undefined {
   return { kind: "basic", username: decoded.slice(0, colon), password: decoded.slice(colon + 1) };
 }
 
-/** Asks `docker-credential-NAME get`. The helper's output is a secret: it never reaches an error. */
+/** Runs a program without a shell, `input` on its stdin. @throws anything when it cannot be started */
+export type RunHelper = (
+  program: string,
+  args: readonly string[],
+  input: string,
+  limits: { readonly timeoutMs: number; readonly signal: AbortSignal },
+) => Promise<{ readonly code: number; readonly stdout: string }>;
+
+/**
+ * Runs `docker-credential-NAME VERB`. Its output is a secret: it never reaches an error.
+ * @throws unavailable when there is no such helper
+ */
+export async function callHelper(
+  run: RunHelper | undefined,
+  name: string,
+  verb: "get" | "store" | "erase",
+  input: string,
+  signal: AbortSignal,
+): Promise<{ readonly code: number; readonly stdout: string }> {
+  if (!/^[A-Za-z0-9._-]+$/.test(name))
+    throw unavailable(`credential helper "${maskText(name)}": invalid name`);
+  if (run === undefined) throw unavailable(`credential helper "${name}": helpers are not offered here`);
+  try {
+    return await run(`docker-credential-${name}`, [verb], input, { timeoutMs: HELPER_TIMEOUT_MS, signal });
+  } catch {
+    signal.throwIfAborted();
+    throw unavailable(`credential helper "${name}": docker-credential-${name} cannot be run`, {
+      hint: "install it, or take its entry out of credHelpers or credsStore in docker's config.json",
+    });
+  }
+}
+
 async function askHelper(
+  run: RunHelper | undefined,
   name: string,
   server: string,
   signal: AbortSignal,
 ): Promise<Credentials | undefined> {
-  if (!/^[A-Za-z0-9._-]+$/.test(name))
-    throw unavailable(`credential helper "${maskText(name)}": invalid name`);
-  const { code, stdout } = await new Promise<{ code: number | string; stdout: string }>((resolve) => {
-    const child = execFile(
-      `docker-credential-${name}`,
-      ["get"],
-      { timeout: HELPER_TIMEOUT_MS, signal, maxBuffer: 1 << 20 },
-      (err, out) => resolve({ code: err === null ? 0 : (err.code ?? 1), stdout: String(out) }),
-    );
-    child.stdin?.on("error", () => {});
-    child.stdin?.end(`${server}\n`);
-  });
-  if (code === "ENOENT")
-    throw unavailable(`credential helper "${name}": docker-credential-${name} is not installed`);
+  const { code, stdout } = await callHelper(run, name, "get", `${server}\n`, signal);
   if (code !== 0) return undefined;
   let doc: unknown;
   try {
@@ -72,9 +90,10 @@ async function askHelper(
   const username = text(doc as Table, "Username");
   const password = text(doc as Table, "Secret");
   if (password === "") return undefined;
+  const from = `credential helper ${name}`;
   return username === "<token>" || username === ""
-    ? { kind: "refresh", token: password }
-    : { kind: "basic", username, password };
+    ? { kind: "refresh", token: password, from }
+    : { kind: "basic", username, password, from };
 }
 
 /** Where Docker keeps its client configuration: `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`. */
@@ -82,15 +101,18 @@ export function dockerConfigPath(env: Readonly<Record<string, string | undefined
   return join(env["DOCKER_CONFIG"] || join(env["HOME"] || homedir(), ".docker"), "config.json");
 }
 
-/** Names a host may have in Docker's file. */
-function keysOf(host: string): string[] {
+/** Names a host may have in Docker's file, the one Docker itself writes first. */
+export function dockerKeys(host: string): string[] {
   const plain = [host, `https://${host}`, `http://${host}`, `https://${host}/v1/`, `https://${host}/v2/`];
   const isDefault = host === DEFAULT_HOST || host === "registry-1.docker.io" || host === "index.docker.io";
   return isDefault ? [DEFAULT_KEY, DEFAULT_HOST, ...plain] : plain;
 }
 
 /** Credentials from a Docker config file, read at each use so that a login needs no restart. A missing file has none. */
-export function dockerConfigSource(path: string = dockerConfigPath()): CredentialSource {
+export function dockerConfigSource(
+  path: string = dockerConfigPath(),
+  run: RunHelper | undefined = undefined,
+): CredentialSource {
   return async (host, { signal }) => {
     let doc: Table;
     try {
@@ -100,15 +122,15 @@ export function dockerConfigSource(path: string = dockerConfigPath()): Credentia
         return undefined;
       throw unavailable(`read "${path}": not a Docker client configuration`);
     }
-    const keys = keysOf(host);
+    const keys = dockerKeys(host);
     const helpers = (doc["credHelpers"] ?? {}) as Table;
     for (const key of keys) {
       const helper = helpers[key];
-      if (typeof helper === "string") return askHelper(helper, key, signal);
+      if (typeof helper === "string") return askHelper(run, helper, key, signal);
     }
     const store = doc["credsStore"];
     if (typeof store === "string" && store !== "") {
-      const found = await askHelper(store, keys[0] ?? host, signal);
+      const found = await askHelper(run, store, keys[0] ?? host, signal);
       if (found !== undefined) return found;
     }
     const auths = (doc["auths"] ?? {}) as Table;
@@ -116,7 +138,7 @@ export function dockerConfigSource(path: string = dockerConfigPath()): Credentia
       const entry = auths[key];
       if (typeof entry === "object" && entry !== null) {
         const found = credentialsFrom(entry as Table);
-        if (found !== undefined) return found;
+        if (found !== undefined) return { ...found, from: `docker's ${path}` };
       }
     }
     return undefined;

@@ -21,6 +21,8 @@ export interface HostsFile {
   /** Undefined when the file names no server: the caller's default stands. Its TLS and headers are in `serverSettings`. */
   readonly server: RegistryHost | undefined;
   readonly serverSettings: HostSettings;
+  /** Where it was read. */
+  readonly path: string;
   /** Keys that mean nothing, for a warning. */
   readonly unknown: readonly string[];
 }
@@ -65,6 +67,7 @@ export async function parseHostsToml(text: string, file: string, read: ReadFile)
     server: server === undefined || server === "" ? undefined : toHost(server, serverSettings, false, file),
     serverSettings,
     unknown,
+    path: file,
   };
 }
 
@@ -81,7 +84,7 @@ async function settings(t: Table, file: string, at: string, read: ReadFile): Pro
     capabilities: capabilities(t["capabilities"], file, `${at}capabilities`),
     headers: headers(t["header"], file, `${at}header`),
     overridePath: bool("override_path"),
-    credentials: auth === undefined ? undefined : credentialsFrom(auth),
+    credentials: auth === undefined ? undefined : fromFile(credentialsFrom(auth), file),
     tls: {
       skipVerify: bool("skip_verify"),
       ca,
@@ -89,6 +92,10 @@ async function settings(t: Table, file: string, at: string, read: ReadFile): Pro
       dialTimeoutMs: dialTimeout(t["dial_timeout"], file, `${at}dial_timeout`),
     },
   };
+}
+
+function fromFile(found: Credentials | undefined, file: string): Credentials | undefined {
+  return found === undefined ? undefined : { ...found, from: file };
 }
 
 function dialTimeout(value: unknown, file: string, key: string): number | undefined {
@@ -159,6 +166,7 @@ export function toHost(text: string, s: HostSettings, mirror: boolean, file: str
     tls: s.tls,
     mirror,
     guessScheme: false,
+    origin: file,
     credentials: s.credentials,
   };
 }

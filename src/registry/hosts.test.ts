@@ -71,7 +71,8 @@ test("hosts.toml: order, capabilities, override_path, headers, TLS, server last"
     });
     assert.deepEqual(m1?.headers.get("x-one"), ["a", "b"]);
     assert.equal(m2?.tls.skipVerify, true);
-    assert.deepEqual(m3?.credentials, { kind: "basic", username: "u", password: "p" });
+    const from = join(dir, "r.test", "hosts.toml");
+    assert.deepEqual(m3?.credentials, { kind: "basic", username: "u", password: "p", from });
   }));
 
 test("several folders, host_port_ and _default, read anew each time", () =>
@@ -110,7 +111,7 @@ test("inline mirrors, wildcard, configs, environment mirrors", async () => {
   };
   const hosts = await hostsFor("r.test", config);
   assert.deepEqual(brief(hosts), ["http://m.test/v2 mirror", "https://r.test/v2"]);
-  assert.deepEqual(hosts[0]?.credentials, { kind: "basic", username: "u", password: "p" });
+  assert.partialDeepStrictEqual(hosts[0]?.credentials, { kind: "basic", username: "u", password: "p" });
   assert.deepEqual(brief(await hostsFor("docker.io", config)), [
     "https://any.test/v2 mirror",
     "https://hub-mirror.test/v2 mirror",

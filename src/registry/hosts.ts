@@ -80,7 +80,7 @@ export async function hostsFor(host: string, config: HostsConfig): Promise<Regis
       : [
           ...file.hosts,
           ...environment(host, config),
-          file.server ?? withSettings(fallback, file.serverSettings),
+          file.server ?? { ...withSettings(fallback, file.serverSettings), origin: file.path },
         ];
   return hosts.map((h) => finish(h, host, config));
 }
@@ -105,6 +105,7 @@ function defaultHost(host: string, config: HostsConfig): RegistryHost {
     tls: config.defaultTls ?? (local ? { skipVerify: true } : {}),
     mirror: false,
     guessScheme: config.defaultScheme === undefined && local,
+    origin: "the reference itself: no configuration names this host",
   };
 }
 
@@ -121,7 +122,10 @@ function withSettings(host: RegistryHost, s: HostSettings): RegistryHost {
 
 function finish(h: RegistryHost, host: string, config: HostsConfig): RegistryHost {
   const auth = config.configs?.get(h.host)?.auth ?? authsEntry(h.host, config);
-  const credentials = h.credentials ?? (auth === undefined ? undefined : credentialsFrom(auth));
+  const inline = auth === undefined ? undefined : credentialsFrom(auth);
+  const credentials =
+    h.credentials ??
+    (inline && { ...inline, from: "registry.configs or auths of the daemon's configuration" });
   return {
     ...h,
     mirror: h.mirror && h.host !== host && h.host !== apiHost(host),
@@ -140,9 +144,9 @@ function authsEntry(host: string, config: HostsConfig): Readonly<Record<string, 
 
 function environment(host: string, config: HostsConfig): RegistryHost[] {
   if (host !== DEFAULT_HOST) return [];
-  return (config.defaultMirrors ?? []).map((url) =>
-    toHost(url, { ...PLAIN, capabilities: PULL }, true, "registry mirror"),
-  );
+  return (config.defaultMirrors ?? [])
+    .map((url) => toHost(url, { ...PLAIN, capabilities: PULL }, true, "registry mirror"))
+    .map((h) => ({ ...h, origin: "--registry-mirror or CONTAINER_REGISTRY_MIRROR" }));
 }
 
 const PLAIN: HostSettings = {
@@ -158,14 +162,15 @@ async function inlineMirrors(host: string, config: HostsConfig): Promise<Registr
   return Promise.all(
     endpoints.map(async (url) => {
       const parsed = toHost(url, { ...PLAIN, capabilities: PULL }, true, "registry.mirrors");
-      return { ...parsed, tls: (await inlineTls(parsed.host, config)) ?? config.defaultTls ?? {} };
+      const tls = (await inlineTls(parsed.host, config)) ?? config.defaultTls ?? {};
+      return { ...parsed, tls, origin: "registry.mirrors of the daemon's configuration" };
     }),
   );
 }
 
 async function inlineServer(h: RegistryHost, host: string, config: HostsConfig): Promise<RegistryHost> {
   const tls = (await inlineTls(h.host, config)) ?? (await inlineTls(host, config));
-  return tls === undefined ? h : { ...h, tls };
+  return tls === undefined ? h : { ...h, tls, origin: "registry.configs of the daemon's configuration" };
 }
 
 async function inlineTls(host: string, config: HostsConfig): Promise<TlsProfile | undefined> {
@@ -203,7 +208,7 @@ async function readHostFolder(dir: string, log: Logger): Promise<HostsFile | und
   });
   if (entries === undefined) return undefined;
   const read = (name: string): Promise<string> => readFile(isAbsolute(name) ? name : join(dir, name), "utf8");
-  if (!entries.includes("hosts.toml")) return dockerCertificates(entries, read);
+  if (!entries.includes("hosts.toml")) return dockerCertificates(dir, entries, read);
   const path = join(dir, "hosts.toml");
   const file = await parseHostsToml(await readFile(path, "utf8"), path, async (name) => {
     try {
@@ -218,6 +223,7 @@ async function readHostFolder(dir: string, log: Logger): Promise<HostsFile | und
 
 /** Docker's certificate folder: `*.crt` are authorities, `NAME.cert` with `NAME.key` are client certificates. */
 async function dockerCertificates(
+  dir: string,
   entries: readonly string[],
   read: (name: string) => Promise<string>,
 ): Promise<HostsFile | undefined> {
@@ -233,7 +239,8 @@ async function dockerCertificates(
     }),
   );
   const tls = { ca: await Promise.all(cas.map(read)), client };
-  return { hosts: [], server: undefined, serverSettings: { ...PLAIN, tls }, unknown: [] };
+  const path = `${dir} (docker's certificate folder)`;
+  return { hosts: [], server: undefined, serverSettings: { ...PLAIN, tls }, unknown: [], path };
 }
 
 function isMissing(err: unknown): boolean {

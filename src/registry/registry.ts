@@ -3,13 +3,13 @@ import { type Logger, noLog } from "../core/log.ts";
 import type { Descriptor } from "../core/oci.ts";
 import { parseReference, type Reference } from "../oci/reference.ts";
 import { Authorizer } from "./auth.ts";
+import { checkHosts, type HostCheck, ping } from "./check.ts";
 import { type ClientLimits, RegistryClient } from "./client.ts";
-import { dockerConfigSource, firstOf } from "./credentials.ts";
-import { networkError, StatusError } from "./errors.ts";
+import { dockerConfigSource, firstOf, type RunHelper } from "./credentials.ts";
 import { Fetcher, type FetchLimits } from "./fetcher.ts";
 import { type HostsConfig, hostsFor } from "./hosts.ts";
 import { Pusher } from "./pusher.ts";
-import { hostName, pullScope, resolve, type Session } from "./resolver.ts";
+import { resolve, type Session } from "./resolver.ts";
 import { Transport, type TransportOptions } from "./transport.ts";
 import type { CredentialSource } from "./types.ts";
 
@@ -20,6 +20,8 @@ export interface RegistryOptions {
   readonly credentials?: CredentialSource;
   /** Docker's client configuration: its path, or false to ignore it. Default: the usual place. */
   readonly dockerConfig?: string | false;
+  /** Starts credential helpers; without it none are used. */
+  readonly runHelper?: RunHelper | undefined;
   readonly transport?: TransportOptions;
   readonly limits?: ClientLimits & FetchLimits;
   readonly log?: Logger;
@@ -50,11 +52,12 @@ export class Registry implements AsyncDisposable {
       ...(this.#options.credentials === undefined ? [] : [this.#options.credentials]),
       // What the configuration names for a host beats Docker's file.
       async (host: string) => hosts.find((h) => h.host === host)?.credentials,
-      ...(docker === false ? [] : [dockerConfigSource(docker)]),
+      ...(docker === false ? [] : [dockerConfigSource(docker, this.#options.runHelper)]),
     ];
-    const auth = new Authorizer(firstOf(sources), text, (r) => this.#transport.send(r));
+    const credentials = firstOf(sources);
+    const auth = new Authorizer(credentials, text, (r) => this.#transport.send(r));
     const client = new RegistryClient(this.#transport, auth, this.#schemes, this.#options.limits, log);
-    return new RegistrySession({ ref, text, hosts, client }, this.#options.limits);
+    return new RegistrySession({ ref, text, hosts, client, credentials }, this.#options.limits);
   }
 
   /** Ends every connection. */
@@ -65,15 +68,6 @@ export class Registry implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
-}
-
-/** What one host said to `check`. */
-export interface HostCheck {
-  readonly host: string;
-  readonly capabilities: readonly string[];
-  readonly ok: boolean;
-  readonly answer: string;
-  readonly hint: string | undefined;
 }
 
 /** Registry operations for one reference. */
@@ -96,28 +90,12 @@ export class RegistrySession {
   }
 
   /** Asks every host in turn and tells what answered: for `ctr registry check`. Never throws. */
-  async check(signal: AbortSignal): Promise<HostCheck[]> {
-    const { ref, hosts, client } = this.#session;
-    const out: HostCheck[] = [];
-    for (const host of hosts) {
-      const facts = { host: `${hostName(host)}${host.path}`, capabilities: [...host.capabilities] };
-      const path = ref.object === "" ? "/" : `/${ref.repository}/manifests/${ref.digest ?? ref.tag ?? ""}`;
-      try {
-        const response = await client.call(host, {
-          method: "GET",
-          path,
-          scope: pullScope(ref),
-          signal,
-          attempts: 1,
-        });
-        response.drop();
-        out.push({ ...facts, ok: true, answer: String(response.status), hint: undefined });
-      } catch (err) {
-        const error = networkError(err, new URL(`${hostName(host)}/`), signal);
-        const answer = error instanceof StatusError ? `${error.status}: ${error.message}` : error.message;
-        out.push({ ...facts, ok: false, answer, hint: error.hint });
-      }
-    }
-    return out;
+  check(signal: AbortSignal): Promise<HostCheck[]> {
+    return checkHosts(this.#session, signal);
+  }
+
+  /** Asks the registry itself, not its mirrors, whether it is one and takes our credentials. @throws see check.ts */
+  ping(signal: AbortSignal): Promise<void> {
+    return ping(this.#session, signal);
   }
 }

@@ -15,7 +15,7 @@ import type { Reference } from "../oci/reference.ts";
 import type { RegistryClient } from "./client.ts";
 import { type Attempt, combine, networkError, StatusError } from "./errors.ts";
 import type { HttpResponse } from "./transport.ts";
-import type { RegistryHost } from "./types.ts";
+import type { CredentialSource, RegistryHost } from "./types.ts";
 
 /** What a session knows about the registry side. */
 export interface Session {
@@ -23,6 +23,8 @@ export interface Session {
   readonly text: string;
   readonly hosts: readonly RegistryHost[];
   readonly client: RegistryClient;
+  /** Where the client's credentials come from. */
+  readonly credentials: CredentialSource;
 }
 
 /** `ns=` for a mirror. */

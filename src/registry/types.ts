@@ -14,15 +14,16 @@ export interface TlsProfile {
   readonly dialTimeoutMs?: number | undefined;
 }
 
-/** How to prove who we are. */
-export type Credentials =
+/** How to prove who we are. `from` says where it was found, for `ctr registry check`; never a secret. */
+export type Credentials = { readonly from?: string | undefined } & (
   | { readonly kind: "basic"; readonly username: string; readonly password: string }
   /** An identity or refresh token, exchanged at the token server. */
   | { readonly kind: "refresh"; readonly token: string }
   /** A token sent as it is. */
   | { readonly kind: "bearer"; readonly token: string }
   /** A whole Authorization value. */
-  | { readonly kind: "header"; readonly value: string };
+  | { readonly kind: "header"; readonly value: string }
+);
 
 /** Asks for credentials of `host` (with port); undefined = none, try as anonymous. */
 export type CredentialSource = (
@@ -48,6 +49,8 @@ export interface RegistryHost {
   readonly mirror: boolean;
   /** Scheme not configured and the host is this machine: plain HTTP is tried too. */
   readonly guessScheme: boolean;
+  /** What put this host into the list: a file, a table, a flag; for people. */
+  readonly origin?: string | undefined;
   /** Credentials from the configuration of this host. */
   readonly credentials?: Credentials | undefined;
 }

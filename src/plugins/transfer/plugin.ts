@@ -1,7 +1,7 @@
 /** `io.containerd.transfer.v1.local`: transfers between registries, the stores and client streams. */
 import type { AnyValue } from "../../core/any.ts";
 import type { NamespacedCall } from "../../core/call.ts";
-import { internal, invalidArgument, notImplemented } from "../../core/errors.ts";
+import { internal, notImplemented } from "../../core/errors.ts";
 import type { Image } from "../../core/images/images.ts";
 import { DIFFER, METADATA, SNAPSHOTTER, STREAMING, TRANSFER, VERIFIER } from "../../core/plugin/kinds.ts";
 import { all, definePlugin, one } from "../../core/plugin/plugin.ts";
@@ -10,12 +10,14 @@ import type { ImageTransfer, ImportRequest, PullOutcome, PullRequest } from "../
 import { lazyAsync } from "../../lib/lazy.ts";
 import { hostPlatform, matchAll, matchAny, matchOnly } from "../../oci/platform.ts";
 import { credentialsFrom, fixedSource } from "../../registry/credentials.ts";
-import { environmentMirrors, type HostsConfig, splitConfigPath } from "../../registry/hosts.ts";
+import { type HostsConfig, splitConfigPath } from "../../registry/hosts.ts";
 import type { Registry, RegistrySession } from "../../registry/registry.ts";
 import { readBytes, writeBytes } from "./byte-streams.ts";
 import { parseTransferConfig, type TransferConfig, transferDefaults } from "./config.ts";
 import { createContext, type OnProgress, type TransferContext } from "./context.ts";
+import { runHelper } from "./credential-helper.ts";
 import { exportArchive } from "./export.ts";
+import { daemonHosts } from "./hosts-config.ts";
 import { importArchive } from "./import.ts";
 import { pull } from "./pull.ts";
 import { push } from "./push.ts";
@@ -41,7 +43,7 @@ export class LocalTransfer implements ImageTransfer {
     // undici is loaded with the first pull, not with the daemon.
     this.#registry = lazyAsync(async () => {
       const { Registry } = await import("../../registry/registry.ts");
-      return new Registry({ hosts });
+      return new Registry({ hosts, runHelper });
     });
   }
 
@@ -197,42 +199,6 @@ export class LocalTransfer implements ImageTransfer {
   }
 }
 
-/** The mirrors of `--registry-mirror` and of the environment, for the default host. */
-function defaultMirrors(settings: Readonly<Record<string, unknown>>): string[] {
-  const flag = settings["registry_mirrors"];
-  const list = typeof flag === "string" ? [flag] : Array.isArray(flag) ? flag.map(String) : [];
-  return [...list, ...environmentMirrors()];
-}
-
-/** The `registry` table of the CRI image plugin, in every version's place: one configuration for every client. */
-export function criRegistry(settings: Readonly<Record<string, unknown>>): HostsConfig {
-  const table = (value: unknown): Readonly<Record<string, unknown>> =>
-    typeof value === "object" && value !== null && !Array.isArray(value)
-      ? (value as Readonly<Record<string, unknown>>)
-      : {};
-  const plugins = table(settings["plugins"]);
-  const registry = table(table(plugins["io.containerd.cri.v1.images"])["registry"]);
-  const path = registry["config_path"];
-  const entries = (key: string): [string, Readonly<Record<string, unknown>>][] =>
-    Object.entries(table(registry[key])).map(([k, v]) => [k, table(v)]);
-  const mirrors = entries("mirrors").map(([k, v]) => {
-    const endpoint = v["endpoint"];
-    if (endpoint !== undefined && !Array.isArray(endpoint))
-      throw invalidArgument(`registry.mirrors."${k}".endpoint: want a list`);
-    return [k, (endpoint ?? []).map(String)] as const;
-  });
-  const configs = entries("configs").map(
-    ([k, v]) =>
-      [k, { tls: table(v["tls"]), auth: v["auth"] === undefined ? undefined : table(v["auth"]) }] as const,
-  );
-  return {
-    ...(typeof path === "string" && path !== "" ? { configPaths: splitConfigPath(path) } : {}),
-    mirrors: new Map(mirrors),
-    configs: new Map(configs),
-    auths: new Map(entries("auths")),
-  };
-}
-
 export default definePlugin({
   kind: TRANSFER,
   id: "local",
@@ -260,13 +226,7 @@ export default definePlugin({
       config.limits,
       gates,
     );
-    const { settings } = host.daemon;
-    const cri = criRegistry(settings);
-    const hosts: HostsConfig = {
-      ...cri,
-      configPaths: cri.configPaths ?? config.configPaths,
-      defaultMirrors: defaultMirrors(settings),
-    };
+    const hosts = daemonHosts(host.daemon.settings, config.configPaths);
     host.describe({ platforms: [hostPlatform()] });
     return new LocalTransfer(ctx, streams, config, hosts);
   },
