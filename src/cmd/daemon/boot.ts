@@ -15,6 +15,8 @@ import {
   SkipPlugin,
 } from "../../core/plugin/plugin.ts";
 
+import { type LivePlugin, type ReloadReport, reloadPlugins } from "./reload-plugins.ts";
+
 /** One entry of the plugin list: `type.id` and how to load its definition. */
 export interface Builtin {
   readonly uri: string;
@@ -49,6 +51,11 @@ export interface Booted {
   readonly plugins: readonly PluginStatus[];
   /** Instances of a kind by id. */
   instances(type: string): ReadonlyMap<string, unknown>;
+  /**
+   * Checks the new tables of all plugins, then hands changed live keys to those that take them.
+   * @throws invalid-argument when a table is refused: then nothing was changed
+   */
+  reload(tables: BootOptions["tables"]): Promise<ReloadReport>;
   stop(): Promise<void>;
 }
 
@@ -106,6 +113,7 @@ export async function boot(options: BootOptions): Promise<Booted> {
   const stops: { uri: string; task: () => Promise<void> }[] = [];
   const readies: { uri: string; task: () => Promise<void> }[] = [];
   const serves: { uri: string; task: () => Promise<void> }[] = [];
+  const running: LivePlugin[] = [];
   const put = (type: string, id: string, instance: unknown): void => {
     const map = instances.get(type) ?? new Map<string, unknown>();
     map.set(id, instance);
@@ -146,7 +154,9 @@ export async function boot(options: BootOptions): Promise<Booted> {
         onReady: (task) => readies.push({ uri, task }),
         onServe: (task) => serves.push({ uri, task }),
         onStop: (task) => stops.push({ uri, task }),
+        onReload: (keys, apply) => takers.push({ keys, apply }),
       };
+      const takers: LivePlugin["takers"][number][] = [];
       const status = (state: PluginStatus["state"], error?: unknown): void => {
         statuses.push({
           type: definition.kind.type,
@@ -165,6 +175,7 @@ export async function boot(options: BootOptions): Promise<Booted> {
         const table = { ...definition.config.defaults, ...(options.tables[uri] ?? {}) };
         const config: unknown = await definition.config.parse(table);
         put(definition.kind.type, definition.id, await definition.init(host, deps, config));
+        running.push({ uri, definition, table, takers });
         status("ok");
         log.debug("plugin started", { plugin: uri, ms: Math.round(performance.now() - started) });
       } catch (err) {
@@ -198,7 +209,12 @@ export async function boot(options: BootOptions): Promise<Booted> {
     await stop();
     throw err;
   }
-  return { plugins: statuses, instances: (type) => instances.get(type) ?? new Map(), stop };
+  return {
+    plugins: statuses,
+    instances: (type) => instances.get(type) ?? new Map(),
+    reload: (tables) => reloadPlugins(running, tables),
+    stop,
+  };
 }
 
 function resolve(

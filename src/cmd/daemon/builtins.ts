@@ -26,6 +26,11 @@ export const builtins: readonly Builtin[] = [
     uri: "io.containerd.image-verifier.v1.bindir",
     load: () => import("../../plugins/verifier/bindir.ts"),
   },
+  { uri: "io.containerd.shim.v1.manager", load: () => import("../../plugins/runtime/shim-manager.ts") },
+  {
+    uri: "io.containerd.sandbox.controller.v1.shim",
+    load: () => import("../../plugins/runtime/sandbox-plugin.ts"),
+  },
   { uri: "io.containerd.runtime.v2.task", load: () => import("../../plugins/runtime/plugin.ts") },
   { uri: "io.containerd.mount-manager.v1.bolt", load: () => import("../../plugins/mounts/plugin.ts") },
   { uri: "io.containerd.sandbox.store.v1.local", load: () => import("../../plugins/sandbox/store.ts") },

@@ -18,12 +18,14 @@ import { sdNotify } from "../../platform/process/notify.ts";
 import { type Booted, boot } from "./boot.ts";
 import { builtins } from "./builtins.ts";
 import { effectiveConfig, knownTables, pluginTables } from "./config/effective.ts";
-import { loadConfig } from "./config/load.ts";
+import { type LoadedConfig, loadConfig } from "./config/load.ts";
 import { isTable, type Table } from "./config/migrate.ts";
+import { timeouts as defaultTimeouts } from "./config/schema.ts";
 import type { DaemonFlags } from "./flags.ts";
 import { createIntrospection } from "./introspection.ts";
 import { createLogger, type LogSettings, parseLevel } from "./log.ts";
 import { proxyBuiltins } from "./proxies.ts";
+import { startReloader } from "./reload.ts";
 
 /** Default addresses. */
 const DEFAULT_ADDRESS = "/run/containerd/containerd.sock";
@@ -39,6 +41,9 @@ const CRI_PLUGINS = [
 /** Runs until a signal ends it. @returns the exit code */
 export async function serve(flags: DaemonFlags): Promise<number> {
   const started = performance.now();
+  // a HUP while the daemon still boots must neither end it nor get lost
+  const hangup = { reload: (): void => {} };
+  process.on("SIGHUP", () => hangup.reload());
   const known = await knownTables(builtins);
   const config = loadConfig(flags.config, flags.configGiven, known);
   const settings = effectiveConfig(config.settings, known, {
@@ -65,6 +70,9 @@ export async function serve(flags: DaemonFlags): Promise<number> {
 
   const stopping = new AbortController();
   const call = new Call({ signal: stopping.signal, log });
+  // addresses are facts of this process: a reload compares with the ones in use
+  const tablesOf = (c: LoadedConfig): ReturnType<typeof pluginTables> =>
+    pluginTables(c, { [GRPC]: { address: facts.address }, [TTRPC]: { address: facts.ttrpcAddress } });
   const bootRef: { booted?: Booted } = {};
   const introspection = createIntrospection(
     () => bootRef.booted?.plugins ?? [],
@@ -78,10 +86,7 @@ export async function serve(flags: DaemonFlags): Promise<number> {
     call,
     disabled: new Set(stringList(settings["disabled_plugins"])),
     required: new Set(stringList(settings["required_plugins"])),
-    tables: pluginTables(config, {
-      [GRPC]: { address: facts.address },
-      [TTRPC]: { address: facts.ttrpcAddress },
-    }),
+    tables: tablesOf(config),
     provided: [{ type: INTROSPECTION.type, id: "local", instance: introspection satisfies Introspection }],
   });
   bootRef.booted = booted;
@@ -96,7 +101,24 @@ export async function serve(flags: DaemonFlags): Promise<number> {
     failed: failed.length,
   });
 
+  const reloader = startReloader(
+    {
+      load: () => {
+        const next = loadConfig(flags.config, flags.configGiven, known);
+        logSettingsOf(next.settings, flags); // refused before anything is changed
+        return next;
+      },
+      tables: tablesOf,
+      booted,
+      applyTop: (next, changed) => applyTop(next, changed, { flags, logSettings, settings, log }),
+      log,
+    },
+    flags.config,
+    config,
+  );
+  hangup.reload = () => void reloader.reload("SIGHUP");
   const signal = await ended(log);
+  reloader.close();
   log.info("stopping", { signal });
   sdNotify("STOPPING=1");
   clearInterval(watchdog);
@@ -126,7 +148,6 @@ function daemonFacts(settings: Table, flags: DaemonFlags): DaemonFacts {
   const state = text(settings["state"]);
   const address = flags.address ?? (addressOf(GRPC) || DEFAULT_ADDRESS);
   const ttrpcAddress = (flags.address === undefined ? addressOf(TTRPC) : "") || `${address}.ttrpc`;
-  const timeouts = isTable(settings["timeouts"]) ? settings["timeouts"] : {};
   return {
     version,
     revision,
@@ -137,6 +158,7 @@ function daemonFacts(settings: Table, flags: DaemonFlags): DaemonFacts {
     ttrpcAddress,
     configPath: flags.config,
     timeout: (name, fallback) => {
+      const timeouts = isTable(settings["timeouts"]) ? settings["timeouts"] : {};
       const value = timeouts[name];
       if (typeof value !== "string") return fallback;
       const ms = Number(parseDuration(value) / 1_000_000n);
@@ -226,12 +248,28 @@ function startWatchdog(): NodeJS.Timeout | undefined {
   return setInterval(() => sdNotify("WATCHDOG=1"), usec / 2000);
 }
 
-/** Resolves with the signal that asks the daemon to stop. USR1 writes a dump and goes on; HUP is a reload. */
+/** Takes the keys outside of `plugins` that can change live: log level and format, timeouts. @returns the taken ones */
+function applyTop(
+  next: Table,
+  changed: readonly string[],
+  now: { flags: DaemonFlags; logSettings: LogSettings; settings: Table; log: Logger },
+): string[] {
+  const taken: string[] = [];
+  if (changed.includes("debug")) {
+    Object.assign(now.logSettings, logSettingsOf(next, now.flags));
+    taken.push("debug");
+  }
+  if (changed.includes("timeouts")) {
+    const timeouts = isTable(next["timeouts"]) ? next["timeouts"] : {};
+    now.settings["timeouts"] = { ...defaultTimeouts, ...timeouts };
+    taken.push("timeouts");
+  }
+  return taken;
+}
+
+/** Resolves with the signal that asks the daemon to stop. USR1 writes a dump and goes on. */
 function ended(log: Logger): Promise<string> {
   process.on("SIGPIPE", () => {});
-  process.on("SIGHUP", () =>
-    log.info("reload is not needed: registry files are read for each pull; other keys need a restart"),
-  );
   process.on("SIGUSR1", () => dump(log));
   process.on("uncaughtException", (err) => log.error("uncaught exception", { err, stack: err.stack }));
   process.on("unhandledRejection", (err) =>

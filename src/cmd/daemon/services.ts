@@ -5,6 +5,7 @@ import {
   LEASE,
   METADATA,
   MOUNT_MANAGER,
+  POD_SANDBOX_CONTROLLER,
   RUNTIME,
   SANDBOX_CONTROLLER,
   SANDBOX_STORE,
@@ -85,8 +86,20 @@ export const services: readonly AnyPluginDefinition[] = [
   grpc("sandboxes", { store: one(SANDBOX_STORE) }, async (d) =>
     (await import("../../services/sandbox-store.ts")).sandboxStoreService(d.store),
   ),
-  grpc("sandbox-controllers", { controllers: all(SANDBOX_CONTROLLER), events: one(EVENTS) }, async (d) =>
-    (await import("../../services/sandbox-controller.ts")).sandboxControllerService(d.controllers, d.events),
+  grpc(
+    "sandbox-controllers",
+    {
+      controllers: all(SANDBOX_CONTROLLER),
+      pods: all(POD_SANDBOX_CONTROLLER),
+      store: one(SANDBOX_STORE),
+      events: one(EVENTS),
+    },
+    async (d) =>
+      (await import("../../services/sandbox-controller.ts")).sandboxControllerService(
+        new Map([...d.controllers, ...d.pods]),
+        d.store,
+        d.events,
+      ),
   ),
   grpc("streaming", { streams: one(STREAMING) }, async (d) =>
     (await import("../../services/streaming.ts")).streamingService(d.streams),

@@ -58,8 +58,8 @@ export type Deps<R extends Readonly<Record<string, AnyRequirement>>> = {
     : never;
 };
 
-/** What the boot gives to every plugin. */
-export interface PluginHost {
+/** What the boot gives to every plugin. `C` is the plugin's parsed config. */
+export interface PluginHost<C = unknown> {
   /** `<root>/<type>.<id>`, made on first use by the plugin itself. */
   readonly root: string;
   /** `<state>/<type>.<id>`. */
@@ -81,6 +81,11 @@ export interface PluginHost {
   onServe(task: () => Promise<void>): void;
   /** Called in reverse order of start when the daemon stops. */
   onStop(task: () => Promise<void>): void;
+  /**
+   * Takes changes of the named keys of the plugin's table without a restart. `apply` gets the whole new config, after
+   * it was checked, and must not fail; a key that nobody takes is reported as needing a restart.
+   */
+  onReload(keys: readonly string[], apply: (config: C) => void | Promise<void>): void;
 }
 
 /** Facts of the daemon. */
@@ -111,7 +116,7 @@ export interface PluginDefinition<T, C, R extends Readonly<Record<string, AnyReq
   readonly config: PluginConfig<C>;
   /** `fatal` stops the daemon; `optional` is logged and shown. */
   readonly onFailure: "fatal" | "optional";
-  init(host: PluginHost, deps: Deps<R>, config: C): Promise<T> | T;
+  init(host: PluginHost<C>, deps: Deps<R>, config: C): Promise<T> | T;
 }
 
 /** Config of a plugin. */

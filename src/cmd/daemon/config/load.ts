@@ -29,10 +29,18 @@ export interface LoadedConfig {
   readonly settings: Table;
   readonly warnings: readonly ConfigWarning[];
   readonly moved: readonly (Moved & { file: string; line: number | undefined })[];
+  /** Line of each key of each file as written, for `config explain`. */
+  readonly positions: ReadonlyMap<string, Positions>;
+  /** Folders that a pattern of `imports` names: a new file there belongs to the configuration. */
+  readonly importFolders: readonly string[];
+  /** Files that the patterns of `imports` match now. */
+  importCandidates(): readonly string[];
 }
 
 interface OneFile {
   readonly path: string;
+  /** Not imported by another one. */
+  readonly main: boolean;
   readonly config: Table;
   readonly version: number;
   readonly positions: Positions;
@@ -49,10 +57,20 @@ const MAX_FILE = 4 << 20;
 export function loadConfig(path: string, must: boolean, known: KnownTables): LoadedConfig {
   if (!existsSync(path)) {
     if (must) throw notFound(`read config "${path}": no such file`);
-    return { version: LATEST, files: [], settings: {}, warnings: [], moved: [] };
+    return {
+      version: LATEST,
+      files: [],
+      settings: {},
+      warnings: [],
+      moved: [],
+      positions: new Map(),
+      importFolders: [],
+      importCandidates: () => [],
+    };
   }
   const files: OneFile[] = [];
   collect(resolve(path), files);
+  const patterns = files.flatMap(importPatterns);
   const warnings: ConfigWarning[] = [];
   let settings: Table = {};
   for (const file of files) {
@@ -68,23 +86,37 @@ export function loadConfig(path: string, must: boolean, known: KnownTables): Loa
     moved: files.flatMap((f) =>
       f.moved.map((m) => ({ ...m, file: f.path, line: f.positions.get(pathKey(m.from)) })),
     ),
+    positions: new Map(files.map((f) => [f.path, f.positions])),
+    importFolders: patterns.filter((p) => isPattern(p) && !isPattern(dirname(p))).map((p) => dirname(p)),
+    importCandidates: () => patterns.flatMap(matches),
   };
+}
+
+function isPattern(path: string): boolean {
+  return /[*?[]/.test(path);
+}
+
+function matches(pattern: string): string[] {
+  return isPattern(pattern) ? globSync(pattern).sort() : [pattern];
+}
+
+/** Absolute patterns of a file's `imports`; the main file without the key has the default drop-in folder. */
+function importPatterns(file: OneFile): string[] {
+  const imports = file.config["imports"] ?? (file.main ? topLevel["imports"] : undefined);
+  return (Array.isArray(imports) ? imports : [])
+    .filter((p): p is string => typeof p === "string")
+    .map((p) => (isAbsolute(p) ? p : join(dirname(file.path), p)));
 }
 
 function collect(path: string, out: OneFile[]): void {
   if (out.some((f) => f.path === path)) return;
-  const file = readOne(path);
+  const file = readOne(path, out.length === 0);
   out.push(file);
-  const imports = file.config["imports"];
-  for (const pattern of Array.isArray(imports) ? imports : []) {
-    if (typeof pattern !== "string") continue;
-    const full = isAbsolute(pattern) ? pattern : join(dirname(path), pattern);
-    const hits = /[*?[]/.test(full) ? globSync(full).sort() : [full];
-    for (const hit of hits) if (existsSync(hit)) collect(resolve(hit), out);
-  }
+  for (const pattern of importPatterns(file))
+    for (const hit of matches(pattern)) if (existsSync(hit)) collect(resolve(hit), out);
 }
 
-function readOne(path: string): OneFile {
+function readOne(path: string, main: boolean): OneFile {
   const text = readFileSync(path);
   if (text.length > MAX_FILE) throw invalidArgument(`read config "${path}": larger than ${MAX_FILE} bytes`);
   const source = text.toString("utf8");
@@ -104,7 +136,7 @@ function readOne(path: string): OneFile {
       `parse config "${path}": version ${version} is newer than this engine reads (${LATEST})`,
     );
   const { config, moved } = migrate(parsed, version);
-  return { path, config, version, positions: locateKeys(source), moved };
+  return { path, main, config, version, positions: locateKeys(source), moved };
 }
 
 /**
