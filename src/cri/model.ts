@@ -5,6 +5,8 @@
 import type { ContainerConfig, PodSandboxConfig, UserNamespace } from "../api/gen/cri/runtime/v1/api_pb.ts";
 import type { AnyValue, TimeNs } from "../core/any.ts";
 import type { NamespacedCall } from "../core/call.ts";
+import type { ChainId } from "../core/ids/digest.ts";
+import type { ImageConfig } from "../oci/documents.ts";
 
 /** Life of a pod. "creating" is not shown over CRI; "unknown" is shown as not ready (the kubelet stops and removes it). */
 export type PodState = "creating" | "ready" | "not-ready" | "unknown";
@@ -93,4 +95,27 @@ export interface CriView {
   containers(podId?: string): readonly Container[];
   /** Calls `listener` after each event in order; returns the unsubscribe function. */
   onEvent(listener: (event: CriEvent) => void): () => void;
+}
+
+/** An image that containers can be made from. */
+export interface CriImage {
+  /** Digest of the config: `sha256:...`. */
+  readonly id: string;
+  /** Names by tag and by digest. */
+  readonly references: readonly string[];
+  readonly config: ImageConfig;
+  /** Root of its layers in the snapshotter. */
+  readonly chainId: ChainId;
+  /** Bytes of its layers and documents as stored. */
+  readonly size: bigint;
+}
+
+/** What pods and containers need of images; implemented in `images/`. */
+export interface CriImages {
+  /** By id, unambiguous prefix of an id, or reference. @throws not-found */
+  resolve(call: NamespacedCall, reference: string): Promise<CriImage>;
+  /** Makes sure that the layers are unpacked in `snapshotter` (it may not be the one of the pull). */
+  unpack(call: NamespacedCall, image: CriImage, snapshotter: string): Promise<void>;
+  /** Pulls without credentials of a user, as for the pod's own image. */
+  pull(call: NamespacedCall, reference: string, snapshotter: string): Promise<CriImage>;
 }
