@@ -7,6 +7,7 @@ import type { Descriptor } from "../core/oci.ts";
 import { backoffDelay, sleep } from "../lib/retry.ts";
 import { isIndexType, isManifestType, isNonDistributable } from "../oci/media-types.ts";
 import { type Attempt, combine, isTransient, networkError } from "./errors.ts";
+import { type OpenRange, parallelRanges, type RangeOptions } from "./ranges.ts";
 import { hostName, mirrorQuery, pullScope, type Session } from "./resolver.ts";
 import { type StallLimits, watchStall } from "./stall.ts";
 import type { HttpResponse } from "./transport.ts";
@@ -53,30 +54,68 @@ export class Fetcher {
 
   /**
    * Streams the bytes of `desc` from `offset`, exactly up to `desc.size`. Digests are the caller's work.
+   * @param ranges fetch several ranges at a time when the blob is large enough and the server can
    * @throws not-found, unavailable (gave up, stalled), failed-precondition (too long), canceled
    */
   async *stream(
     desc: Descriptor,
     offset: bigint,
     signal: AbortSignal,
+    ranges?: RangeOptions,
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const size = Number(desc.size);
-    let at = Number(offset);
+    const at = Number(offset);
     if (at > size) throw outOfRange(`fetch ${desc.digest}: offset ${at} beyond size ${size}`);
+    if (ranges === undefined || size - at < 2 * ranges.chunkBytes) {
+      yield* this.#span(desc, at, size, signal);
+      return;
+    }
+    // The first range tells whether the server knows ranges; one that does not sends everything from there on.
+    const first = { to: at + ranges.chunkBytes, whole: false };
+    yield* this.#span(desc, at, first.to, signal, first);
+    if (first.whole) return;
+    const open: OpenRange = (from, to, inner) => this.#span(desc, from, to, inner);
+    yield* parallelRanges(open, first.to, size, ranges, signal);
+  }
+
+  /** The bytes of `[from, to)`. With `first`, a server that ignores the range is read to the blob's end. */
+  async *#span(
+    desc: Descriptor,
+    from: number,
+    to: number,
+    signal: AbortSignal,
+    first?: { whole: boolean },
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const size = Number(desc.size);
+    let end = to;
+    let at = from;
     let barren = 0;
     let total = 0;
-    while (at < size) {
+    while (at < end) {
       const before = at;
       try {
-        for await (const chunk of this.#once(desc, at, signal)) {
-          at += chunk.byteLength;
-          if (at > size)
+        const opened = await this.#open(desc, at, end < size ? end : undefined, signal);
+        if (first !== undefined && opened.response.status !== 206) {
+          first.whole = true;
+          end = size;
+        }
+        for await (const chunk of this.#once(desc, opened)) {
+          const room = end - at;
+          if (chunk.byteLength <= room) {
+            at += chunk.byteLength;
+            yield chunk;
+            continue;
+          }
+          if (end === size)
             throw failedPrecondition(
               `fetch ${desc.digest}: registry sent more than the ${size} bytes of the descriptor`,
             );
-          yield chunk;
+          // The server went on behind the range that was asked for.
+          at = end;
+          yield chunk.subarray(0, room);
+          break;
         }
-        if (at < size)
+        if (at < end)
           throw unavailable(`fetch ${desc.digest}: connection closed after ${at} of ${size} bytes (stalled)`);
       } catch (err) {
         if (signal.aborted || !(err instanceof TransferBroken || isTransient(err)))
@@ -145,10 +184,8 @@ export class Fetcher {
 
   async *#once(
     desc: Descriptor,
-    at: number,
-    signal: AbortSignal,
+    { response, skip, host }: Opened,
   ): AsyncGenerator<Uint8Array, void, undefined> {
-    const { response, skip, host } = await this.#open(desc, at, signal);
     if (host !== undefined) this.#lastHost.set(desc.digest, host);
     let drop = skip;
     let ended = false;
@@ -173,12 +210,13 @@ export class Fetcher {
     }
   }
 
-  async #open(desc: Descriptor, at: number, signal: AbortSignal): Promise<Opened> {
+  /** @param to end of the range; undefined = the blob's end */
+  async #open(desc: Descriptor, at: number, to: number | undefined, signal: AbortSignal): Promise<Opened> {
     const attempts: Attempt[] = [];
     for (const host of this.#order(desc.digest)) {
       for (const kind of kindsOf(desc)) {
         try {
-          return await this.#openAt(desc, host, kind, at, signal);
+          return await this.#openAt(desc, host, kind, at, to, signal);
         } catch (err) {
           const error = networkError(err, new URL(`${hostName(host)}/`), signal);
           if (signal.aborted) throw error;
@@ -189,7 +227,7 @@ export class Fetcher {
     }
     for (const url of foreignUrls(desc)) {
       try {
-        return await this.#openForeign(url, at, signal);
+        return await this.#openForeign(url, at, to, signal);
       } catch (err) {
         attempts.push({ where: url.host, error: networkError(err, url, signal) });
       }
@@ -209,6 +247,7 @@ export class Fetcher {
     host: RegistryHost,
     kind: string,
     at: number,
+    to: number | undefined,
     signal: AbortSignal,
   ): Promise<Opened> {
     const { ref, client } = this.#session;
@@ -218,7 +257,7 @@ export class Fetcher {
       query: mirrorQuery(host, ref),
       headers: {
         accept: kind === "manifests" ? `${desc.mediaType}, */*` : "*/*",
-        ...(at > 0 ? { range: `bytes=${at}-` } : {}),
+        ...rangeHeader(at, to),
       },
       scope: pullScope(ref),
       signal,
@@ -227,7 +266,7 @@ export class Fetcher {
   }
 
   /** Layer `urls` point anywhere: they get no credentials and no headers of ours (S14). */
-  async #openForeign(url: URL, at: number, signal: AbortSignal): Promise<Opened> {
+  async #openForeign(url: URL, at: number, to: number | undefined, signal: AbortSignal): Promise<Opened> {
     const scheme = url.protocol === "http:" ? "http" : "https";
     const host: RegistryHost = {
       scheme,
@@ -240,11 +279,10 @@ export class Fetcher {
       mirror: false,
       guessScheme: false,
     };
-    const headers: Record<string, string> = at > 0 ? { range: `bytes=${at}-` } : {};
     const response = await this.#session.client.call(host, {
       method: "GET",
       path: url,
-      headers,
+      headers: rangeHeader(at, to),
       scope: "",
       signal,
     });
@@ -267,6 +305,11 @@ function kindsOf(desc: Descriptor): readonly string[] {
 function foreignUrls(desc: Descriptor): URL[] {
   if (!isNonDistributable(desc.mediaType)) return [];
   return (desc.urls ?? []).filter((u) => /^https?:\/\//i.test(u) && URL.canParse(u)).map((u) => new URL(u));
+}
+
+function rangeHeader(at: number, to: number | undefined): Record<string, string> {
+  if (to !== undefined) return { range: `bytes=${at}-${to - 1}` };
+  return at > 0 ? { range: `bytes=${at}-` } : {};
 }
 
 /** Bytes to drop at the front of an answer to `bytes=AT-`. @throws unavailable when the range is another one */

@@ -1,5 +1,6 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { StreamInitSchema, Streaming } from "../api/gen/containerd/services/streaming/v1/streaming_pb.ts";
+import { isTypeUrl } from "../api/typeurl.ts";
 import type { AnyValue } from "../core/any.ts";
 import { invalidArgument, unavailable } from "../core/errors.ts";
 import type { AnyStream, StreamManager } from "../core/streaming/streaming.ts";
@@ -17,7 +18,7 @@ export function streamingService(manager: StreamManager): ServiceBinding {
     async *stream(requests, { call }) {
       const incoming = requests[Symbol.asyncIterator]();
       const first = await incoming.next();
-      if (first.done === true || !first.value.typeUrl.endsWith("StreamInit"))
+      if (first.done === true || !isTypeUrl(first.value, StreamInitSchema.typeName))
         throw invalidArgument("the first message of a stream must be StreamInit");
       const { id } = fromBinary(StreamInitSchema, first.value.value);
       const outgoing = new AsyncQueue<AnyValue>(QUEUE);

@@ -124,6 +124,11 @@ export class FakeRegistry implements AsyncDisposable {
   /** Bytes of the blob answers' bodies that were handed to connections. */
   sent = 0;
 
+  /** Rate of each answer's body; undefined = as fast as it goes. */
+  bytesPerSecond: number | undefined;
+  /** Bodies being sent right now, and the most there were at a time. */
+  sending = { now: 0, most: 0 };
+
   /** Adds a fault. */
   fail(fault: Fault): void {
     this.faults.push({ ...fault, left: fault.times ?? 1 });
@@ -186,6 +191,17 @@ export class FakeRegistry implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
+  }
+
+  async #drip(res: ServerResponse, bytes: Uint8Array, rate: number): Promise<void> {
+    this.sending.most = Math.max(this.sending.most, ++this.sending.now);
+    const piece = Math.max(1, Math.floor(rate / 50));
+    for (let at = 0; at + piece < bytes.length && !res.destroyed; at += piece) {
+      res.write(bytes.subarray(at, at + piece));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    this.sending.now--;
+    res.end(bytes.subarray(Math.floor((bytes.length - 1) / piece) * piece));
   }
 
   async #handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
@@ -342,14 +358,16 @@ export class FakeRegistry implements AsyncDisposable {
     if (fault?.corrupt) bytes = bytes.map((b) => b ^ 0xff);
     if (fault?.truncate !== undefined) bytes = bytes.subarray(0, fault.truncate);
     if (fault?.extra !== undefined) bytes = Buffer.concat([bytes, new Uint8Array(fault.extra)]);
-    const start = Number(/^bytes=(\d+)-$/.exec(req.headers.range ?? "")?.[1] ?? "0");
-    const ranged = start > 0 && !fault?.noRange;
+    const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(req.headers.range ?? "") ?? [];
+    const start = Number(first ?? "0");
+    const ranged = first !== undefined && !fault?.noRange;
     if (ranged && start >= bytes.length) {
       res.writeHead(416).end();
       return;
     }
-    const part = ranged ? bytes.subarray(start) : bytes;
-    const range = ranged ? { "content-range": `bytes ${start}-${bytes.length - 1}/${bytes.length}` } : {};
+    const end = Math.min(bytes.length, last ? Number(last) + 1 : bytes.length);
+    const part = ranged ? bytes.subarray(start, end) : bytes;
+    const range = ranged ? { "content-range": `bytes ${start}-${end - 1}/${bytes.length}` } : {};
     if (fault?.gzip) {
       const coded = gzipSync(part);
       res
@@ -365,7 +383,8 @@ export class FakeRegistry implements AsyncDisposable {
     const cut = fault?.resetAfter ?? fault?.stallAfter;
     if (cut === undefined) {
       this.sent += part.length;
-      res.end(part);
+      if (this.bytesPerSecond === undefined) res.end(part);
+      else void this.#drip(res, part, this.bytesPerSecond);
       return;
     }
     this.sent += Math.min(cut, part.length);

@@ -189,7 +189,7 @@ test("a diff id that differs is refused although the blob is right", async () =>
   await assertClean(e);
 });
 
-test("cancel in mid-layer ends at once and leaves nothing; the retry goes on where it stopped", async () => {
+test("cancel in mid-layer ends at once; the retry goes on where it stopped, garbage collection or not", async () => {
   await using fake = await FakeRegistry.start();
   await using e = await engine();
   const bytes = layer("d0", 500_000);
@@ -208,8 +208,15 @@ test("cancel in mid-layer ends at once and leaves nothing; the retry goes on whe
   }
   stop.abort();
   await assert.rejects(pulling, (err) => codeOf(err) === "canceled");
+  // A collection between the two takes nothing of what came.
+  await e.stores.collect();
+  assert.match(
+    (await e.stores.leases.list(inNs("testing"), [])).map((l) => l.id).join(),
+    /^resume-[0-9a-f]{24}$/,
+  );
   await run(e, fake);
   await assertUnpacked(e, "d0", bytes);
+  assert.deepEqual(await e.stores.leases.list(inNs("testing"), []), []);
   const range = fake.requests(`GET /v2/team/app/blobs/${image.layers[0]}`).at(-1)?.headers.range;
   assert.match(range ?? "", /^bytes=\d{5,}-$/);
 });
@@ -232,6 +239,31 @@ test("many pulls at once share each layer; one that is cancelled does not take t
   for (const [i, tag] of tags.entries()) if (i > 0) await assertUnpacked(e, `own-${tag}`, own[i] ?? shared);
   assert.ok(fake.requests(`GET /v2/team/app/blobs/${images[0]?.layers[0]}`).length <= 2);
   assert.equal(e.ctx.layersInFlight.size, 0);
+});
+
+test("pulls of one image at once ask the registry for each part once", async () => {
+  await using fake = await FakeRegistry.start();
+  await using e = await engine();
+  const image = fake.addImage("team/app", "v1", [layer("a", 200_000), layer("b", 100_000)]);
+  await Promise.all([0, 1, 2, 3, 4].map(() => run(e, fake)));
+  for (const digest of [image.digest, image.config, ...image.layers])
+    assert.equal(fake.requests("GET /v2/").filter((r) => r.url.includes(digest)).length, 1, digest);
+  assert.equal(fake.requests("HEAD /v2/").length, 5);
+});
+
+test("ranges of a large layer arrive at a time, in the store and unpacked", async () => {
+  await using fake = await FakeRegistry.start();
+  await using e = await engine();
+  const bytes = layer("big", 3_000_000);
+  const image = fake.addImage("team/app", "v1", [bytes]);
+  fake.bytesPerSecond = 2_000_000;
+  const ctx = createContext(e.ctx.stores, { rangeBytes: 200_000 });
+  const name = `${fake.host}/team/app:v1`;
+  const source = registrySource(await registry.session(name));
+  await pull(ctx, inNs("testing"), { name, source, unpack: [{ snapshotter: "overlayfs" }] });
+  await assertUnpacked(e, "big", bytes);
+  assert.ok(fake.sending.most >= 4, `${fake.sending.most} at a time`);
+  assert.ok(fake.requests(`GET /v2/team/app/blobs/${image.layers[0]}`).length >= 15);
 });
 
 test("R9: cancelled at random and pulled again while garbage is collected: never a missing parent", async () => {

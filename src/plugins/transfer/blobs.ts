@@ -12,13 +12,23 @@ import {
 import { algorithmOf, type Digest } from "../../core/ids/digest.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import { sleep } from "../../lib/retry.ts";
+import type { Semaphore } from "../../lib/semaphore.ts";
+import type { RangeOptions } from "../../registry/ranges.ts";
 import type { TransferContext } from "./context.ts";
 import { type ProgressTracker, refKey } from "./progress.ts";
 
 /** Where bytes come from: a registry session, an archive, another store. */
 export interface BlobSource {
-  /** Exactly `desc.size - offset` bytes from `offset`; digests are checked by whoever stores them. */
-  stream(desc: Descriptor, offset: bigint, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /**
+   * Exactly `desc.size - offset` bytes from `offset`; digests are checked by whoever stores them.
+   * @param ranges the source may use several connections
+   */
+  stream(
+    desc: Descriptor,
+    offset: bigint,
+    signal: AbortSignal,
+    ranges?: RangeOptions,
+  ): AsyncIterable<Uint8Array>;
   /** The last bytes given for `digest` were wrong. */
   distrust(digest: Digest): void;
 }
@@ -98,6 +108,14 @@ export interface StoreOptions {
   readonly source: BlobSource;
   readonly labels: ReadonlyMap<string, string>;
   readonly progress: ProgressTracker;
+  /** Connections of the whole pull: a large blob may use those that are free. */
+  readonly downloads?: Semaphore | undefined;
+}
+
+/** How a download may be split; undefined = not at all. */
+export function rangesOf(ctx: TransferContext, downloads: Semaphore | undefined): RangeOptions | undefined {
+  if (downloads === undefined || ctx.limits.rangeBytes === 0) return undefined;
+  return { chunkBytes: ctx.limits.rangeBytes, connections: downloads, buffers: ctx.rangeBuffers };
 }
 
 /**
@@ -140,13 +158,23 @@ export function mergeSources(
 }
 
 /** Runs `work` alone for this blob of this namespace. */
-export async function blobLocked<T>(
+export function blobLocked<T>(
   ctx: TransferContext,
   call: NamespacedCall,
   digest: Digest,
   work: () => Promise<T>,
 ): Promise<T> {
-  using _lock = await ctx.blobLocks.acquire(`${call.namespace} ${digest}`, call.signal);
+  return exclusive(ctx, call, digest, work);
+}
+
+/** Runs `work` alone for this key of this namespace. */
+export async function exclusive<T>(
+  ctx: TransferContext,
+  call: NamespacedCall,
+  key: string,
+  work: () => Promise<T>,
+): Promise<T> {
+  using _lock = await ctx.blobLocks.acquire(`${call.namespace} ${key}`, call.signal);
   return await work();
 }
 
@@ -167,7 +195,7 @@ async function download(ctx: TransferContext, call: NamespacedCall, o: StoreOpti
     at = 0n;
   }
   o.progress.bytes(desc, at);
-  for await (const chunk of o.source.stream(desc, at, call.signal)) {
+  for await (const chunk of o.source.stream(desc, at, call.signal, rangesOf(ctx, o.downloads))) {
     await writer.write(chunk);
     at += BigInt(chunk.byteLength);
     o.progress.bytes(desc, at);

@@ -16,10 +16,7 @@ export interface TransferConfig {
 /** Where hosts.toml folders are looked for when nothing is configured: containerd's and Docker's places. */
 const DEFAULT_PATHS = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
 
-/**
- * Keys of containerd's plugin. Downloads and unpacks default higher than containerd's 3 and 1: parallel is the point.
- * `concurrent_layer_fetch_buffer` is read and has no effect yet.
- */
+/** Keys of containerd's plugin. Downloads and unpacks default higher than containerd's 3 and 1: parallel is the point. */
 export const transferDefaults = {
   max_concurrent_downloads: defaultLimits.downloads,
   concurrent_layer_fetch_buffer: 0,
@@ -39,6 +36,7 @@ export function parseTransferConfig(t: Readonly<Record<string, unknown>>): Trans
       downloads: count(t, "max_concurrent_downloads", defaultLimits.downloads),
       uploads: count(t, "max_concurrent_uploaded_layers", defaultLimits.uploads),
       unpacks: count(t, "max_concurrent_unpacks", defaultLimits.unpacks),
+      rangeBytes: rangeBytes(count(t, "concurrent_layer_fetch_buffer", defaultLimits.rangeBytes)),
     },
     configPaths: configPaths.length > 0 ? configPaths : DEFAULT_PATHS,
     checkPlatformSupported: t["check_platform_supported"] === true,
@@ -52,6 +50,11 @@ function count(t: Readonly<Record<string, unknown>>, key: string, fallback: numb
   if (typeof n !== "number" || !Number.isSafeInteger(n) || n < 0)
     throw invalidArgument(`${key}: want a whole number, 0 or more`);
   return n === 0 ? fallback : n;
+}
+
+/** containerd's reading: up to 512 bytes means one connection for each layer. 0 is our default instead of "never". */
+function rangeBytes(configured: number): number {
+  return configured <= 512 ? 0 : configured;
 }
 
 function firstSnapshotter(value: unknown): string | undefined {

@@ -3,13 +3,13 @@ import type { NamespacedCall } from "../../core/call.ts";
 import type { ContentStore, LocalContentStore } from "../../core/content/content.ts";
 import type { Applier, StreamApplier } from "../../core/diff/diff.ts";
 import type { ImageStore } from "../../core/images/images.ts";
+import * as held from "../../core/leases/held.ts";
 import type { LeaseManager } from "../../core/leases/leases.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import type { Snapshotter } from "../../core/snapshots/snapshotter.ts";
 import type { Progress } from "../../core/transfer/transfer.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { Semaphore } from "../../lib/semaphore.ts";
-import { formatRfc3339, nowNs, SECOND } from "../../lib/time.ts";
 
 /** Stores of one daemon: its own, or another one's over RPC. */
 export interface TransferStores {
@@ -33,6 +33,8 @@ export interface TransferLimits {
   readonly uploads: number;
   /** Layers being unpacked at a time, in all pulls together: each has a helper process. */
   readonly unpacks: number;
+  /** Bytes of one range when a large layer comes in several at a time; 0 = never. */
+  readonly rangeBytes: number;
 }
 
 /** Decides whether an image may be used. @throws permission-denied */
@@ -48,6 +50,8 @@ export interface TransferContext {
   /** One download per blob and namespace. */
   readonly blobLocks: KeyedMutex;
   readonly unpackSlots: Semaphore;
+  /** Ranges held in memory, in all pulls together. */
+  readonly rangeBuffers: Semaphore;
   /** Layers being unpacked, by namespace, snapshotter and chain id. */
   readonly layersInFlight: Map<string, LayerFlight>;
 }
@@ -63,7 +67,10 @@ export interface LayerFlight {
 export type OnProgress = (p: Progress) => void;
 
 /** Defaults. Larger than containerd's (3 and 1): parallel is the point. */
-export const defaultLimits: TransferLimits = { downloads: 6, uploads: 3, unpacks: 4 };
+export const defaultLimits: TransferLimits = { downloads: 6, uploads: 3, unpacks: 4, rangeBytes: 4 << 20 };
+
+/** Ranges in memory at a time besides one for each layer: 32 MiB with the default size. */
+const RANGE_BUFFERS = 8;
 
 /** Makes a context. Make one per daemon, so that concurrent transfers share their work. */
 export function createContext(
@@ -78,33 +85,16 @@ export function createContext(
     gates,
     blobLocks: new KeyedMutex(),
     unpackSlots: new Semaphore(all.unpacks),
+    rangeBuffers: new Semaphore(RANGE_BUFFERS),
     layersInFlight: new Map(),
   };
 }
 
-/** How long a transfer's lease lives when nobody ends it. */
-const LEASE_LIFE = 24n * 3600n * SECOND;
-
-/**
- * Runs `work` under a lease, so that garbage collection keeps its hands off what is half there (R9). A call that has a
- * lease keeps it: its owner ends it.
- */
-export async function withLease<T>(
+/** Runs `work` under a lease on the context's stores, see core/leases/held.ts. */
+export function withLease<T>(
   ctx: TransferContext,
   call: NamespacedCall,
   work: (leased: NamespacedCall) => Promise<T>,
 ): Promise<T> {
-  if (call.lease !== undefined && call.lease !== "") return work(call);
-  const { leases } = ctx.stores;
-  const expire = formatRfc3339(((nowNs() + LEASE_LIFE) / SECOND) * SECOND);
-  const lease = await leases.create(call, "", new Map([["containerd.io/gc.expire", expire]]));
-  try {
-    return await work(call.with({ lease: lease.id }).in(call.namespace));
-  } finally {
-    await leases
-      .delete(call.detached(10_000), lease.id)
-      .catch((err: unknown) =>
-        call.log.warn("lease of a transfer was not deleted", { lease: lease.id, err }),
-      );
-  }
+  return held.withLease(ctx.stores.leases, call, work);
 }

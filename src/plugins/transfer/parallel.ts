@@ -12,7 +12,7 @@ import {
 import type { Mount } from "../../core/mounts/mount.ts";
 import { createDeferred } from "../../lib/deferred.ts";
 import { UndoStack } from "../../lib/undo-stack.ts";
-import { addLabels, blobLocked, findBlob, holdBlob, mergeSources } from "./blobs.ts";
+import { addLabels, blobLocked, findBlob, holdBlob, mergeSources, rangesOf } from "./blobs.ts";
 import type { LayerFlight, TransferContext, TransferStores } from "./context.ts";
 import { extractKey, holdSnapshot, isCommitted, type LayerJob, type UnpackRun } from "./layer-job.ts";
 import { refKey } from "./progress.ts";
@@ -290,7 +290,8 @@ class LayerRun {
       // What an earlier try left is read again by the helper, not by the network.
       let done = ingest.offset;
       this.#run.progress.bytes(desc, done);
-      for await (const chunk of this.#run.source.stream(desc, done, call.signal)) {
+      const ranges = rangesOf(this.#ctx, this.#run.downloads);
+      for await (const chunk of this.#run.source.stream(desc, done, call.signal, ranges)) {
         await unpack.write(chunk);
         done += BigInt(chunk.byteLength);
         ingest.progress(done);

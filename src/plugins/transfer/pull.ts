@@ -20,6 +20,7 @@ import { hostPlatform, matchAll, matchOnly, type PlatformMatcher } from "../../o
 import {
   addLabels,
   type BlobSource,
+  exclusive,
   findBlob,
   holdBlob,
   mergeSources,
@@ -33,6 +34,7 @@ import { childLabels, MAX_DEPTH, noMatch, selectManifests } from "./graph.ts";
 import type { UnpackOptions } from "./layer-job.ts";
 import { unpackImage } from "./layers.ts";
 import { ProgressTracker } from "./progress.ts";
+import { dropReceived, isInterruption, keepReceived } from "./resume.ts";
 
 /** A place images come from: a registry session fits. */
 export interface PullSource extends BlobSource {
@@ -98,9 +100,16 @@ export async function pull(ctx: TransferContext, call: NamespacedCall, o: PullOp
   return withLease(ctx, call, async (leased) => {
     const run = new PullRun(ctx, leased, o, progress);
     progress.note("pulling image content", o.name, target);
-    await run.tree(target, 0);
-    if (!run.found && !o.allMetadata) throw noMatch(o.name, run.topIndex ?? EMPTY_INDEX);
-    const unpacked = await run.finish();
+    let unpacked: PullResult["unpacked"];
+    try {
+      await run.tree(target, 0);
+      if (!run.found && !o.allMetadata) throw noMatch(o.name, run.topIndex ?? EMPTY_INDEX);
+      unpacked = await run.finish();
+    } catch (err) {
+      if (isInterruption(err)) await keepReceived(ctx, leased, o.name);
+      throw err;
+    }
+    await dropReceived(ctx, leased, o.name);
     if (o.noRecord) return { image: undefined, target, unpacked };
     const image = await recordImage(ctx, leased, o.name, target, o.labels ?? new Map());
     progress.note("saved", o.name, target);
@@ -191,7 +200,12 @@ class PullRun {
   }
 
   /** A manifest or index: from the store when it is sound there, else from the source; labelled with its children. */
-  async #document(desc: Descriptor): Promise<Manifest | Index> {
+  #document(desc: Descriptor): Promise<Manifest | Index> {
+    // One pull fetches it, the others that want it find it in the store.
+    return exclusive(this.#ctx, this.#call, `manifest ${desc.digest}`, () => this.#ownDocument(desc));
+  }
+
+  async #ownDocument(desc: Descriptor): Promise<Manifest | Index> {
     const { content } = this.#ctx.stores;
     const known = await findBlob(this.#ctx, this.#call, desc.digest);
     if (known !== undefined) {
@@ -267,7 +281,14 @@ class PullRun {
   async #layer(call: NamespacedCall, desc: Descriptor): Promise<void> {
     using _slot = await this.#downloads.acquire(call.signal);
     const { source } = this.#o;
-    await storeBlob(this.#ctx, call, { desc, source, labels: this.#labels, progress: this.#progress });
+    const downloads = this.#downloads;
+    await storeBlob(this.#ctx, call, {
+      desc,
+      source,
+      labels: this.#labels,
+      progress: this.#progress,
+      downloads,
+    });
   }
 
   async #targets(manifest: Manifest): Promise<readonly UnpackTarget[]> {

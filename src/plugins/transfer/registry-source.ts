@@ -10,7 +10,7 @@ export function registrySource(session: RegistrySession): PullSource {
     repository: ref.repository,
     resolve: (signal) => session.resolve(signal),
     read: (desc, max, signal) => fetcher.read(desc, max, signal),
-    stream: (desc, offset, signal) => fetcher.stream(desc, offset, signal),
+    stream: (desc, offset, signal, ranges) => fetcher.stream(desc, offset, signal, ranges),
     distrust: (digest) => fetcher.distrust(digest),
   };
 }

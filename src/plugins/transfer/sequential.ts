@@ -42,7 +42,8 @@ function startAll(
         const { desc, blobLabels } = job;
         // The diff id is a claim until the layer was applied.
         const labels = new Map([...blobLabels].filter(([k]) => k !== "containerd.io/uncompressed"));
-        await storeBlob(ctx, call, { desc, source: run.source, labels, progress: run.progress });
+        const { source, progress, downloads: slots } = run;
+        await storeBlob(ctx, call, { desc, source, labels, progress, downloads: slots });
       })();
       download.catch(() => {});
       return [job, download] as const;
