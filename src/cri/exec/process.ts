@@ -1,0 +1,179 @@
+import { randomBytes } from "node:crypto";
+import type { ContainerStore } from "../../core/containers/containers.ts";
+import { isNotFound, unknownError, wrap } from "../../core/errors.ts";
+import type { Logger } from "../../core/log.ts";
+import type { Exit, TaskService } from "../../core/tasks/tasks.ts";
+import { packProcess, unpackSpec } from "../../oci/spec/json.ts";
+import type { Process } from "../../oci/spec/types.ts";
+import { cgroupOf } from "../../platform/cgroups/cgroups.ts";
+import { readProcStat } from "../../platform/process/proc.ts";
+import { kill } from "../../platform/syscalls/process.ts";
+import type { Container, CriView } from "../model.ts";
+import { type Fifos, makeFifos, type WantedStreams } from "./fifos.ts";
+
+/** What exec and attach work with. */
+export interface ExecDeps {
+  readonly view: CriView;
+  readonly tasks: TaskService;
+  readonly containers: ContainerStore;
+  /** Folder for FIFOs; what an earlier daemon left there may be removed at start. */
+  readonly ioDir: string;
+  /** drain_exec_sync_io_timeout, milliseconds; 0 = not set. */
+  readonly drainMs: number;
+  readonly log: Logger;
+}
+
+/** A process added to a running container. */
+export interface RunningExec {
+  readonly container: Container;
+  readonly execId: string;
+  readonly pid: number;
+  readonly fifos: Fifos;
+  /** Its end; the same promise every time. */
+  readonly exited: Promise<Exit>;
+  resize(columns: number, rows: number): Promise<void>;
+  /** No more input from us. */
+  closeStdin(): Promise<void>;
+  /** Sends a signal to the process alone; nothing when it is gone. */
+  signal(number: number): Promise<void>;
+  /** SIGKILL to it and to everything it started, as far as that is still in its session or below it. */
+  killTree(): Promise<void>;
+  /** Removes it and its FIFOs; a process that still runs is killed. Never throws. */
+  dispose(): Promise<void>;
+}
+
+/**
+ * The container of a request, which must run.
+ * @throws not-found; unknown with containerd's words when it does not run
+ */
+export function runningContainer(view: CriView, id: string, doing: string): Container {
+  const container = view.container(id);
+  if (container.state === "running") return container;
+  throw unknownError(
+    `failed to ${doing} in container: container is in CONTAINER_${container.state.toUpperCase()} state`,
+  );
+}
+
+/**
+ * Starts `command` in a container, with its own user, environment and limits.
+ * @throws not-found; unknown with the runtime's words when it cannot be started
+ */
+export async function startExec(
+  deps: ExecDeps,
+  containerId: string,
+  command: readonly string[],
+  wanted: WantedStreams,
+): Promise<RunningExec> {
+  const { view, tasks } = deps;
+  const { call } = view;
+  const container = runningContainer(view, containerId, "exec");
+  const { id } = container;
+  const process = processFor(unpackSpec((await deps.containers.get(call, id)).spec).process, command, wanted);
+  const execId = randomBytes(32).toString("hex");
+  const fifos = makeFifos(deps.ioDir, wanted);
+  try {
+    await tasks.exec(call, { containerId: id, execId, ...fifos.stdio, spec: packProcess(process) });
+  } catch (err) {
+    fifos.dispose();
+    throw wrap(err, `failed to exec in container: failed to create exec "${execId}"`);
+  }
+  const remove = async (): Promise<void> => {
+    fifos.dispose();
+    await tasks.deleteProcess(call.detached(10_000), id, execId).catch((err: unknown) => {
+      if (!isNotFound(err)) deps.log.debug("delete exec", { container: id, exec: execId, err });
+    });
+  };
+  let pid: number;
+  try {
+    pid = await tasks.start(call, id, execId);
+  } catch (err) {
+    await remove();
+    throw wrap(err, `failed to exec in container: failed to start exec "${execId}"`);
+  }
+  fifos.opened();
+  const exited = tasks.wait(call, id, execId);
+  let ended = false;
+  exited.then(
+    () => {
+      ended = true;
+    },
+    () => {
+      ended = true;
+    },
+  );
+  const signal = async (number: number): Promise<void> => {
+    if (ended) return;
+    await tasks.kill(call.detached(10_000), id, execId, number, false).catch((err: unknown) => {
+      if (!isNotFound(err)) deps.log.debug("signal exec", { container: id, exec: execId, err });
+    });
+  };
+  return {
+    container,
+    execId,
+    pid,
+    fifos,
+    exited,
+    signal,
+    resize: (columns, rows) => tasks.resizePty(call, id, execId, columns, rows),
+    async closeStdin() {
+      if (!ended) await tasks.closeIO(call, id, execId, true);
+    },
+    async killTree() {
+      const tree = ended ? [] : descendants(pid, cgroupOf(pid)?.procs() ?? []);
+      await signal(9);
+      killAll(tree);
+      // who was born meanwhile
+      killAll(descendants(pid, cgroupOf(container.pid)?.procs() ?? []));
+    },
+    async dispose() {
+      if (!ended) {
+        await signal(9);
+        await Promise.race([
+          exited.catch(() => {}),
+          tasks.wait(call.within(10_000), id, execId).catch(() => {}),
+        ]);
+      }
+      await remove();
+    },
+  };
+}
+
+function processFor(base: Process | undefined, command: readonly string[], wanted: WantedStreams): Process {
+  const process: Process = { ...(base ?? { user: { uid: 0, gid: 0 }, cwd: "/" }), args: [...command] };
+  process.terminal = wanted.tty;
+  delete process.consoleSize;
+  if (wanted.tty && !(process.env ?? []).some((entry) => entry.startsWith("TERM=")))
+    process.env = [...(process.env ?? []), "TERM=xterm"];
+  return process;
+}
+
+/** Those of `candidates` that `root` started: below it, or in its session (an exec begins one). */
+export function descendants(root: number, candidates: readonly number[]): number[] {
+  const parents = new Map<number, { parent: number; session: number }>();
+  for (const pid of candidates) {
+    const stat = readProcStat(pid);
+    if (stat !== undefined) parents.set(pid, stat);
+  }
+  const below = (pid: number): boolean => {
+    let at = pid;
+    for (let depth = 0; depth < 1000; depth++) {
+      if (at === root) return true;
+      const stat = parents.get(at);
+      if (stat === undefined) return false;
+      if (stat.session === root) return true;
+      at = stat.parent;
+    }
+    return false;
+  };
+  return [...parents.keys()].filter((pid) => pid !== root && below(pid));
+}
+
+function killAll(pids: readonly number[]): void {
+  for (const pid of pids) {
+    try {
+      kill(pid, 9);
+    } catch {
+      // gone
+    }
+  }
+}
