@@ -1,7 +1,7 @@
 /** The helper process itself: it ends with the daemon, its memory is bounded, its time grows with the layer (S6, S7, F19). Needs root. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, describe, test } from "node:test";
@@ -56,6 +56,57 @@ test("started by hand it explains itself and does nothing", async () => {
   const code = await new Promise((resolve) => child.on("close", resolve));
   assert.equal(code, 2);
   assert.match(said, /internal helper/);
+});
+
+describe("a helper takes layer after layer", { skip }, () => {
+  const link = (name: string, linkname: string): Member => ({ name, type: T.symlink, linkname });
+
+  test("none reaches the tree of the one before, or the host", async () => {
+    const place = rig.folder();
+    const [first, second] = [join(place, "first"), join(place, "second")];
+    for (const path of [first, second]) mkdirSync(path);
+    await rig.apply(
+      tar({ name: "secret", data: "mine" }, link("up", "../.."), link("root", "/")),
+      bind(first),
+    );
+    const [before] = childrenOf(process.pid);
+    await rig.apply(
+      tar(
+        link("up", "../.."),
+        link("first", first),
+        { name: "up/escaped", data: "x" },
+        { name: "first/escaped", data: "x" },
+        { name: "../first/escaped", data: "x" },
+      ),
+      bind(second),
+    );
+    const refused = rig.apply(
+      tar({ name: "stolen", type: T.link, linkname: join(first, "secret") }),
+      bind(rig.folder()),
+    );
+    await assert.rejects(refused, /link/);
+    assert.ok(
+      before !== undefined && !childrenOf(process.pid).includes(before),
+      "a failed layer ends its helper",
+    );
+    assert.deepEqual(readdirSync(place).sort(), ["first", "second"]);
+    assert.deepEqual(readdirSync(first).sort(), ["root", "secret", "up"]);
+    assert.ok(existsSync(join(second, "escaped")));
+    assert.ok(!existsSync("/escaped"));
+  });
+
+  test("one process for layers in a row, with no file of the last one open", async () => {
+    const pids = new Set<number | undefined>();
+    const open: number[] = [];
+    for (let i = 0; i < 5; i++) {
+      await rig.apply(tar({ name: "f", data: "x" }), overlay(rig.folder(), rig.folder(), [rig.folder()]));
+      const [pid] = childrenOf(process.pid);
+      pids.add(pid);
+      open.push(readdirSync(`/proc/${pid}/fd`).length);
+    }
+    assert.equal(pids.size, 1);
+    assert.equal(new Set(open.slice(1)).size, 1, `descriptors: ${open.join(" ")}`);
+  });
 });
 
 /** Applies a layer and gives the helper's peak memory in bytes. */

@@ -25,7 +25,7 @@ export interface LayerLimits {
   readonly bytes: number;
 }
 
-/** Unpacks with one helper process per layer; the daemon's thread only passes bytes on. */
+/** Unpacks in helper processes; the daemon's thread only passes bytes on. */
 export class HelperApplier implements StreamApplier {
   readonly #content: LocalContentStore;
   readonly #limits: LayerLimits;
@@ -67,13 +67,13 @@ export class HelperApplier implements StreamApplier {
       if (chain === undefined && seen.blob.digest !== desc.digest)
         throw failedPrecondition(`blob has digest ${seen.blob.digest}: unexpected digest`);
       await helper.finish(finishOf(mounts, options.syncFs ?? false));
-      await helper.expect("finished");
+      const { again } = await helper.expect("finished");
       for (const warning of seen.warnings) call.log.warn("unpack layer", { layer: desc.digest, warning });
       const diff = seen.diff ?? seen.blob;
       options.progress?.(desc.size > 0n ? desc.size : BigInt(seen.blob.size));
       // mounts of its own end with it, and what they flush belongs to the layer
       if (instruction.destination?.kind === "mounts") await helper.ended();
-      else helper.dismiss();
+      else helper.dismiss(again);
       return { mediaType: OCI_TAR, digest: parseDigest(diff.digest), size: BigInt(diff.size) };
     } catch (err) {
       throw wrap(err, `apply layer ${desc.digest}`);
@@ -136,10 +136,10 @@ class HelperStream implements StreamUnpack {
 
   async finish(mounts: readonly Mount[]): Promise<void> {
     await this.#helper.finish(finishOf(mounts, false));
-    await this.#helper.expect("finished");
+    const { again } = await this.#helper.expect("finished");
     this.#finished = true;
     if (this.#mounted) await this.#helper.ended();
-    else this.#helper.dismiss();
+    else this.#helper.dismiss(again);
   }
 
   async abort(): Promise<void> {

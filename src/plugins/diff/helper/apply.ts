@@ -52,10 +52,36 @@ class Blob {
   }
 }
 
-/** Unpacks what `instruction` says, then follows the frames of stdin. */
-export async function runApply(instruction: UnpackInstruction): Promise<void> {
+/** A helper that took a layer of more bytes has a large heap: it ends rather than taking another. */
+const REUSABLE = 64 << 20;
+
+/**
+ * Unpacks one layer after the other, as start frames say, until stdin ends. Each has the root of the process to itself:
+ * the next one begins in the root the helper started with, with none of the files of the one before open.
+ */
+export async function serveApply(): Promise<void> {
   // The global stdin stream comes to life on first use; that must not happen inside the new root.
-  const input = process.stdin;
+  const frames = frameStream(process.stdin);
+  for (let again = true; again; ) {
+    const first = await frames.next();
+    if (first.done === true) return;
+    const { type, payload } = first.value;
+    if (type !== FRAME.start) throw internal(`unpack: frame ${type} without a layer`);
+    const instruction = JSON.parse(Buffer.from(payload).toString("utf8")) as UnpackInstruction;
+    if (instruction.parent !== process.ppid) return; // the daemon is gone already
+    again = await applyOne(instruction, frames);
+  }
+}
+
+type Frames = AsyncGenerator<{ readonly type: number; readonly payload: Uint8Array }, void, void>;
+
+async function* frameStream(input: NodeJS.ReadStream): Frames {
+  const frames = new FrameReader();
+  for await (const chunk of input as AsyncIterable<Uint8Array>) yield* frames.push(chunk);
+}
+
+/** Unpacks a layer; true when another one may follow. */
+async function applyOne(instruction: UnpackInstruction, frames: Frames): Promise<boolean> {
   const source = instruction.source.kind === "file" ? openFile(instruction.source.path, O.RDONLY) : -1;
   const blobFd =
     instruction.blobPath === undefined ? -1 : openFile(instruction.blobPath, O.RDWR | O.CREAT | O.APPEND);
@@ -103,42 +129,51 @@ export async function runApply(instruction: UnpackInstruction): Promise<void> {
         await decompressor?.write(bytes);
       }
     }
-    await followFrames(input, {
+    const order = await followFrames(frames, {
       data: async (bytes) => {
         blob.take(bytes);
         await decompressor?.write(bytes);
       },
       end: endOfLayer,
-      finish: (order) => {
-        if (extractor !== undefined) finish(extractor, host, order);
-        report({ type: "finished" });
-      },
     });
+    if (extractor !== undefined) {
+      finish(extractor, host, order);
+      leave(host);
+    }
+    // Mounts of its own end with the process.
+    const again = instruction.destination?.kind !== "mounts" && diffSize <= REUSABLE;
+    for (const fd of [source, blobFd, host]) if (fd >= 0) fs.close(fd);
+    report({ type: "finished", again });
+    return again;
   } finally {
     extractor?.abort();
   }
 }
 
+/** Makes the root this process started with its root again. */
+function leave(host: number): void {
+  let n = fs.fchdir(host);
+  if (n >= 0) n = fs.chroot(".");
+  if (n < 0) throw fail("change root back", n);
+}
+
 interface FrameHandlers {
   data(bytes: Uint8Array): Promise<void>;
   end(): Promise<void>;
-  finish(order: FinishInstruction): void;
 }
 
-/** Reads frames until the finish frame. The end of stdin before it means that the daemon gave up. */
-async function followFrames(input: NodeJS.ReadStream, handlers: FrameHandlers): Promise<void> {
-  const frames = new FrameReader();
-  for await (const chunk of input as AsyncIterable<Uint8Array>) {
-    for (const { type, payload } of frames.push(chunk)) {
-      if (type === FRAME.data) await handlers.data(payload);
-      else if (type === FRAME.end) await handlers.end();
-      else if (type === FRAME.finish) {
-        handlers.finish(JSON.parse(Buffer.from(payload).toString("utf8")) as FinishInstruction);
-        return;
-      } else throw internal(`unpack: unknown frame ${type}`);
-    }
+/** Follows frames to the finish frame. The end of stdin before it means that the daemon gave up. */
+async function followFrames(frames: Frames, handlers: FrameHandlers): Promise<FinishInstruction> {
+  for (;;) {
+    const next = await frames.next();
+    if (next.done === true) throw canceled("unpack: given up");
+    const { type, payload } = next.value;
+    if (type === FRAME.data) await handlers.data(payload);
+    else if (type === FRAME.end) await handlers.end();
+    else if (type === FRAME.finish)
+      return JSON.parse(Buffer.from(payload).toString("utf8")) as FinishInstruction;
+    else throw internal(`unpack: unknown frame ${type}`);
   }
-  throw canceled("unpack: given up");
 }
 
 function openFile(path: string, flags: number): number {

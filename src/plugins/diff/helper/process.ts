@@ -2,9 +2,15 @@
 import { Buffer } from "node:buffer";
 import { abortError } from "../../../core/call.ts";
 import { type ErrorCode, GantryError, internal } from "../../../core/errors.ts";
-import type { ChildHandle } from "../../../platform/process/spawn.ts";
-import { type FinishInstruction, FRAME, frameHeader, type UnpackReport } from "./protocol.ts";
-import { startHelper } from "./start.ts";
+import {
+  type CompareInstruction,
+  type FinishInstruction,
+  FRAME,
+  frameHeader,
+  type UnpackInstruction,
+  type UnpackReport,
+} from "./protocol.ts";
+import { type HelperChild, keep, startApply, startOnce } from "./start.ts";
 
 const SIGKILL = 9;
 /** Most of a helper's stderr that is kept for an error message. */
@@ -21,11 +27,15 @@ interface Waiter {
  * and kills it; it never outlives {@link close}.
  */
 export class HelperProcess {
-  readonly #child: ChildHandle;
+  readonly #child: HelperChild;
   readonly #onProgress: (bytes: bigint) => void;
   readonly #signal: AbortSignal;
   readonly #onAbort = (): void => {
     this.#fail(abortError(this.#signal));
+  };
+  readonly #onData = (data: Buffer): void => this.#read(data);
+  readonly #onStderr = (data: Buffer): void => {
+    if (this.#stderr.length < STDERR) this.#stderr += data.toString("utf8");
   };
   readonly #waiters: Waiter[] = [];
   readonly #reports: UnpackReport[] = [];
@@ -37,34 +47,31 @@ export class HelperProcess {
   #dismissed = false;
 
   /**
-   * Starts a helper.
-   * @param instruction JSON for its argument
+   * Starts a helper, or goes on with one that waits for a layer.
    * @param signal kills it
    */
-  constructor(instruction: object, signal: AbortSignal, onProgress: (bytes: bigint) => void = () => {}) {
+  constructor(
+    instruction: UnpackInstruction | CompareInstruction,
+    signal: AbortSignal,
+    onProgress: (bytes: bigint) => void = () => {},
+  ) {
     this.#signal = signal;
     this.#onProgress = onProgress;
-    const child = startHelper(instruction);
+    const child = instruction.mode === "apply" ? startApply(instruction) : startOnce(instruction);
     this.#child = child;
-    child.stdout?.on("data", (data: Buffer) => this.#read(data));
-    child.stderr?.on("data", (data: Buffer) => {
-      if (this.#stderr.length < STDERR) this.#stderr += data.toString("utf8");
-    });
-    child.stdin?.on("error", () => {}); // a dead helper is told by its exit
+    child.stdout?.on("data", this.#onData);
+    child.stderr?.on("data", this.#onStderr);
     this.#exited = this.#watch(child);
     if (signal.aborted) this.#onAbort();
     else signal.addEventListener("abort", this.#onAbort, { once: true });
   }
 
   /** Resolves when the helper is gone and all it said was read. */
-  async #watch(child: ChildHandle): Promise<void> {
-    const told = new Promise<void>((resolve) => {
-      child.stdout?.once("end", resolve);
-      child.stdout?.once("close", resolve);
+  async #watch(child: HelperChild): Promise<void> {
+    void child.exited.then(() => {
+      this.#done = true;
     });
-    const { code, signal } = await child.exited;
-    this.#done = true;
-    await told;
+    const { code, signal } = await child.gone;
     const said = this.#stderr === "" ? "" : `: ${this.#stderr.trim()}`;
     this.#fail(internal(`helper ended early (${signal ?? `exit code ${code}`})${said}`));
   }
@@ -104,12 +111,17 @@ export class HelperProcess {
     await this.#exited;
   }
 
-  /** Ends a helper that has done its work, waiting for nothing. */
-  dismiss(): void {
+  /** Lets a helper go that has done its work: the next layer may have it when it takes one. */
+  dismiss(again: boolean): void {
     this.#signal.removeEventListener("abort", this.#onAbort);
+    const clean = this.#error === undefined && this.#line === "" && this.#reports.length === 0;
     this.#error ??= internal("helper closed");
     this.#dismissed = true;
-    if (!this.#done) this.#child.kill(SIGKILL);
+    if (this.#done) return;
+    this.#child.stdout?.off("data", this.#onData);
+    this.#child.stderr?.off("data", this.#onStderr);
+    if (again && clean && this.#stderr === "") keep(this.#child);
+    else this.#child.kill(SIGKILL);
   }
 
   /** Waits for a helper that has nothing more to do. */
@@ -169,6 +181,7 @@ export class HelperProcess {
   /** Remembers the first failure, kills the helper, and tells those who wait. */
   #fail(err: unknown): unknown {
     this.#error ??= err;
+    if (this.#dismissed) return this.#error; // another layer's now
     if (!this.#done) this.#child.kill(SIGKILL);
     for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#error);
     return this.#error;

@@ -1,9 +1,9 @@
 /**
  * What the daemon and its `gantry unpack` helper say to each other.
  *
- * The instruction is the helper's first argument, as JSON; when that is "-", four bytes of length (little endian) and the
- * JSON come first on its stdin. Its stdin then carries frames: one byte of type, four bytes of
- * length (little endian), the payload. Its stdout carries one JSON report per line. The end of stdin ends the helper.
+ * Its stdin carries frames: one byte of type, four bytes of length (little endian), the payload. Its stdout carries one
+ * JSON report per line. The end of stdin ends the helper. The instruction is its first argument, as JSON; a helper started
+ * with "-" is one for layers: it gets its instruction in a start frame, and after a layer it waits for the next one.
  */
 import type { ErrorCode } from "../../../core/errors.ts";
 import type { Mount } from "../../../core/mounts/mount.ts";
@@ -58,7 +58,7 @@ export interface FinishInstruction {
 }
 
 /** Frame types. */
-export const FRAME = { data: 0x44, end: 0x45, finish: 0x46 } as const;
+export const FRAME = { start: 0x53, data: 0x44, end: 0x45, finish: 0x46 } as const;
 /** Bytes before a frame's payload. */
 export const FRAME_HEADER = 5;
 
@@ -71,7 +71,8 @@ export type UnpackReport =
       readonly diff?: DigestAndSize | undefined;
       readonly warnings: readonly string[];
     }
-  | { readonly type: "finished" }
+  /** `again`: the helper is back in the root it started with and takes another layer. */
+  | { readonly type: "finished"; readonly again: boolean }
   | { readonly type: "compared"; readonly blob: DigestAndSize; readonly diff: DigestAndSize }
   | { readonly type: "error"; readonly code: ErrorCode; readonly message: string };
 

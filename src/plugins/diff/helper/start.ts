@@ -1,62 +1,70 @@
 /**
- * Starts helpers. While layer follows layer, the next helper is started ahead: it has loaded everything and waits for its
- * instruction on stdin, so that a layer of few files does not wait for a program's start. Nothing is kept when idle.
+ * Starts helpers. One that unpacked a layer takes the next: layers of few files would wait longer for a program's start
+ * than for their files. A helper has one layer at a time, is killed on any failure, and none is kept when nothing follows.
  */
 import { Buffer } from "node:buffer";
-import { type ChildHandle, spawnProcess } from "../../../platform/process/spawn.ts";
+import { type ChildHandle, type ExitStatus, spawnProcess } from "../../../platform/process/spawn.ts";
 import { reExec } from "../../../platform/runtime.ts";
+import { FRAME, frameHeader, type UnpackInstruction } from "./protocol.ts";
 
 const SIGKILL = 9;
-/** Layers that follow each other within this time count as a row, ms. */
-const ROW_MS = 2_000;
-/** A spare that is not used for this long ends, ms. */
-const SPARE_MS = 3_000;
+/** A helper that gets no layer for this long ends, ms. */
+const IDLE_MS = 2_000;
+/** Most helpers kept waiting. */
+const MOST_IDLE = 4;
 
-let spare: ChildHandle | undefined;
+/** A helper's process. */
+export interface HelperChild extends ChildHandle {
+  /** It is gone, and all it said was read. */
+  readonly gone: Promise<ExitStatus>;
+}
+
+const idle: HelperChild[] = [];
 let timer: NodeJS.Timeout | undefined;
-let lastStart = Number.NEGATIVE_INFINITY;
 
-/** A helper with its instruction, fresh or kept ready. */
-export function startHelper(instruction: object): ChildHandle {
-  const now = performance.now();
-  const inRow = now - lastStart < ROW_MS;
-  lastStart = now;
-  const text = JSON.stringify(instruction);
-  const ready = takeSpare();
-  if (inRow) setImmediate(keepSpare);
-  if (ready === undefined) return spawn(text);
-  const body = Buffer.from(text, "utf8");
-  const length = Buffer.alloc(4);
-  length.writeUInt32LE(body.length);
-  ready.stdin?.write(Buffer.concat([length, body]));
-  return ready;
+/** A helper that has the instruction, fresh or one that has done layers before. */
+export function startApply(instruction: UnpackInstruction): HelperChild {
+  const child = idle.pop() ?? spawn("-");
+  const payload = Buffer.from(JSON.stringify(instruction), "utf8");
+  child.stdin?.write(Buffer.concat([frameHeader(FRAME.start, payload.length), payload]));
+  return child;
 }
 
-function takeSpare(): ChildHandle | undefined {
-  const taken = spare;
-  spare = undefined;
-  clearTimeout(timer);
-  return taken;
+/** A helper for one instruction, in its arguments. */
+export function startOnce(instruction: object): HelperChild {
+  return spawn(JSON.stringify(instruction));
 }
 
-function keepSpare(): void {
-  if (spare !== undefined) return;
-  const child = spawn("-");
-  child.stdin?.on("error", () => {});
-  spare = child;
+/** Takes back a helper that waits for its next layer. Nobody else may use it or listen to it any more. */
+export function keep(child: HelperChild): void {
+  if (idle.length >= MOST_IDLE) {
+    child.kill(SIGKILL);
+    return;
+  }
+  idle.push(child);
   void child.exited.then(() => {
-    if (spare === child) spare = undefined;
+    const at = idle.indexOf(child);
+    if (at >= 0) idle.splice(at, 1);
   });
-  timer = setTimeout(() => takeSpare()?.kill(SIGKILL), SPARE_MS);
+  clearTimeout(timer);
+  timer = setTimeout(() => {
+    for (const spare of idle.splice(0)) spare.kill(SIGKILL);
+  }, IDLE_MS);
   timer.unref();
 }
 
-function spawn(argument: string): ChildHandle {
+function spawn(argument: string): HelperChild {
   const { command, args, argv0 } = reExec(["unpack", argument], "gantry-unpack");
-  return spawnProcess(command, args, {
+  const child = spawnProcess(command, args, {
     stdio: ["pipe", "pipe", "pipe"],
     // Nothing of the daemon's environment concerns a helper, and some of it changes how a runtime behaves.
     env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", TMPDIR: process.env["TMPDIR"] ?? "/tmp" },
     ...(argv0 === undefined ? {} : { argv0 }),
   });
+  child.stdin?.on("error", () => {}); // a dead helper is told by its exit
+  const told = new Promise<void>((resolve) => {
+    child.stdout?.once("end", resolve);
+    child.stdout?.once("close", resolve);
+  });
+  return { ...child, gone: child.exited.then((status) => told.then(() => status)) };
 }
