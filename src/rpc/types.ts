@@ -67,6 +67,8 @@ export type ServiceHandlers<S extends DescService> = {
 export interface ServiceBinding {
   readonly service: DescService;
   readonly handlers: Readonly<Record<string, unknown>>;
+  /** Services that come with it: one plugin may offer several. */
+  readonly more?: readonly ServiceBinding[] | undefined;
 }
 
 /** Pairs a descriptor with its handlers. */

@@ -1,5 +1,6 @@
 /** THE list of plugins: one line each. Order does not matter; boot sorts by requirements. */
 import type { Builtin } from "./boot.ts";
+import { criPlugins } from "./cri.ts";
 import { services } from "./services.ts";
 
 export const builtins: readonly Builtin[] = [
@@ -45,7 +46,7 @@ export const builtins: readonly Builtin[] = [
   },
   { uri: "io.containerd.server.v1.metrics", load: () => import("../../plugins/servers/metrics.ts") },
   { uri: "io.containerd.server.v1.ttrpc", load: () => import("../../plugins/servers/ttrpc.ts") },
-  ...services.map((definition) => ({
+  ...[...services, ...criPlugins].map((definition) => ({
     uri: `${definition.kind.type}.${definition.id}`,
     load: async () => ({ default: definition }),
   })),

@@ -24,7 +24,7 @@ export default definePlugin({
   onFailure: "fatal",
   async init(host, deps, config) {
     const server = createGrpcServer({
-      services: [...deps.services.values()],
+      services: [...deps.services.values()].flatMap((s) => [s, ...(s.more ?? [])]),
       interceptors: [logInterceptor, deps.rpc.metrics.interceptor, errorInterceptor],
       limits: { maxReceive: config.maxReceive, maxSend: config.maxSend },
       call: host.call,

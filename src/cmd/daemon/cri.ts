@@ -1,0 +1,98 @@
+/**
+ * CRI as plugins, named as containerd names them: `cri.v1.images` (images), `cri.v1.runtime` (pods and containers) and
+ * `grpc.v1.cri` (the services). Here because plugins may not import services. Nothing of CRI is loaded before it starts.
+ */
+import { join } from "node:path";
+import { parseNamespace } from "../../core/ids/namespace.ts";
+import { EVENTS, LEASE, METADATA, RUNTIME, TRANSFER } from "../../core/plugin/kinds.ts";
+import { INTROSPECTION } from "../../core/plugin/own-kinds.ts";
+import { type AnyPluginDefinition, defineKind, definePlugin, one } from "../../core/plugin/plugin.ts";
+import { parseRuntimeConfig, parseServerConfig, runtimeDefaults, serverDefaults } from "../../cri/config.ts";
+import { type ImagesConfig, imagesDefaults, parseImagesConfig } from "../../cri/config-images.ts";
+import type { Cri } from "../../cri/cri.ts";
+import { CRI_NAMESPACE } from "../../cri/deps.ts";
+import { GRPC_SERVICE } from "../../rpc/kinds.ts";
+
+const CRI_IMAGES = defineKind<ImagesConfig>("io.containerd.cri.v1");
+const CRI_RUNTIME = defineKind<Cri>("io.containerd.cri.v1");
+
+const images = definePlugin({
+  kind: CRI_IMAGES,
+  id: "images",
+  requires: { metadata: one(METADATA), transfer: one(TRANSFER) },
+  config: { defaults: imagesDefaults, parse: parseImagesConfig },
+  onFailure: "optional",
+  init(host, _deps, config) {
+    host.describe({ exports: { snapshotter: config.snapshotter } });
+    return config;
+  },
+});
+
+const runtime = definePlugin({
+  kind: CRI_RUNTIME,
+  id: "runtime",
+  requires: {
+    images: one(CRI_IMAGES, "images"),
+    metadata: one(METADATA),
+    leases: one(LEASE),
+    events: one(EVENTS),
+    tasks: one(RUNTIME, "task"),
+    transfer: one(TRANSFER),
+    introspection: one(INTROSPECTION),
+  },
+  config: { defaults: runtimeDefaults, parse: parseRuntimeConfig },
+  onFailure: "optional",
+  async init(host, deps, config) {
+    const [{ createCri }, { createCodec }, { startCri }, { basicImages }] = await Promise.all([
+      import("../../cri/cri.ts"),
+      import("../../services/cri/codec.ts"),
+      import("../../cri/start.ts"),
+      import("../../cri/images-basic.ts"),
+    ]);
+    const call = host.call.in(parseNamespace(CRI_NAMESPACE));
+    const cri = createCri(
+      {
+        call,
+        log: host.log,
+        // containerd's folder of CRI
+        root: join(host.daemon.root, "io.containerd.grpc.v1.cri"),
+        state: join(host.daemon.state, "io.containerd.grpc.v1.cri"),
+        daemon: host.daemon,
+        config,
+        imagesConfig: deps.images,
+        metadata: deps.metadata,
+        leases: deps.leases,
+        events: deps.events,
+        tasks: deps.tasks,
+        transfer: deps.transfer,
+        codec: createCodec(async (question) => {
+          const info = await deps.introspection.pluginInfo(
+            call,
+            "io.containerd.runtime.v2",
+            "task",
+            question,
+          );
+          return info.extra;
+        }),
+      },
+      basicImages(deps.metadata, deps.transfer),
+    );
+    startCri(cri, host);
+    return cri;
+  },
+});
+
+const service = definePlugin({
+  kind: GRPC_SERVICE,
+  id: "cri",
+  requires: { cri: one(CRI_RUNTIME, "runtime") },
+  config: { defaults: serverDefaults, parse: parseServerConfig },
+  onFailure: "optional",
+  async init(_host, { cri }, config) {
+    const { criServices } = await import("../../services/cri/service.ts");
+    return criServices(cri, config);
+  },
+});
+
+/** The three definitions. */
+export const criPlugins: readonly AnyPluginDefinition[] = [images, runtime, service];

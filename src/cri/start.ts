@@ -1,0 +1,16 @@
+/** Brings the pod domain to life with the daemon: recovery before it is ready, watching after. */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { PluginHost } from "../core/plugin/plugin.ts";
+import type { Cri } from "./cri.ts";
+import { recover } from "./recovery/recover.ts";
+
+/** Hooks `cri` into the daemon's life. */
+export function startCri(cri: Cri, host: Pick<PluginHost, "onReady" | "onServe" | "onStop">): void {
+  const { root, state } = cri.deps;
+  for (const dir of [root, join(root, "sandboxes"), join(root, "containers")])
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+  for (const dir of [state, join(state, "sandboxes"), join(state, "containers")])
+    mkdirSync(dir, { recursive: true, mode: 0o711 });
+  host.onReady(() => recover(cri));
+}

@@ -1,0 +1,18 @@
+/** CRI's RuntimeService, put together from groups of methods: a new group is one file and one line in `groups`. */
+import { RuntimeService } from "../../api/gen/cri/runtime/v1/api_pb.ts";
+import type { ServerConfig } from "../../cri/config.ts";
+import type { Cri } from "../../cri/cri.ts";
+import { bindService, type ServiceBinding, type ServiceHandlers } from "../../rpc/types.ts";
+import { listMethods } from "./list.ts";
+import { statusMethods } from "./status.ts";
+
+/** Some methods of the service. */
+export type RuntimeMethods = ServiceHandlers<typeof RuntimeService>;
+
+const groups: readonly ((cri: Cri) => RuntimeMethods)[] = [statusMethods, listMethods];
+
+/** Both services of CRI. A method that no group has answers `not-implemented`. */
+export function criServices(cri: Cri, _server: ServerConfig): ServiceBinding {
+  const handlers: RuntimeMethods = Object.assign({}, ...groups.map((group) => group(cri)));
+  return bindService(RuntimeService, handlers);
+}
