@@ -154,7 +154,7 @@ export async function boot(options: BootOptions): Promise<Booted> {
         onReady: (task) => readies.push({ uri, task }),
         onServe: (task) => serves.push({ uri, task }),
         onStop: (task) => stops.push({ uri, task }),
-        onReload: (keys, apply) => takers.push({ keys, apply }),
+        onReload: (apply) => takers.push(apply),
       };
       const takers: LivePlugin["takers"][number][] = [];
       const status = (state: PluginStatus["state"], error?: unknown): void => {

@@ -88,6 +88,7 @@ COMMANDS:
    config dump       write the configuration in effect: files, imports, defaults
    config migrate    write the configuration file in the newest form
    config check      say what is wrong in the configuration, line by line
+   config explain    what a key is for, its value and where that comes from: config explain SystemdCgroup [-o json]
    publish           publish an event: --namespace NS --topic TOPIC, payload on stdin
 
 FLAGS:

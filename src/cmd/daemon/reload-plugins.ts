@@ -11,10 +11,7 @@ export interface LivePlugin {
   readonly definition: AnyPluginDefinition;
   /** The table it runs with, defaults filled in; replaced by a reload. */
   table: Table;
-  readonly takers: readonly {
-    readonly keys: readonly string[];
-    readonly apply: (config: unknown) => void | Promise<void>;
-  }[];
+  readonly takers: readonly ((config: unknown) => void | Promise<void>)[];
 }
 
 /** What a reload did: dotted keys. */
@@ -41,7 +38,7 @@ export async function reloadPlugins(
       (key) => !isDeepStrictEqual(plugin.table[key], next[key]),
     );
     if (changed.length === 0) continue;
-    const taken = new Set(plugin.takers.flatMap((t) => t.keys));
+    const taken = new Set(plugin.takers.length === 0 ? [] : plugin.definition.config.live);
     const live = changed.filter((key) => taken.has(key));
     restart.push(...changed.filter((key) => !taken.has(key)).map((key) => `plugins.${plugin.uri}.${key}`));
     const table: Table = {
@@ -58,8 +55,7 @@ export async function reloadPlugins(
   }
   const applied: string[] = [];
   for (const { plugin, table, config, live } of steps) {
-    for (const taker of plugin.takers)
-      if (taker.keys.some((key) => live.includes(key))) await taker.apply(config);
+    if (live.length > 0) for (const apply of plugin.takers) await apply(config);
     plugin.table = table;
     applied.push(...live.map((key) => `plugins.${plugin.uri}.${key}`));
   }

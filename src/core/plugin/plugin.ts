@@ -82,10 +82,10 @@ export interface PluginHost<C = unknown> {
   /** Called in reverse order of start when the daemon stops. */
   onStop(task: () => Promise<void>): void;
   /**
-   * Takes changes of the named keys of the plugin's table without a restart. `apply` gets the whole new config, after
-   * it was checked, and must not fail; a key that nobody takes is reported as needing a restart.
+   * Takes changes of the table's `live` keys without a restart. `apply` gets the whole new config, after it was checked,
+   * and must not fail; changes of other keys are reported as needing a restart.
    */
-  onReload(keys: readonly string[], apply: (config: C) => void | Promise<void>): void;
+  onReload(apply: (config: C) => void | Promise<void>): void;
 }
 
 /** Facts of the daemon. */
@@ -123,6 +123,8 @@ export interface PluginDefinition<T, C, R extends Readonly<Record<string, AnyReq
 export interface PluginConfig<C> {
   /** Every key with its default (TOML values). */
   readonly defaults: Readonly<Record<string, unknown>>;
+  /** Top keys of the table that `onReload` takes while the daemon runs. */
+  readonly live?: readonly string[];
   /** Checks the merged table. @throws invalid-argument naming the key */
   parse(table: Readonly<Record<string, unknown>>): C | Promise<C>;
 }

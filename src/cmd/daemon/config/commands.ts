@@ -1,7 +1,8 @@
-/** `containerd config default|dump|migrate|check`. */
+/** `containerd config default|dump|migrate|check|explain`. */
 import { builtins } from "../builtins.ts";
 import type { DaemonFlags } from "../flags.ts";
 import { effectiveConfig, knownTables } from "./effective.ts";
+import { explainKey, renderExplained } from "./explain.ts";
 import { loadConfig } from "./load.ts";
 import type { Table } from "./migrate.ts";
 import { renderToml, toVersion3 } from "./write.ts";
@@ -24,8 +25,22 @@ export async function configCommand(flags: DaemonFlags, args: readonly string[])
     process.stdout.write(renderToml(toVersion3(out)));
     return 0;
   }
+  if (what === "explain") {
+    const [, key = "", ...rest] = args;
+    const config = loadConfig(flags.config, flags.configGiven, known);
+    const live = new Map(
+      await Promise.all(
+        builtins.map(async (b) => [b.uri, (await b.load()).default.config.live ?? []] as const),
+      ),
+    );
+    const list = explainKey(key, config, known, live);
+    process.stdout.write(
+      rest[0] === "-o" && rest[1] === "json" ? `${JSON.stringify(list, null, 2)}\n` : renderExplained(list),
+    );
+    return 0;
+  }
   process.stderr.write(
-    'usage: containerd [--config FILE] config default|dump|migrate|check\nrun "containerd --help" for examples\n',
+    'usage: containerd [--config FILE] config default|dump|migrate|check|explain KEY\nrun "containerd --help" for examples\n',
   );
   return 1;
 }

@@ -4,11 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { parse } from "smol-toml";
-import { effectiveConfig } from "./effective.ts";
+import { builtins } from "../builtins.ts";
+import { effectiveConfig, knownTables } from "./effective.ts";
 import { loadConfig } from "./load.ts";
 import type { Table } from "./migrate.ts";
 import { locateKeys, pathKey } from "./positions.ts";
-import { reserved } from "./schema.ts";
 import { renderToml, toVersion3 } from "./write.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "gantry-config-"));
@@ -21,19 +21,7 @@ function file(name: string, text: string): string {
   return path;
 }
 
-const known = {
-  ...reserved,
-  "io.containerd.server.v1.grpc": {
-    address: "",
-    uid: 0,
-    gid: 0,
-    max_recv_message_size: 1,
-    max_send_message_size: 1,
-  },
-  "io.containerd.server.v1.ttrpc": { address: "", uid: 0, gid: 0 },
-  "io.containerd.server.v1.metrics": { address: "" },
-  "io.containerd.metrics.v1.grpc-prometheus": { grpc_histogram: false },
-};
+const known = await knownTables(builtins);
 
 function plugin(settings: Table, uri: string): Table {
   return (settings["plugins"] as Record<string, Table>)[uri] ?? {};

@@ -1,27 +1,38 @@
 /** Writes configuration as TOML: version 3, which released containerd 2.x and the tools that edit its config use. */
+import { KEYS } from "./keys.ts";
 import { isTable, type Table } from "./migrate.ts";
 
-/** Comments over keys that people edit, by dotted path in version 3. */
-const COMMENTS: Readonly<Record<string, string>> = {
-  version:
-    "Version 3 of the file format; versions 1, 2 and 4 are read too. A key left out keeps its default.",
-  root: "Images, snapshots and metadata: survives a reboot.",
-  state: "Sockets and run-time state: may be lost on reboot.",
-  oom_score: "OOM score of the daemon (-1000 to 1000).",
-  "plugins.io.containerd.cri.v1.images.pinned_images.sandbox":
-    "Image of a pod's sandbox. Versions 1 and 2 call this key sandbox_image, which is still accepted.\nThe default is inside the executable: pods start without a registry.",
-  "plugins.io.containerd.cri.v1.images.registry.config_path":
-    "Folder of HOST/hosts.toml files (mirrors, CAs, credentials); read again for each pull.",
-  "plugins.io.containerd.cri.v1.runtime.cni.bin_dirs": "Folders of CNI plugins, in order.",
-  "plugins.io.containerd.cri.v1.runtime.cni.conf_dir": "Folder of CNI configuration, watched.",
-  "plugins.io.containerd.cri.v1.runtime.containerd.runtimes.runc.options.SystemdCgroup":
-    "true on hosts whose kubelet uses the systemd cgroup driver (most of them).",
-  "plugins.io.containerd.cri.v1.runtime.containerd.runtimes.runc.options.BinaryName":
-    'Runtime executable; "" is runc from PATH.',
-  "plugins.io.containerd.transfer.v1.local.max_concurrent_downloads": "Layers fetched at once for one image.",
-  "grpc.address": "Socket of the API; clients need root or the group below.",
-  "metrics.address": 'host:port of Prometheus metrics; "" is off.',
-};
+/** Keys whose description is written over them: those that people edit. Paths of version 4 as in {@link KEYS}. */
+const COMMENTED: readonly string[] = [
+  "version",
+  "root",
+  "state",
+  "oom_score",
+  "imports",
+  "io.containerd.cri.v1.images|pinned_images|sandbox",
+  "io.containerd.cri.v1.images|registry|config_path",
+  "io.containerd.cri.v1.images|discard_unpacked_layers",
+  "io.containerd.cri.v1.images|snapshotter",
+  "io.containerd.cri.v1.runtime|cni|bin_dirs",
+  "io.containerd.cri.v1.runtime|cni|conf_dir",
+  "io.containerd.cri.v1.runtime|containerd|runtimes|runc|options|SystemdCgroup",
+  "io.containerd.cri.v1.runtime|containerd|runtimes|runc|options|BinaryName",
+  "io.containerd.transfer.v1.local|max_concurrent_downloads",
+  "io.containerd.server.v1.grpc|address",
+  "io.containerd.server.v1.metrics|address",
+  "io.containerd.server.v1.debug|address",
+];
+
+/** Comments by dotted path in version 3. */
+const COMMENTS: Readonly<Record<string, string>> = Object.fromEntries(
+  COMMENTED.map((name) => {
+    const parts = name.split("|");
+    const server = /^io\.containerd\.server\.v1\.(grpc|metrics|debug)$/.exec(parts[0] ?? "")?.[1];
+    const path =
+      server !== undefined ? [server, ...parts.slice(1)] : parts.length > 1 ? ["plugins", ...parts] : parts;
+    return [path.join("."), KEYS[name] ?? ""];
+  }),
+);
 
 /** Turns the internal form (version 4) into version 3. */
 export function toVersion3(config: Table): Table {
@@ -74,11 +85,13 @@ function renderTable(table: Table, path: readonly string[], lines: string[]): vo
     renderTable(value, [...path, key], lines);
 }
 
-function renderKey(key: string): string {
+/** A key as TOML writes it. */
+export function renderKey(key: string): string {
   return /^[A-Za-z0-9_-]+$/.test(key) ? key : JSON.stringify(key);
 }
 
-function renderValue(value: unknown): string {
+/** A value as TOML writes it. */
+export function renderValue(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(renderValue).join(", ")}]`;
   if (isTable(value))
     return `{${Object.entries(value)
