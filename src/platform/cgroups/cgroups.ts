@@ -7,8 +7,8 @@ import { kill } from "../syscalls/process.ts";
 import { watchV1, watchV2 } from "./oom-watch.ts";
 import { readProcs, readText, subtree } from "./read.ts";
 import type { CgroupStats } from "./stats.ts";
-import { oomKillsV1, readV1 } from "./v1.ts";
-import { oomKillsV2, readV2 } from "./v2.ts";
+import { cpuNsV1, oomKillsV1, readV1 } from "./v1.ts";
+import { cpuNsV2, oomKillsV2, readV2 } from "./v2.ts";
 
 /** How this machine mounts cgroups. "hybrid" has v1 controllers and a v2 tree beside them; v1 is what counts there. */
 export interface CgroupLayout {
@@ -48,7 +48,10 @@ export interface Cgroup {
   readonly path: string;
   /** False once it was removed. */
   exists(): boolean;
-  stats(): CgroupStats;
+  /** @param brief only processor, memory, number of tasks and pressure: a third of the files */
+  stats(brief?: boolean): CgroupStats;
+  /** Processor time used, nanoseconds: one file. undefined when it is gone or has no such controller. */
+  cpuNs(): bigint | undefined;
   /** Pids inside, with those of cgroups below unless `recursive` is false. */
   procs(recursive?: boolean): number[];
   /** SIGKILL to everything inside until nothing is left, for at most `timeoutMs` (default 10 000). @returns true when empty */
@@ -109,7 +112,8 @@ function unified(dir: string, path: string): Cgroup {
     version: 2,
     path,
     exists: () => readText(dir, "cgroup.procs") !== undefined,
-    stats: () => readV2(dir),
+    stats: (brief) => readV2(dir, brief),
+    cpuNs: () => cpuNsV2(dir),
     procs,
     oomKills: () => oomKillsV2(dir),
     watchOom: (onOom) => {
@@ -140,7 +144,8 @@ function legacy(dirs: ReadonlyMap<string, string>, path: string): Cgroup {
     version: 1,
     path,
     exists: () => readText(main, "cgroup.procs") !== undefined,
-    stats: () => readV1(dirs),
+    stats: (brief) => readV1(dirs, brief),
+    cpuNs: () => cpuNsV1(dirs),
     procs,
     oomKills: () => oomKillsV1(dirs),
     watchOom: (onOom) => {

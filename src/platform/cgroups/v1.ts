@@ -8,15 +8,15 @@ export type V1Dirs = ReadonlyMap<string, string>;
 const TICK_NS = 10_000_000n;
 
 /** Reads every v1 controller that has a directory. */
-export function readV1(dirs: V1Dirs): V1Stats {
-  const hugetlb = dirs.get("hugetlb");
-  const rdma = dirs.get("rdma");
+export function readV1(dirs: V1Dirs, brief = false): V1Stats {
+  const hugetlb = brief ? undefined : dirs.get("hugetlb");
+  const rdma = brief ? undefined : dirs.get("rdma");
   return {
     version: 1,
     cpu: readCpu(dirs),
     memory: readMemory(dirs.get("memory")),
     pids: readPids(dirs.get("pids")),
-    blkio: readBlkioStats(dirs.get("blkio")),
+    blkio: brief ? undefined : readBlkioStats(dirs.get("blkio")),
     hugetlb:
       hugetlb === undefined ? [] : readHugetlb(hugetlb, "usage_in_bytes", "max_usage_in_bytes", "failcnt"),
     rdma: rdma === undefined ? undefined : readRdma(rdma),
@@ -27,6 +27,12 @@ export function readV1(dirs: V1Dirs): V1Stats {
 export function oomKillsV1(dirs: V1Dirs): bigint {
   const dir = dirs.get("memory");
   return dir === undefined ? 0n : (readMap(dir, "memory.oom_control")?.get("oom_kill") ?? 0n);
+}
+
+/** Processor time used, nanoseconds. */
+export function cpuNsV1(dirs: V1Dirs): bigint | undefined {
+  const dir = dirs.get("cpuacct");
+  return dir === undefined ? undefined : readNumber(dir, "cpuacct.usage");
 }
 
 function readCpu(dirs: V1Dirs): V1Cpu | undefined {

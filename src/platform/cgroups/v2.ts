@@ -9,23 +9,29 @@ import {
 } from "./stats.ts";
 
 /** Reads every controller that the unified cgroup `dir` has. */
-export function readV2(dir: string): V2Stats {
+export function readV2(dir: string, brief = false): V2Stats {
   return {
     version: 2,
     cpu: readMap(dir, "cpu.stat"),
     cpuPressure: readPressure(dir, "cpu.pressure"),
     memory: readMemory(dir),
     pids: readPids(dir),
-    io: readIo(dir),
+    io: brief ? undefined : readIo(dir),
     ioPressure: readPressure(dir, "io.pressure"),
-    hugetlb: readHugetlb(dir, "current", "max", undefined),
-    rdma: readRdma(dir),
+    hugetlb: brief ? [] : readHugetlb(dir, "current", "max", undefined),
+    rdma: brief ? undefined : readRdma(dir),
   };
 }
 
 /** How often the kernel killed for memory in this subtree: "oom_kill" of memory.events; 0 when unknown. */
 export function oomKillsV2(dir: string): bigint {
   return readMap(dir, "memory.events")?.get("oom_kill") ?? 0n;
+}
+
+/** Processor time used, nanoseconds. */
+export function cpuNsV2(dir: string): bigint | undefined {
+  const usec = readMap(dir, "cpu.stat")?.get("usage_usec");
+  return usec === undefined ? undefined : usec * 1000n;
 }
 
 function readMemory(dir: string): V2Memory | undefined {
