@@ -22,6 +22,8 @@ export function tasksClient(transport: Transport): TaskService {
         stderr: r.stderr,
         terminal: r.terminal,
         runtimePath: r.runtimePath ?? "",
+        taskApiAddress: r.taskApi?.address ?? "",
+        taskApiVersion: r.taskApi?.version ?? 0,
         ...(r.checkpoint === undefined ? {} : { checkpoint: toDescriptor(r.checkpoint) }),
         ...(r.options === undefined ? {} : { options: toAny(r.options) }),
       };

@@ -2,7 +2,7 @@ import { Controller } from "../api/gen/containerd/services/sandbox/v1/sandbox_pb
 import type { NamespacedCall } from "../core/call.ts";
 import { isNotFound, notFound } from "../core/errors.ts";
 import type { EventPublisher } from "../core/events/events.ts";
-import type { SandboxController } from "../core/sandbox/sandbox.ts";
+import type { SandboxController, SandboxInput, SandboxStore } from "../core/sandbox/sandbox.ts";
 import {
   fromAnyMaybe,
   fromRecord,
@@ -21,6 +21,7 @@ const DEFAULT = "shim";
 /** Sandbox controller service: each request goes to the controller it names. Publishes the life of sandboxes. */
 export function sandboxControllerService(
   controllers: ReadonlyMap<string, SandboxController>,
+  store: SandboxStore,
   events: EventPublisher,
 ): ServiceBinding {
   const find = (sandboxer: string): SandboxController => {
@@ -51,8 +52,13 @@ export function sandboxControllerService(
   return bindService(Controller, {
     async create(r, { call: given }) {
       const call = given.namespaced();
+      // clients of containerd 1.7 name a record of the store instead
+      const sandbox: SandboxInput =
+        r.sandbox === undefined
+          ? await store.get(call, r.sandboxId)
+          : { ...fromWire(r.sandbox), id: r.sandboxId };
       await find(r.sandboxer).create(call, {
-        sandbox: { ...fromWire(r.sandbox), id: r.sandboxId },
+        sandbox,
         rootfs: r.rootfs.map(fromMount),
         options: fromAnyMaybe(r.options),
         netns: r.netnsPath,

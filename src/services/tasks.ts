@@ -20,6 +20,8 @@ export function tasksService(tasks: TaskService): ServiceBinding {
         checkpoint: r.checkpoint === undefined ? undefined : fromDescriptor(r.checkpoint, "checkpoint"),
         options: fromAnyMaybe(r.options),
         runtimePath: r.runtimePath === "" ? undefined : r.runtimePath,
+        taskApi:
+          r.taskApiAddress === "" ? undefined : { address: r.taskApiAddress, version: r.taskApiVersion },
       });
       return { containerId: r.containerId, pid };
     },

@@ -1,7 +1,7 @@
 /** The kinds of plugins: containerd's type strings with the interface of their instances. */
 import type { ContainerStore } from "../containers/containers.ts";
 import type { ContentStore, LocalContentStore } from "../content/content.ts";
-import type { Comparer, StreamApplier } from "../diff/diff.ts";
+import type { Applier, Comparer, StreamApplier } from "../diff/diff.ts";
 import type { EventExchange, EventPublisher } from "../events/events.ts";
 import type { Collectable, GarbageCollector } from "../gc/gc.ts";
 import type { ImageStore } from "../images/images.ts";
@@ -43,6 +43,8 @@ export const BLOBS = defineKind<BlobBackend>("io.containerd.content.v1");
 export const SNAPSHOTTER = defineKind<SnapshotBackend>("io.containerd.snapshotter.v1");
 export const METADATA = defineKind<MetadataStore>("io.containerd.metadata.v1");
 export const DIFFER = defineKind<Differ>("io.containerd.differ.v1");
+/** The differs in their configured order: `io.containerd.service.v1.diff-service`. */
+export const DIFF_SERVICE = defineKind<Applier & Comparer>("io.containerd.service.v1");
 export const GC = defineKind<GarbageCollector>("io.containerd.gc.v1");
 export const EVENTS = defineKind<EventExchange & EventPublisher>("io.containerd.event.v1");
 export const LEASE = defineKind<LeaseManager>("io.containerd.lease.v1");
@@ -52,6 +54,8 @@ export const VERIFIER = defineKind<ImageVerifier>("io.containerd.image-verifier.
 export const RUNTIME = defineKind<TaskService>("io.containerd.runtime.v2");
 export const SANDBOX_STORE = defineKind<SandboxStore>("io.containerd.sandbox.store.v1");
 export const SANDBOX_CONTROLLER = defineKind<SandboxController>("io.containerd.sandbox.controller.v1");
+/** Sandboxes made of a pause container: the CRI's own controller, which containerd keeps under a type of its own. */
+export const POD_SANDBOX_CONTROLLER = defineKind<SandboxController>("io.containerd.podsandbox.controller.v1");
 export const MOUNT_MANAGER = defineKind<MountManager>("io.containerd.mount-manager.v1");
 /** Watches containers by itself; nobody calls it. */
 export const CONTAINER_MONITOR = defineKind<object>("io.containerd.monitor.container.v1");

@@ -5,8 +5,8 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { chmod, mkdir, readdir, rename, rmdir, symlink, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { messageOf } from "../../core/errors.ts";
+import { basename, dirname, join } from "node:path";
+import { messageOf, notImplemented } from "../../core/errors.ts";
 import { writeFileAtomic } from "../../platform/fs/atomic-write.ts";
 import { removeTree } from "../../platform/fs/remove-tree.ts";
 import { unmountTree } from "../../platform/mounts/mounts.ts";
@@ -73,6 +73,38 @@ export async function writeAddress(bundle: Bundle, address: ShimAddress, shimPat
       { mode: 0o600, durable: false },
     ),
   ]);
+}
+
+/** Notes that the task runs in the shim of a sandbox. */
+export async function writeSandbox(bundle: Bundle, sandbox: string): Promise<void> {
+  await writeFile(join(bundle.path, "sandbox"), sandbox, { mode: 0o600 });
+}
+
+/** The sandbox whose shim runs the task; undefined when it has another. */
+export function sandboxOf(bundle: Bundle): string | undefined {
+  try {
+    return readFileSync(join(bundle.path, "sandbox"), "utf8") || undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The program of the shim, when it is a shim of its own (not this executable) and still there. */
+export function shimPathOf(bundle: Bundle): string | undefined {
+  try {
+    const path = readFileSync(join(bundle.path, "shim-binary-path"), "utf8").trim();
+    return basename(path).startsWith("containerd-shim-") && existsSync(path) ? path : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** An address as sandboxes tell it: a scheme, with the protocol in front. @throws not-implemented */
+export function sandboxAddress(text: string, version: number): ShimAddress {
+  const path = /^(?:ttrpc\+)?(?:unix:\/\/)?(\/.*)$/.exec(text)?.[1];
+  if (path === undefined)
+    throw notImplemented(`task API address "${text}": only ttrpc over unix sockets is spoken`);
+  return { version: version === 0 ? 2 : version, address: path, protocol: "ttrpc" };
 }
 
 /** Reads it back: bootstrap.json, or the bare `address` of old shims. */

@@ -36,17 +36,19 @@ export class LostEvents {
     for (const bundle of bundles) {
       const path = join(bundle.path, "outbox");
       const left = readOutbox(path);
-      for (const { timestamp, topic = "", event } of left) {
+      for (const { timestamp, topic = "", event, namespace = "" } of left) {
+        // a shim may serve containers of several namespaces
+        const of = namespace === "" ? bundle.namespace : namespace;
         const value = event?.value ?? new Uint8Array();
         try {
           this.#events.forward(this.#call, {
             timestamp: joinNs(timestamp?.seconds ?? 0n, timestamp?.nanos ?? 0),
-            namespace: bundle.namespace,
+            namespace: of,
             topic,
             event: { typeUrl: event?.typeUrl ?? "", value },
           });
           const id = endOf(topic, value);
-          if (id !== undefined) this.#told.add(`${topic} ${bundle.namespace}/${id}`);
+          if (id !== undefined) this.#told.add(`${topic} ${of}/${id}`);
         } catch (err) {
           this.#call.log.warn("pass on event of a dead shim", { topic, reason: messageOf(err) });
         }

@@ -1,7 +1,6 @@
 /** Holds the tasks of the daemon: makes, finds, watches and cleans them up. */
 import { existsSync } from "node:fs";
 import { fromBinary } from "@bufbuild/protobuf";
-import { groupOf, socketPath } from "../../../shims/shared/address.ts";
 import {
   OptionsSchema,
   type Options as RuncOptions,
@@ -26,7 +25,7 @@ import type { CreateTask, Exit } from "../../core/tasks/tasks.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { nowNs } from "../../lib/time.ts";
 import { copyFd, createFifo, openFifo } from "../../platform/fs/fifo.ts";
-import { connectUnix } from "../../platform/net/unix.ts";
+import { removeStaleSocket } from "../../platform/net/unix.ts";
 import { close } from "../../platform/syscalls/files.ts";
 import { fromTimestamp, toAny, toTimestamp } from "../../rpc/convert/basic.ts";
 import { toMount } from "../../rpc/convert/oci.ts";
@@ -41,14 +40,19 @@ import {
   readAddress,
   readPid,
   type ShimAddress,
+  sandboxAddress,
+  sandboxOf,
+  shimPathOf,
   writeAddress,
+  writeSandbox,
 } from "./bundle.ts";
-import { deleteShim, type LaunchContext, startShim } from "./launch.ts";
+import { deleteShim } from "./launch.ts";
 import { LostEvents } from "./lost-events.ts";
 import { resolveShim, type ShimCommand } from "./resolve.ts";
 import { warnOldRunc } from "./runc-version.ts";
-import { MAX_VERSION, shimApi } from "./shim-api.ts";
-import type { SpareShims } from "./spares.ts";
+import { shimApi } from "./shim-api.ts";
+import { answers, type ShimStarter } from "./shim-manager.ts";
+import { removeFifos } from "./stdio-files.ts";
 import { newTask, settleExit, type Task, taskKey } from "./task.ts";
 
 /** 128 + SIGKILL: how a container ended whose shim was killed and told nothing. */
@@ -68,8 +72,9 @@ export interface ManagerOptions {
   readonly root: string;
   readonly containers: ContainerStore;
   readonly events: EventExchange & EventPublisher;
-  readonly launch: LaunchContext;
-  readonly spares: SpareShims;
+  readonly shims: ShimStarter;
+  /** Bundle of a sandbox that the `shim` controller runs: made or not. */
+  readonly sandboxBundle: (namespace: string, sandbox: string) => Bundle;
   readonly timeouts: RuntimeTimeouts;
   readonly call: Call;
   readonly log: Logger;
@@ -119,27 +124,38 @@ export class TaskManager {
     let step = "failed to start shim";
     try {
       await this.#followLog(bundle);
-      const address = shim.own
-        ? await this.#startOwn(bundle, shim, spec, runc?.shimCgroup ?? "")
-        : await startShim(shim, bundle, options, this.#options.launch);
-      if (!shim.own) await writeAddress(bundle, address, shim.path);
-      task = this.#connect(bundle, shim, address);
-      step = "failed to create shim task";
-      const created = await task.api.create(
-        {
-          id,
-          bundle: bundle.path,
-          rootfs: request.rootfs.map(toMount),
-          terminal: request.terminal,
-          stdin: request.stdin,
-          stdout: request.stdout,
-          stderr: request.stderr,
-          checkpoint: runc?.criuImagePath ?? "",
-          ...(options === undefined ? {} : { options: toAny(options) }),
-        },
-        callOptions(call),
-      );
-      task.pid = created.pid;
+      const inSandbox = this.#sandboxShim(call.namespace, request, container.sandbox);
+      if (inSandbox !== undefined) {
+        await writeAddress(bundle, inSandbox, shim.path);
+        await writeSandbox(bundle, container.sandbox);
+      }
+      const start = () => this.#options.shims.start(bundle, shim, spec, options, runc?.shimCgroup ?? "");
+      const wire = {
+        id,
+        bundle: bundle.path,
+        rootfs: request.rootfs.map(toMount),
+        terminal: request.terminal,
+        stdin: request.stdin,
+        stdout: request.stdout,
+        stderr: request.stderr,
+        checkpoint: request.checkpointPath ?? runc?.criuImagePath ?? "",
+        ...(options === undefined ? {} : { options: toAny(options) }),
+      };
+      for (let last = false; ; last = true) {
+        step = "failed to start shim";
+        const found = inSandbox === undefined ? await start() : { address: inSandbox, joined: false };
+        task = this.#connect(bundle, shim, found.address);
+        step = "failed to create shim task";
+        try {
+          task.pid = (await task.api.create(wire, callOptions(call))).pid;
+          break;
+        } catch (err) {
+          // the group's shim ended just now: the next start makes a new one
+          if (last || !found.joined || !isUnavailable(err) || (await answers(found.address.address)))
+            throw err;
+          await task.transport.close();
+        }
+      }
       const { stdin, stdout, stderr, terminal } = request;
       task.stdio = { stdin, stdout, stderr, terminal };
     } catch (err) {
@@ -153,41 +169,21 @@ export class TaskManager {
     return task;
   }
 
-  /** The short way for our own shim: a spare that waits already, instead of `start` and its second process. */
-  async #startOwn(
-    bundle: Bundle,
-    shim: ShimCommand,
-    spec: Uint8Array,
-    shimCgroup: string,
-  ): Promise<ShimAddress> {
-    const { daemon, socketDir, debug } = this.#options.launch;
-    const group = groupOf(bundle.id, annotationsOf(spec));
-    const socket = socketPath(socketDir, daemon.address, bundle.namespace, group);
-    const address = { version: MAX_VERSION, address: socket, protocol: "ttrpc" };
-    // where it will listen is known: written while it starts, so that a daemon that ends now finds it again
-    const written = writeAddress(bundle, address, shim.path);
-    written.catch(() => {}); // told below, unless the launch fails first
-    if (group !== bundle.id && (await answers(socket))) {
-      await written;
-      return address;
-    }
-    await this.#options.spares.launch({
-      namespace: bundle.namespace,
-      id: bundle.id,
-      bundle: bundle.path,
-      socket,
-      ttrpcAddress: daemon.ttrpcAddress,
-      debug,
-      shimCgroup,
-    });
-    await written;
-    return address;
+  /** The shim of the sandbox a container belongs to: named by the client, that of the sandbox's own task, or the controller's. */
+  #sandboxShim(namespace: string, request: CreateTask, sandbox: string): ShimAddress | undefined {
+    if (request.taskApi !== undefined)
+      return sandboxAddress(request.taskApi.address, request.taskApi.version);
+    if (sandbox === "") return undefined;
+    return (
+      this.#tasks.get(taskKey(namespace, sandbox))?.address ??
+      readAddress(this.#options.sandboxBundle(namespace, sandbox))
+    );
   }
 
   async #undoCreate(bundle: Bundle, shim: ShimCommand, task: Task | undefined): Promise<void> {
-    const { timeouts, launch, log } = this.#options;
+    const { timeouts, shims, log } = this.#options;
     if (task !== undefined) await this.#shutdown(task);
-    await deleteShim(shim, bundle, launch, timeouts.cleanup).catch((err: unknown) =>
+    await deleteShim(shim, bundle, shims.launch, timeouts.cleanup).catch((err: unknown) =>
       log.debug("clean up after failed create", { id: bundle.id, err }),
     );
     await this.#removeBundle(bundle).catch((err: unknown) =>
@@ -283,12 +279,12 @@ export class TaskManager {
 
   /** Cleans up after a dead shim. `task` when it was connected. */
   async cleanUpDead(bundle: Bundle, shim: ShimCommand, task: Task | undefined): Promise<void> {
-    const { log, launch, timeouts, events } = this.#options;
+    const { log, shims, timeouts, events } = this.#options;
     const key = taskKey(bundle.namespace, bundle.id);
     using _lock = await this.#locks.acquire(key);
     if (task !== undefined && this.#tasks.get(key) !== task) return;
     this.#lostEvents.replay(this.#siblings(bundle));
-    const told = await deleteShim(shim, bundle, launch, timeouts.cleanup).catch((err: unknown) => {
+    const told = await deleteShim(shim, bundle, shims.launch, timeouts.cleanup).catch((err: unknown) => {
       log.warn("shim delete", { id: bundle.id, err });
       return undefined;
     });
@@ -313,6 +309,10 @@ export class TaskManager {
     if (first && !passed.exit) events.send(call, "/tasks/exit", { ...facts, id: bundle.id });
     if (!passed.deleted) events.send(call, "/tasks/delete", facts);
     this.#tasks.delete(key);
+    // not every shim's delete does it
+    const socket = (task?.address ?? readAddress(bundle))?.address;
+    if (socket !== undefined) await removeStaleSocket(socket).catch(() => {});
+    if (task !== undefined) await removeFifos(task.stdio);
     await this.#removeBundle(bundle).catch((err: unknown) =>
       log.warn("remove bundle", { id: bundle.id, err }),
     );
@@ -323,8 +323,10 @@ export class TaskManager {
     const address = readAddress(bundle)?.address;
     const known = [...this.#found, ...[...this.#tasks.values()].map((t) => t.bundle)];
     const same = (b: Bundle): boolean =>
-      b.namespace === bundle.namespace && b.id !== bundle.id && readAddress(b)?.address === address;
-    return [bundle, ...(address === undefined ? [] : known.filter(same))];
+      (b.id !== bundle.id || b.namespace !== bundle.namespace) && readAddress(b)?.address === address;
+    const sandbox = sandboxOf(bundle);
+    const own = sandbox === undefined ? [] : [this.#options.sandboxBundle(bundle.namespace, sandbox)];
+    return [bundle, ...own, ...(address === undefined ? [] : known.filter(same))];
   }
 
   /** Finds the shims of an earlier daemon again; cleans up after those that died meanwhile. */
@@ -350,7 +352,7 @@ export class TaskManager {
       if (isNotFound(err)) return undefined;
       throw err;
     });
-    const shim = resolveShim(container?.runtime.name ?? "io.containerd.runc.v2", undefined);
+    const shim = resolveShim(container?.runtime.name ?? "io.containerd.runc.v2", shimPathOf(bundle));
     const address = readAddress(bundle);
     if (address === undefined) return await this.cleanUpDead(bundle, shim, undefined);
     const task = await this.#reconnect(bundle, shim, address, timeouts.load).catch(async (err: unknown) => {
@@ -420,7 +422,6 @@ export class TaskManager {
   /** Closes connections; shims and containers stay. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    this.#options.spares.stop();
     for (const stop of this.#logs.values()) stop.abort();
     await Promise.all([...this.#tasks.values()].map((t) => t.transport.close()));
   }
@@ -444,20 +445,4 @@ function runcOptions(options: AnyValue | undefined): RuncOptions | undefined {
   return options?.typeUrl.endsWith(OptionsSchema.typeName) === true
     ? fromBinary(OptionsSchema, options.value)
     : undefined;
-}
-
-function annotationsOf(spec: Uint8Array): Record<string, unknown> | undefined {
-  if (spec.length === 0) return undefined;
-  return (JSON.parse(new TextDecoder().decode(spec)) as { annotations?: Record<string, unknown> })
-    .annotations;
-}
-
-/** Does a shim listen there? */
-async function answers(socket: string): Promise<boolean> {
-  try {
-    (await connectUnix(socket, { timeoutMs: 1_000 })).destroy();
-    return true;
-  } catch {
-    return false;
-  }
 }

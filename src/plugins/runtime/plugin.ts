@@ -2,61 +2,38 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { RuntimeInfoSchema, RuntimeRequestSchema } from "../../api/gen/containerd/types/introspection_pb.ts";
 import type { AnyValue } from "../../core/any.ts";
-import { invalidArgument } from "../../core/errors.ts";
 import { EVENTS, METADATA, RUNTIME } from "../../core/plugin/kinds.ts";
 import { definePlugin, one } from "../../core/plugin/plugin.ts";
 import { fromAnyMaybe } from "../../rpc/convert/basic.ts";
+import { bundleOf } from "./bundle.ts";
 import { shimInfo } from "./launch.ts";
 import { TaskManager } from "./manager.ts";
-import { OWN_RUNTIME, resolveShim } from "./resolve.ts";
+import { resolveShim } from "./resolve.ts";
+import { sandboxFolders } from "./sandboxes.ts";
 import { createTaskService } from "./service.ts";
-import { SpareShims } from "./spares.ts";
+import { SHIMS } from "./shim-manager.ts";
 
 /** Time `shim -info` gets. Milliseconds. */
 const INFO_MS = 10_000;
-/** Longest folder for shim sockets: the name below it has 64 characters and the kernel's limit is 107. */
-const MAX_SOCKET_DIR = 42;
-
-interface Config {
-  readonly env: readonly string[];
-  readonly socketDir: string;
-  /** Own shims kept waiting; each costs some MB of memory. */
-  readonly spares: number;
-}
-
 export default definePlugin({
   kind: RUNTIME,
   id: "task",
-  requires: { metadata: one(METADATA), events: one(EVENTS) },
+  requires: { metadata: one(METADATA), events: one(EVENTS), shims: one(SHIMS) },
   config: {
-    defaults: {
-      platforms: [`linux/${process.arch === "x64" ? "amd64" : process.arch}`],
-      env: [],
-      socket_dir: "",
-      spare_shims: 1,
-    },
-    parse(table): Config {
-      const env = table["env"];
-      const socketDir = String(table["socket_dir"] ?? "");
-      if (socketDir.length > MAX_SOCKET_DIR)
-        throw invalidArgument(`socket_dir "${socketDir}": longer than ${MAX_SOCKET_DIR} bytes`);
-      const spares = Number(table["spare_shims"]);
-      if (!Number.isInteger(spares) || spares < 0 || spares > 64)
-        throw invalidArgument("spare_shims: must be a whole number from 0 to 64");
-      return { spares, env: Array.isArray(env) ? env.map(String) : [], socketDir };
-    },
+    defaults: { platforms: [`linux/${process.arch === "x64" ? "amd64" : process.arch}`] },
+    parse: () => undefined,
   },
   onFailure: "fatal",
-  async init(host, deps, config) {
+  async init(host, deps) {
     const { daemon } = host;
-    const spares = new SpareShims(resolveShim(OWN_RUNTIME, undefined), config.spares, host.log);
+    const sandboxes = sandboxFolders(daemon);
     const manager = new TaskManager({
-      spares,
+      shims: deps.shims,
+      sandboxBundle: (namespace, id) => bundleOf(sandboxes.state, sandboxes.root, namespace, id),
       state: host.state,
       root: host.root,
       containers: deps.metadata.containers,
       events: deps.events,
-      launch: { daemon, debug: false, env: config.env, socketDir: config.socketDir },
       timeouts: {
         load: daemon.timeout("io.containerd.timeout.shim.load", 5_000),
         cleanup: daemon.timeout("io.containerd.timeout.shim.cleanup", 5_000),
@@ -70,7 +47,6 @@ export default definePlugin({
       platforms: [{ os: "linux", architecture: process.arch === "x64" ? "amd64" : process.arch }],
     });
     host.onReady(() => manager.load());
-    host.onServe(async () => spares.fill());
     host.onStop(() => manager.stop());
     return { ...createTaskService(manager), pluginInfo: runtimeInfo };
   },

@@ -1,0 +1,163 @@
+/**
+ * The plugin `io.containerd.shim.v1.manager`: starts shims, for tasks and for sandboxes. Our own take the short way (a spare
+ * that waits already), all others runtime v2's public protocol.
+ */
+import { groupOf, SHARED_GROUP, socketPath } from "../../../shims/shared/address.ts";
+import type { AnyValue } from "../../core/any.ts";
+import { invalidArgument } from "../../core/errors.ts";
+import type { Logger } from "../../core/log.ts";
+import { defineKind, definePlugin } from "../../core/plugin/plugin.ts";
+import { connectUnix } from "../../platform/net/unix.ts";
+import { type Bundle, type ShimAddress, writeAddress } from "./bundle.ts";
+import { type LaunchContext, startShim } from "./launch.ts";
+import { OWN_RUNTIME, resolveShim, type ShimCommand } from "./resolve.ts";
+import { MAX_VERSION } from "./shim-api.ts";
+import { SpareShims } from "./spares.ts";
+
+/** Longest folder for shim sockets: the name below it has 64 characters and the kernel's limit is 107. */
+const MAX_SOCKET_DIR = 42;
+
+/** Which containers share a shim of ours: those of a pod, of a namespace, or all. */
+export type Sharing = (typeof SHARING)[number];
+const SHARING = ["pod", "namespace", "node"] as const;
+
+/** A shim to work with. */
+export interface FoundShim {
+  readonly address: ShimAddress;
+  /** It ran before, for others of its group: it may be about to end. */
+  readonly joined: boolean;
+}
+
+/** See the file's comment. */
+export class ShimStarter {
+  readonly launch: LaunchContext;
+  readonly #spares: SpareShims;
+  readonly #sharing: Sharing;
+
+  constructor(launch: LaunchContext, spares: SpareShims, sharing: Sharing) {
+    this.launch = launch;
+    this.#spares = spares;
+    this.#sharing = sharing;
+  }
+
+  /** Starts the shim of a bundle, or finds that of its group, and writes down where it listens. */
+  async start(
+    bundle: Bundle,
+    shim: ShimCommand,
+    spec: Uint8Array,
+    options: AnyValue | undefined,
+    shimCgroup: string,
+  ): Promise<FoundShim> {
+    if (shim.own) return await this.#startOwn(bundle, shim, spec, shimCgroup);
+    const address = await startShim(shim, bundle, options, this.launch);
+    await writeAddress(bundle, address, shim.path);
+    return { address, joined: false };
+  }
+
+  async #startOwn(
+    bundle: Bundle,
+    shim: ShimCommand,
+    spec: Uint8Array,
+    shimCgroup: string,
+  ): Promise<FoundShim> {
+    const { daemon, debug } = this.launch;
+    const { socket, shared } = this.#socketOf(bundle, spec);
+    const address = { version: MAX_VERSION, address: socket, protocol: "ttrpc" };
+    // where it will listen is known: written while it starts, so that a daemon that ends now finds it again
+    const written = writeAddress(bundle, address, shim.path);
+    written.catch(() => {}); // told below, unless the launch fails first
+    if (shared && (await answers(socket))) {
+      await written;
+      return { address, joined: true };
+    }
+    const result = await this.#spares.launch({
+      namespace: bundle.namespace,
+      id: bundle.id,
+      bundle: bundle.path,
+      socket,
+      ttrpcAddress: daemon.ttrpcAddress,
+      debug,
+      shimCgroup,
+    });
+    await written;
+    return { address, joined: result.status === "exists" };
+  }
+
+  #socketOf({ namespace, id }: Bundle, spec: Uint8Array): { socket: string; shared: boolean } {
+    const { daemon, socketDir } = this.launch;
+    const path = (of: string, group: string): string => socketPath(socketDir, daemon.address, of, group);
+    if (this.#sharing === "node") return { socket: path("", SHARED_GROUP), shared: true };
+    if (this.#sharing === "namespace") return { socket: path(namespace, SHARED_GROUP), shared: true };
+    const group = groupOf(id, annotationsOf(spec));
+    return { socket: path(namespace, group), shared: group !== id };
+  }
+}
+
+/** Does a shim listen there? */
+export async function answers(socket: string): Promise<boolean> {
+  try {
+    (await connectUnix(socket, { timeoutMs: 1_000 })).destroy();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function annotationsOf(spec: Uint8Array): Record<string, unknown> | undefined {
+  if (spec.length === 0) return undefined;
+  try {
+    return (JSON.parse(new TextDecoder().decode(spec)) as { annotations?: Record<string, unknown> })
+      .annotations;
+  } catch {
+    // a sandbox's spec is what its shim wants it to be
+    return undefined;
+  }
+}
+
+/** The kind of the plugin; only the plugins of this folder use it. */
+export const SHIMS = defineKind<ShimStarter>("io.containerd.shim.v1");
+
+interface Config {
+  readonly env: readonly string[];
+  readonly socketDir: string;
+  /** Own shims kept waiting; each costs some MB of memory. */
+  readonly spares: number;
+  readonly sharing: Sharing;
+}
+
+export default definePlugin({
+  kind: SHIMS,
+  id: "manager",
+  requires: {},
+  config: {
+    defaults: { env: [], socket_dir: "", spare_shims: 1, share_shims: "pod" },
+    parse(table): Config {
+      const env = table["env"];
+      const socketDir = String(table["socket_dir"] ?? "");
+      if (socketDir.length > MAX_SOCKET_DIR)
+        throw invalidArgument(`socket_dir "${socketDir}": longer than ${MAX_SOCKET_DIR} bytes`);
+      const spares = Number(table["spare_shims"]);
+      if (!Number.isInteger(spares) || spares < 0 || spares > 64)
+        throw invalidArgument("spare_shims: must be a whole number from 0 to 64");
+      const sharing = SHARING.find((known) => known === table["share_shims"]);
+      if (sharing === undefined)
+        throw invalidArgument(
+          `share_shims "${String(table["share_shims"])}": must be pod, namespace or node`,
+        );
+      return { spares, sharing, env: Array.isArray(env) ? env.map(String) : [], socketDir };
+    },
+  },
+  onFailure: "fatal",
+  init(host, _deps, config) {
+    const { daemon } = host;
+    const spares = makeSpares(config.spares, host.log);
+    host.onServe(async () => spares.fill());
+    host.onStop(async () => spares.stop());
+    const launch = { daemon, debug: false, env: config.env, socketDir: config.socketDir };
+    return new ShimStarter(launch, spares, config.sharing);
+  },
+});
+
+function makeSpares(size: number, log: Logger): SpareShims {
+  return new SpareShims(resolveShim(OWN_RUNTIME, undefined), size, log);
+}
