@@ -57,6 +57,14 @@ export function isLayerType(type: string): boolean {
   );
 }
 
+const PLAIN_LAYER =
+  /^application\/vnd\.(oci\.image\.layer\.(nondistributable\.)?v1\.tar(\+gzip|\+zstd)?|docker\.image\.rootfs\.(foreign\.)?diff\.tar(\.gzip|\.zstd)?)$/;
+
+/** True for a layer that is a tar, plain or in a compression we know: nothing but ourselves is needed to read it. */
+export function isPlainLayer(type: string): boolean {
+  return PLAIN_LAYER.test(type);
+}
+
 /** True for a layer that registries are not given (Docker "foreign" and OCI "nondistributable" layers). */
 export function isNonDistributable(type: string): boolean {
   return type.startsWith(OCI_LAYER_NONDIST) || type.startsWith(DOCKER_LAYER_FOREIGN);

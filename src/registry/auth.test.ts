@@ -145,6 +145,7 @@ test("a token server on plain http is refused for an https registry", async () =
     status: 401,
     url: new URL("https://r.test/v2/"),
     header: () => undefined,
+    headerNames: () => [],
     headerValues: () => ['Bearer realm="http://t.test/token"'],
     body: (async function* () {})(),
     drop() {},

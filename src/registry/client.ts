@@ -39,7 +39,7 @@ const MAX_REDIRECTS = 10;
 
 /** Sends requests of one session (one reference). */
 export class RegistryClient {
-  readonly #transport: Transport;
+  readonly #transport: Pick<Transport, "send">;
   readonly #auth: Authorizer;
   readonly #limits: ClientLimits;
   readonly #log: Logger;
@@ -47,7 +47,7 @@ export class RegistryClient {
   readonly #schemes: Map<string, Promise<"http" | "https">>;
 
   constructor(
-    transport: Transport,
+    transport: Pick<Transport, "send">,
     auth: Authorizer,
     schemes: Map<string, Promise<"http" | "https">>,
     limits: ClientLimits = {},

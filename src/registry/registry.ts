@@ -6,11 +6,12 @@ import { Authorizer } from "./auth.ts";
 import { checkHosts, type HostCheck, ping } from "./check.ts";
 import { type ClientLimits, RegistryClient } from "./client.ts";
 import { dockerConfigSource, firstOf, type RunHelper } from "./credentials.ts";
+import { type DumpOptions, dumpingSend } from "./dump.ts";
 import { Fetcher, type FetchLimits } from "./fetcher.ts";
 import { type HostsConfig, hostsFor } from "./hosts.ts";
 import { Pusher } from "./pusher.ts";
 import { resolve, type Session } from "./resolver.ts";
-import { Transport, type TransportOptions } from "./transport.ts";
+import { type HttpRequest, type HttpResponse, Transport, type TransportOptions } from "./transport.ts";
 import type { CredentialSource } from "./types.ts";
 
 /** How to reach registries. */
@@ -24,6 +25,8 @@ export interface RegistryOptions {
   readonly runHelper?: RunHelper | undefined;
   readonly transport?: TransportOptions;
   readonly limits?: ClientLimits & FetchLimits;
+  /** Writes requests down. */
+  readonly dump?: DumpOptions | undefined;
   readonly log?: Logger;
 }
 
@@ -41,7 +44,7 @@ export class Registry implements AsyncDisposable {
   /** Opens a session for a full reference; the configuration is read now. @throws invalid-argument */
   async session(
     text: string,
-    override: { credentials?: CredentialSource; hosts?: HostsConfig } = {},
+    override: { credentials?: CredentialSource; hosts?: HostsConfig; dump?: DumpOptions | undefined } = {},
   ): Promise<RegistrySession> {
     const ref = parseReference(text);
     const log = this.#options.log ?? noLog;
@@ -55,8 +58,11 @@ export class Registry implements AsyncDisposable {
       ...(docker === false ? [] : [dockerConfigSource(docker, this.#options.runHelper)]),
     ];
     const credentials = firstOf(sources);
-    const auth = new Authorizer(credentials, text, (r) => this.#transport.send(r));
-    const client = new RegistryClient(this.#transport, auth, this.#schemes, this.#options.limits, log);
+    const dump = override.dump ?? this.#options.dump;
+    const plain = (r: HttpRequest): Promise<HttpResponse> => this.#transport.send(r);
+    const send = dump === undefined ? plain : dumpingSend(plain, dump);
+    const auth = new Authorizer(credentials, text, send);
+    const client = new RegistryClient({ send }, auth, this.#schemes, this.#options.limits, log);
     return new RegistrySession({ ref, text, hosts, client, credentials }, this.#options.limits);
   }
 

@@ -23,6 +23,8 @@ export interface HttpResponse {
   header(name: string): string | undefined;
   /** Each value of a header that may come several times. */
   headerValues(name: string): readonly string[];
+  /** Lower-case names of all headers. */
+  headerNames(): readonly string[];
   readonly body: AsyncIterable<Uint8Array>;
   /** Frees the connection without reading the rest. */
   drop(): void;
@@ -81,6 +83,7 @@ export class Transport implements AsyncDisposable {
       url: request.url,
       header: (name) => (values(name).length === 0 ? undefined : values(name).join(", ")),
       headerValues: values,
+      headerNames: () => Object.keys(answer.headers),
       body: answer.body,
       drop: () => {
         answer.body.on("error", () => {});

@@ -33,7 +33,8 @@ export async function registryOptions(options: Options, reference: string): Prom
   const configPaths = splitConfigPath(textOf(options, "hostsDir"));
   const config = textOf(options, "config");
   const plain = options["plainHttp"] === true;
-  const trace = options["httpDump"] === true || options["httpTrace"] === true;
+  const heads = options["httpDump"] === true;
+  const times = options["httpTrace"] === true;
   const tls = tlsOf(options);
   return {
     runHelper,
@@ -48,7 +49,9 @@ export async function registryOptions(options: Options, reference: string): Prom
       : {
           credentials: async (asked) => (asked === host || asked === apiHost(host) ? credentials : undefined),
         }),
-    ...(trace ? { log: stderrLog() } : {}),
+    ...(heads || times
+      ? { log: stderrLog(), dump: { heads, times, write: (text) => void process.stderr.write(text) } }
+      : {}),
   };
 }
 

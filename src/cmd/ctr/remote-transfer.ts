@@ -16,6 +16,7 @@ import type { NamespacedCall } from "../../core/call.ts";
 import type { Progress } from "../../core/transfer/transfer.ts";
 import { hostPlatform } from "../../oci/platform.ts";
 import { apiHost, parseReference } from "../../oci/reference.ts";
+import { readBytes } from "../../plugins/transfer/byte-streams.ts";
 import type { Credentials } from "../../registry/types.ts";
 import { toRecord } from "../../rpc/convert/basic.ts";
 import { fromDescriptor, toPlatform } from "../../rpc/convert/oci.ts";
@@ -132,6 +133,7 @@ async function registrySide(job: RemoteJob, side: Side) {
             : trace
               ? HTTPDebug.TRACE
               : HTTPDebug.DISABLED,
+      logsStream: dump || trace ? await logsStream(job, side) : "",
     },
   });
   return { typeUrl: OCIRegistrySchema.typeName, value: toBinary(OCIRegistrySchema, message) };
@@ -144,7 +146,8 @@ function streamId(kind: string): string {
 async function progressStream(job: RemoteJob, side: Side): Promise<string> {
   const id = streamId("progress");
   const stream = await openStream(job.transport, side.call, id);
-  side.told = (async () => {
+  const before = side.told;
+  const told = (async () => {
     for (let message = await stream.receive(); message !== undefined; message = await stream.receive()) {
       const p = fromBinary(ProgressSchema, message.value);
       job.progress({
@@ -159,6 +162,21 @@ async function progressStream(job: RemoteJob, side: Side): Promise<string> {
   })().catch(() => {
     // the transfer's own answer tells what went wrong
   });
+  side.told = Promise.all([before, told]).then(() => {});
+  return id;
+}
+
+/** Shows what the server says of its requests. */
+async function logsStream(job: RemoteJob, side: Side): Promise<string> {
+  const id = streamId("logs");
+  const stream = await openStream(job.transport, side.call, id);
+  const shown = (async () => {
+    for await (const bytes of readBytes(stream, side.call.signal)) process.stderr.write(bytes);
+  })().catch(() => {
+    // the transfer's own answer tells what went wrong
+  });
+  const progress = side.told;
+  side.told = Promise.all([progress, shown]).then(() => {});
   return id;
 }
 

@@ -6,6 +6,7 @@ import { leasesClient } from "../../client/leases.ts";
 import { snapshotterClient } from "../../client/snapshots.ts";
 import { createContext, type TransferContext, type TransferLimits } from "../../plugins/transfer/context.ts";
 import type { Transport } from "../../rpc/types.ts";
+import { verifierGate } from "./verifiers.ts";
 
 /** Makes the context of one command. Layers of one image are unpacked in order: a foreign daemon cannot do better. */
 export function transferContext(transport: Transport, limits: Partial<TransferLimits> = {}): TransferContext {
@@ -19,5 +20,6 @@ export function transferContext(transport: Transport, limits: Partial<TransferLi
       capabilities: () => [],
     },
     limits,
+    [verifierGate(transport)],
   );
 }

@@ -5,7 +5,7 @@ import type { Applier, StreamApplier } from "../../core/diff/diff.ts";
 import type { ImageStore } from "../../core/images/images.ts";
 import * as held from "../../core/leases/held.ts";
 import type { LeaseManager } from "../../core/leases/leases.ts";
-import type { Descriptor } from "../../core/oci.ts";
+import type { Descriptor, Platform } from "../../core/oci.ts";
 import type { Snapshotter } from "../../core/snapshots/snapshotter.ts";
 import type { Progress } from "../../core/transfer/transfer.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
@@ -16,13 +16,28 @@ export interface TransferStores {
   readonly content: ContentStore;
   readonly images: ImageStore;
   readonly leases: LeaseManager;
+  /** Applies layers where {@link route} names no other way. */
   readonly applier: Applier;
+  /**
+   * The way layers go into snapshots of a snapshotter, by configuration.
+   * @throws failed-precondition when this image may not be unpacked with it
+   */
+  readonly route?:
+    | ((snapshotter: string, platform: Platform, layerTypes: readonly string[]) => UnpackRoute)
+    | undefined;
   /** @throws not-found, invalid-argument */
   snapshotter(name: string): Snapshotter;
   /** Capabilities of a snapshotter, e.g. `rebase`. Empty when unknown. */
   capabilities(snapshotter: string): readonly string[];
   /** Only inside the daemon: layers are stored and unpacked by helper processes while they arrive. */
   readonly local?: { readonly content: LocalContentStore; readonly applier: StreamApplier } | undefined;
+}
+
+/** Who applies layers. */
+export interface UnpackRoute {
+  readonly applier: Applier;
+  /** It is our own differ: layers may be unpacked while they arrive. */
+  readonly streamed: boolean;
 }
 
 /** Limits of one daemon or command. */

@@ -1,6 +1,7 @@
 /** What unpacking an image takes, and small steps that both ways of unpacking share. */
 import type { Labels } from "../../core/any.ts";
 import type { NamespacedCall } from "../../core/call.ts";
+import type { Applier } from "../../core/diff/diff.ts";
 import { isNotFound } from "../../core/errors.ts";
 import type { ChainId, Digest } from "../../core/ids/digest.ts";
 import type { Descriptor } from "../../core/oci.ts";
@@ -47,6 +48,7 @@ export interface UnpackOptions {
 /** What the two ways share. */
 export interface UnpackRun extends UnpackOptions {
   readonly sn: Snapshotter;
+  readonly applier: Applier;
   /** Layers that have no snapshot yet, bottom first. */
   readonly jobs: readonly LayerJob[];
 }

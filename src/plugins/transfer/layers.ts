@@ -12,7 +12,7 @@ import type { ChainId, Digest } from "../../core/ids/digest.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import type { Snapshotter } from "../../core/snapshots/snapshotter.ts";
 import { chainIds } from "../../oci/chain-id.ts";
-import { isLayerType } from "../../oci/media-types.ts";
+import { isLayerType, isPlainLayer } from "../../oci/media-types.ts";
 import type { TransferContext } from "./context.ts";
 import { holdSnapshot, isCommitted, type LayerJob, type UnpackOptions, type UnpackRun } from "./layer-job.ts";
 import { unpackParallel } from "./parallel.ts";
@@ -54,10 +54,19 @@ export async function unpackImage(
     };
   });
   for (const job of jobs.slice(0, base)) o.progress.step(job.desc, "extracted");
-  const run: UnpackRun = { ...o, sn, jobs: jobs.slice(base) };
-  if (run.jobs.length === 0) return top;
+  if (jobs.length === base) return top;
+  const types = layers.map((l) => l.mediaType);
+  const route = ctx.stores.route?.(o.snapshotter, o.config.platform, types) ?? {
+    applier: ctx.stores.applier,
+    streamed: true,
+  };
+  const run: UnpackRun = { ...o, sn, applier: route.applier, jobs: jobs.slice(base) };
+  // A layer that only a stream processor can read, or a differ that is not ours, is stored first and applied then.
   const parallel =
-    ctx.stores.local !== undefined && ctx.stores.capabilities(o.snapshotter).includes("rebase");
+    route.streamed &&
+    types.every(isPlainLayer) &&
+    ctx.stores.local !== undefined &&
+    ctx.stores.capabilities(o.snapshotter).includes("rebase");
   try {
     if (parallel) await unpackParallel(ctx, ctx.stores.local, call, run);
     else await unpackSequential(ctx, call, run);

@@ -3,13 +3,22 @@ import type { AnyValue } from "../../core/any.ts";
 import type { NamespacedCall } from "../../core/call.ts";
 import { internal, notImplemented } from "../../core/errors.ts";
 import type { Image } from "../../core/images/images.ts";
-import { DIFFER, METADATA, SNAPSHOTTER, STREAMING, TRANSFER, VERIFIER } from "../../core/plugin/kinds.ts";
+import {
+  DIFF_SERVICE,
+  DIFFER,
+  METADATA,
+  SNAPSHOTTER,
+  STREAMING,
+  TRANSFER,
+  VERIFIER,
+} from "../../core/plugin/kinds.ts";
 import { all, definePlugin, one } from "../../core/plugin/plugin.ts";
 import type { StreamManager } from "../../core/streaming/streaming.ts";
 import type { ImageTransfer, ImportRequest, PullOutcome, PullRequest } from "../../core/transfer/transfer.ts";
 import { lazyAsync } from "../../lib/lazy.ts";
 import { hostPlatform, matchAll, matchAny, matchOnly } from "../../oci/platform.ts";
 import { credentialsFrom, fixedSource } from "../../registry/credentials.ts";
+import type { DumpOptions } from "../../registry/dump.ts";
 import { type HostsConfig, splitConfigPath } from "../../registry/hosts.ts";
 import type { Registry, RegistrySession } from "../../registry/registry.ts";
 import { readBytes, writeBytes } from "./byte-streams.ts";
@@ -18,10 +27,12 @@ import { createContext, type OnProgress, type TransferContext } from "./context.
 import { runHelper } from "./credential-helper.ts";
 import { exportArchive } from "./export.ts";
 import { daemonHosts } from "./hosts-config.ts";
+import { dumpOf } from "./http-log.ts";
 import { importArchive } from "./import.ts";
 import { pull } from "./pull.ts";
 import { push } from "./push.ts";
 import { registrySource } from "./registry-source.ts";
+import { diffOrder, unpackRoutes } from "./routes.ts";
 import { tag } from "./tag.ts";
 import { decodeEndpoint, type Endpoint, matcherOf, namingOf, streamCredentials, unpacksOf } from "./wire.ts";
 
@@ -71,7 +82,11 @@ export class LocalTransfer implements ImageTransfer {
     throw notImplemented(`method Transfer not implemented for ${source.typeUrl} to ${destination.typeUrl}`);
   }
 
-  async #session(call: NamespacedCall, wire: Of<"registry">): Promise<RegistrySession> {
+  async #session(
+    call: NamespacedCall,
+    wire: Of<"registry">,
+    dump: DumpOptions | undefined,
+  ): Promise<RegistrySession> {
     const { resolver, reference } = wire;
     const auth = resolver?.authStream ?? "";
     const scheme = resolver?.defaultScheme ?? "";
@@ -84,11 +99,11 @@ export class LocalTransfer implements ImageTransfer {
       headers: new Map(Object.entries(resolver?.headers ?? {}).map(([k, v]) => [k.toLowerCase(), [v]])),
       log: call.log,
     };
-    const override =
-      auth === ""
-        ? { hosts }
-        : { hosts, credentials: streamCredentials(this.#streams.get(call, auth), reference) };
-    return (await this.#registry()).session(reference, override);
+    return (await this.#registry()).session(reference, {
+      hosts,
+      dump,
+      ...(auth === "" ? {} : { credentials: streamCredentials(this.#streams.get(call, auth), reference) }),
+    });
   }
 
   async #pull(
@@ -97,7 +112,8 @@ export class LocalTransfer implements ImageTransfer {
     to: Of<"store">,
     progress: OnProgress,
   ): Promise<void> {
-    const session = await this.#session(call, from);
+    await using log = dumpOf(call, from.resolver, (id) => this.#streams.get(call, id));
+    const session = await this.#session(call, from, log);
     const matcher = matcherOf(to.platforms);
     await pull(this.#ctx, call, {
       name: to.name === "" ? from.reference : to.name,
@@ -118,7 +134,8 @@ export class LocalTransfer implements ImageTransfer {
     to: Of<"registry">,
     progress: OnProgress,
   ): Promise<void> {
-    const session = await this.#session(call, to);
+    await using log = dumpOf(call, to.resolver, (id) => this.#streams.get(call, id));
+    const session = await this.#session(call, to, log);
     await push(this.#ctx, call, { name: from.name, session, matcher: matcherOf(from.platforms), progress });
   }
 
@@ -204,24 +221,33 @@ export default definePlugin({
   id: "local",
   requires: {
     metadata: one(METADATA),
-    differ: one(DIFFER, "walking"),
+    walking: one(DIFFER, "walking"),
+    differs: all(DIFFER),
+    diffs: one(DIFF_SERVICE, "diff-service"),
     streams: one(STREAMING),
     backends: all(SNAPSHOTTER),
     verifiers: all(VERIFIER),
   },
   config: { defaults: transferDefaults, parse: parseTransferConfig },
   onFailure: "optional",
-  init(host, { metadata, differ, streams, backends, verifiers }, config) {
+  init(host, { metadata, walking, differs, diffs, streams, backends, verifiers }, config) {
     const gates = [...verifiers.values()].map((v) => ({ check: v.verify.bind(v) }));
     const ctx = createContext(
       {
         content: metadata.content,
         images: metadata.images,
         leases: metadata.leases,
-        applier: differ,
+        applier: diffs,
+        route: unpackRoutes(config, {
+          walking,
+          differs,
+          diffs,
+          order: diffOrder(host.daemon.settings),
+          backends,
+        }),
         snapshotter: (name) => metadata.snapshotter(name),
         capabilities: (name) => backends.get(name)?.capabilities ?? [],
-        local: { content: metadata.content, applier: differ },
+        local: { content: metadata.content, applier: walking },
       },
       config.limits,
       gates,

@@ -80,7 +80,7 @@ async function unpackOne(
     undo.push(() => sn.remove(call.detached(30_000), key));
     await fetched();
     progress.step(job.desc, "extracting");
-    const diff = await ctx.stores.applier.apply(call, job.desc, mounts, {
+    const diff = await run.applier.apply(call, job.desc, mounts, {
       syncFs: run.syncFs,
       progress: (bytes) => progress.bytes(job.desc, bytes, "extracting"),
     });

@@ -98,5 +98,15 @@ export default definePlugin({
     },
   },
   onFailure: "fatal",
-  init: (_host, _deps, config) => bindirVerifier(config),
+  init(host, _deps, config) {
+    // Clients that pull by themselves ask the same programs: see cmd/ctr/verifiers.ts.
+    host.describe({
+      exports: {
+        bin_dir: config.binDir,
+        max_verifiers: String(config.maxVerifiers),
+        per_verifier_timeout: `${config.timeoutMs}ms`,
+      },
+    });
+    return bindirVerifier(config);
+  },
 });

@@ -1,0 +1,187 @@
+/**
+ * What configuration and flags ask of a pull, with a real daemon: verifiers and stream processors refuse on every path, a
+ * pull cut off by kill -9 goes on where it was, requests are shown. Needs root (layers are unpacked).
+ */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { FakeRegistry } from "../fakes/registry.ts";
+import { tarDirectory, tarEnd, tarFile, tarPadding } from "../fakes/tar-blocks.ts";
+import type { Said } from "../peers/peer.ts";
+import { startDaemon } from "../peers/peer.ts";
+import { until } from "./client.ts";
+import { Engine } from "./engine.ts";
+import { BUN, MAIN } from "./program.ts";
+
+function layer(dir: string, size: number): Uint8Array {
+  const data = randomBytes(size);
+  const file = tarFile(`${dir}/data`, BigInt(size));
+  return Buffer.concat([tarDirectory(dir), file, data, tarPadding(BigInt(size)), tarEnd()]);
+}
+
+/** Our client without blocking this process: the registry lives in it. */
+function ctrOn(address: string): (...args: string[]) => Promise<Said> {
+  return (...args) =>
+    new Promise((resolve, reject) => {
+      const child = spawn(BUN, [MAIN, "ctr", "-a", address, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+      let out = "";
+      let err = "";
+      child.stdout.on("data", (d) => (out += String(d)));
+      child.stderr.on("data", (d) => (err += String(d)));
+      child.on("error", reject);
+      child.on("close", (code) => resolve({ code: code ?? 128, out, err }));
+    });
+}
+
+describe("transfer options", { skip: process.getuid?.() !== 0 }, () => {
+  test("kill -9 of the daemon in mid-pull: the next pull asks for the rest only", async () => {
+    await using fake = await FakeRegistry.start();
+    const image = fake.addImage("team/app", "v1", [layer("d", 900_000)]);
+    const blob = `GET /v2/team/app/blobs/${image.layers[0]}`;
+    fake.fail({ match: blob, stallAfter: 600_000 });
+    const engine = new Engine("bun");
+    try {
+      await engine.start();
+      const ctr = ctrOn(engine.address);
+      const ref = `${fake.host}/team/app:v1`;
+      const cut = ctr("images", "pull", ref);
+      const ingests = join(engine.root, "io.containerd.content.v1.content", "ingest");
+      const received = (): number =>
+        Math.max(
+          0,
+          ...readdirSync(ingests).map(
+            (id) => statSync(join(ingests, id, "data"), { throwIfNoEntry: false })?.size ?? 0,
+          ),
+        );
+      await until("most of the layer", () => received() > 400_000);
+      await engine.end("SIGKILL");
+      assert.notEqual((await cut).code, 0);
+      await engine.start();
+      const again = await ctr("images", "pull", ref);
+      assert.equal(again.code, 0, again.err + again.out);
+      const range = fake.requests(blob).at(-1)?.headers.range ?? "";
+      assert.ok(Number(/^bytes=(\d+)-$/.exec(range)?.[1]) > 400_000, `second request: "${range}"`);
+      assert.match((await ctr("images", "check")).out, /complete \(\d\/\d\) .* true/);
+    } finally {
+      await engine.stop();
+    }
+  });
+
+  test("verifiers: no path goes round one that refuses", async () => {
+    await using fake = await FakeRegistry.start();
+    fake.addImage("team/good", "v1", [layer("g", 1000)]);
+    fake.addImage("team/bad", "v1", [layer("b", 1000)]);
+    const dir = mkdtempSync(join(tmpdir(), "gantry-verifiers-"));
+    const program = join(dir, "policy");
+    writeFileSync(program, '#!/bin/sh\ncase "$2" in *bad*) echo "not on my watch"; exit 1;; esac\n');
+    chmodSync(program, 0o755);
+    const config = `[plugins."io.containerd.image-verifier.v1.bindir"]\n  bin_dir = "${dir}"\n`;
+    const daemon = await startDaemon({ command: [BUN, MAIN, "daemon"], config });
+    try {
+      const ctr = ctrOn(daemon.address);
+      const good = `${fake.host}/team/good:v1`;
+      const bad = `${fake.host}/team/bad:v1`;
+      for (const more of [[], ["--local"]]) {
+        const said = await ctr("images", "pull", ...more, good);
+        assert.equal(said.code, 0, said.err);
+        const refused = await ctr("images", "pull", ...more, bad);
+        assert.equal(refused.code, 1);
+        assert.match(refused.err, /refused by verifier "policy" .*not on my watch/);
+      }
+      const tar = join(daemon.dir, "image.tar");
+      assert.equal((await ctr("images", "tag", good, `${fake.host}/team/bad:tagged`)).code, 0);
+      assert.equal((await ctr("images", "export", tar, `${fake.host}/team/bad:tagged`)).code, 0);
+      assert.equal((await ctr("images", "rm", `${fake.host}/team/bad:tagged`)).code, 0);
+      assert.match((await ctr("images", "import", tar)).err, /refused by verifier "policy"/);
+      // A verifier that cannot be run refuses everything.
+      chmodSync(program, 0o644);
+      for (const more of [[], ["--local"]])
+        assert.match(
+          (await ctr("images", "pull", ...more, good)).err,
+          /refused: verifier "policy" is not executable/,
+        );
+      assert.doesNotMatch((await ctr("images", "ls", "-q")).out, /bad/);
+      assert.equal((await ctr("leases", "ls", "-q")).out, "");
+    } finally {
+      await daemon.stop();
+      rmSync(dir, { recursive: true, force: true });
+    }
+  });
+
+  test("stream processors: layers of a type of their own go through them, and nothing passes when they fail", async () => {
+    await using fake = await FakeRegistry.start();
+    const type = "application/vnd.oci.image.layer.v1.tar+encrypted";
+    const dir = mkdtempSync(join(tmpdir(), "gantry-processors-"));
+    const plain = layer("secret", 50_000);
+    const hidden = Buffer.from(Buffer.from(plain).toString("base64"));
+    const digest = fake.addBlob(hidden);
+    const { config } = fake.addImage("team/plain", "v1", [plain]);
+    const doc = JSON.parse(Buffer.from(fake.manifests.get("team/plain:v1")?.bytes ?? "").toString());
+    doc.layers = [{ mediaType: type, digest, size: hidden.length }];
+    fake.addManifest("team/hidden", "v1", doc);
+    assert.equal(doc.config.digest, config);
+    const program = join(dir, "decode");
+    const table = `[stream_processors."test.decoder"]\n  accepts = ["${type}"]\n  returns = "application/vnd.oci.image.layer.v1.tar"\n  path = "${program}"\n`;
+    const daemon = await startDaemon({ command: [BUN, MAIN, "daemon"], config: table });
+    const ref = `${fake.host}/team/hidden:v1`;
+    const chain = join(daemon.dir, "root", "io.containerd.snapshotter.v1.overlayfs", "snapshots");
+    try {
+      const ctr = ctrOn(daemon.address);
+      const write = (script: string): void => {
+        writeFileSync(program, `#!/bin/sh\n${script}\n`);
+        chmodSync(program, 0o755);
+      };
+      for (const more of [[], ["--local"]]) {
+        for (const [script, says] of [
+          ["echo wrong key >&2; exit 3", /wrong key/],
+          // Says all is well, and gives other bytes.
+          ["head -c 512 /dev/zero", /diff id|digest/],
+        ] as const) {
+          write(script);
+          const refused = await ctr("images", "pull", ...more, ref);
+          assert.equal(refused.code, 1, refused.out);
+          assert.match(refused.err, says);
+        }
+        rmSync(program);
+        assert.equal((await ctr("images", "pull", ...more, ref)).code, 1);
+        assert.equal((await ctr("images", "ls", "-q")).out, "");
+        write("exec base64 -d");
+        const said = await ctr("images", "pull", ...more, ref);
+        assert.equal(said.code, 0, said.err);
+        assert.ok(readdirSync(chain).some((id) => readdirSync(join(chain, id, "fs")).includes("secret")));
+        assert.equal((await ctr("images", "rm", "--sync", ref)).code, 0);
+      }
+    } finally {
+      await daemon.stop();
+      rmSync(dir, { recursive: true, force: true });
+    }
+  });
+
+  test("--http-dump and --http-trace show requests without secrets, from the daemon and from the client", async () => {
+    await using fake = await FakeRegistry.start({
+      auth: { kind: "bearer", username: "alice", password: "pa55word" },
+    });
+    fake.addImage("team/app", "v1", [layer("d", 1000)]);
+    const daemon = await startDaemon({ command: [BUN, MAIN, "daemon"] });
+    try {
+      const ctr = ctrOn(daemon.address);
+      for (const more of [[], ["--local"]]) {
+        const flags = ["-u", "alice:pa55word", "--http-dump", "--http-trace", ...more];
+        const said = await ctr("images", "pull", ...flags, `${fake.host}/team/app:v1`);
+        assert.equal(said.code, 0, said.err);
+        assert.match(said.err, /^HEAD \/v2\/team\/app\/manifests\/v1 HTTP\/1\.1\r\nHost: 127/m);
+        assert.match(said.err, /^HTTP\/1\.1 401 Unauthorized/m);
+        assert.match(said.err, /^Authorization: Bearer \*\*\*/m);
+        assert.match(said.err, /^GET http:\S+\/token\?\.\.\.: 200 after [\d.]+ ms$/m);
+        for (const secret of ["pa55word", ...fake.tokens, Buffer.from("alice:pa55word").toString("base64")])
+          assert.ok(!said.err.includes(secret), secret);
+      }
+    } finally {
+      await daemon.stop();
+    }
+  });
+});
