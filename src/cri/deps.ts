@@ -25,6 +25,8 @@ export interface CriCodec {
   runtimeOptions(handler: RuntimeHandler): AnyValue | undefined;
   /** Asks the runtime of a handler what it is and can do (JSON of `runc features`); undefined when it does not say. */
   runtimeFeatures(handler: RuntimeHandler): Promise<Readonly<Record<string, unknown>> | undefined>;
+  /** Name of the record that a `/images/...` event is about. */
+  imageEvent(event: AnyValue): string | undefined;
   /** Whether a `/tasks/oom` or `/tasks/exit` event is about a container, and about which of its processes. */
   taskEvent(event: AnyValue): { readonly containerId: string; readonly execId: string } | undefined;
 }

@@ -53,6 +53,16 @@ export interface PullOutcome {
   readonly chainId: ChainId | undefined;
 }
 
+/** What an unpack of a stored image is asked for. */
+export interface UnpackRequest {
+  /** Name of the image record. */
+  readonly name: string;
+  readonly snapshotter: string;
+  readonly platform?: Platform | undefined;
+  /** Tell snapshotters image, manifest and layer digests by labels. */
+  readonly annotate?: boolean | undefined;
+}
+
 /** What an import takes besides the bytes. */
 export interface ImportRequest {
   readonly labels?: Labels | undefined;
@@ -64,6 +74,12 @@ export interface ImportRequest {
 export interface ImageTransfer extends Transferrer {
   /** Pulls with the daemon's registry configuration. */
   pull(call: NamespacedCall, request: PullRequest): Promise<PullOutcome>;
+  /**
+   * Unpacks an image whose content is stored.
+   * @returns root of its layers; undefined for an image without layers
+   * @throws not-found when the record or a layer is missing
+   */
+  unpack(call: NamespacedCall, request: UnpackRequest): Promise<ChainId | undefined>;
   /** Imports every image of an archive stream. */
   importArchive(
     call: NamespacedCall,

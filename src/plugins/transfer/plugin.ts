@@ -2,6 +2,7 @@
 import type { AnyValue } from "../../core/any.ts";
 import type { NamespacedCall } from "../../core/call.ts";
 import { internal, notImplemented } from "../../core/errors.ts";
+import type { ChainId } from "../../core/ids/digest.ts";
 import type { Image } from "../../core/images/images.ts";
 import {
   DIFF_SERVICE,
@@ -14,7 +15,13 @@ import {
 } from "../../core/plugin/kinds.ts";
 import { all, definePlugin, one } from "../../core/plugin/plugin.ts";
 import type { StreamManager } from "../../core/streaming/streaming.ts";
-import type { ImageTransfer, ImportRequest, PullOutcome, PullRequest } from "../../core/transfer/transfer.ts";
+import type {
+  ImageTransfer,
+  ImportRequest,
+  PullOutcome,
+  PullRequest,
+  UnpackRequest,
+} from "../../core/transfer/transfer.ts";
 import { lazyAsync } from "../../lib/lazy.ts";
 import { hostPlatform, matchAll, matchAny, matchOnly } from "../../oci/platform.ts";
 import { credentialsFrom, fixedSource } from "../../registry/credentials.ts";
@@ -34,6 +41,7 @@ import { push } from "./push.ts";
 import { registrySource } from "./registry-source.ts";
 import { diffOrder, unpackRoutes } from "./routes.ts";
 import { tag } from "./tag.ts";
+import { unpackStored } from "./unpack-stored.ts";
 import { decodeEndpoint, type Endpoint, matcherOf, namingOf, streamCredentials, unpacksOf } from "./wire.ts";
 
 type Of<K extends Endpoint["kind"]> = Extract<Endpoint, { kind: K }>["value"];
@@ -199,6 +207,10 @@ export class LocalTransfer implements ImageTransfer {
     });
     if (result.image === undefined) throw internal("pull made no image record");
     return { image: result.image, chainId: result.unpacked[0]?.chainId };
+  }
+
+  unpack(call: NamespacedCall, request: UnpackRequest): Promise<ChainId | undefined> {
+    return unpackStored(this.#ctx, call, request);
   }
 
   importArchive(

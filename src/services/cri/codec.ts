@@ -1,5 +1,10 @@
 /** CRI messages to bytes and back, and the options of runtimes, for the pod domain (which knows messages as types only). */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import {
+  ImageCreateSchema,
+  ImageDeleteSchema,
+  ImageUpdateSchema,
+} from "../../api/gen/containerd/events/image_pb.ts";
 import { TaskExitSchema, TaskOOMSchema } from "../../api/gen/containerd/events/task_pb.ts";
 import { RuntimeInfoSchema, RuntimeRequestSchema } from "../../api/gen/containerd/types/introspection_pb.ts";
 import { OptionsSchema as RuncOptionsSchema } from "../../api/gen/containerd/types/runc/options/oci_pb.ts";
@@ -34,6 +39,12 @@ export function createCodec(runtimeInfo: RuntimeInfoSource): CriCodec {
       const { features } = fromBinary(RuntimeInfoSchema, answer.value);
       if (features === undefined || features.value.length === 0) return undefined;
       return JSON.parse(new TextDecoder().decode(features.value)) as Readonly<Record<string, unknown>>;
+    },
+    imageEvent(event) {
+      const schema = [ImageCreateSchema, ImageUpdateSchema, ImageDeleteSchema].find((s) =>
+        event.typeUrl.endsWith(s.typeName),
+      );
+      return schema === undefined ? undefined : fromBinary(schema, event.value).name;
     },
     taskEvent(event) {
       if (event.typeUrl.endsWith(TaskOOMSchema.typeName)) {

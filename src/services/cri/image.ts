@@ -1,0 +1,168 @@
+/** CRI's ImageService. */
+import { join } from "node:path";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import {
+  type AuthConfig,
+  type FilesystemUsageSchema,
+  type ImageSchema,
+  ImageService,
+  type ImageSpec,
+} from "../../api/gen/cri/runtime/v1/api_pb.ts";
+import { invalidArgument, isNotFound } from "../../core/errors.ts";
+import type { Cri } from "../../cri/cri.ts";
+import { FsUsage } from "../../cri/images/fs-usage.ts";
+import { type IndexedImage, recordName, splitReferences } from "../../cri/images/image-index.ts";
+import type { ImageService as Images, PullAuth } from "../../cri/images/service.ts";
+import { nowNs } from "../../lib/time.ts";
+import { apiHost, parseReference } from "../../oci/reference.ts";
+import { bindService, type ServiceBinding } from "../../rpc/types.ts";
+
+type Wire = MessageInitShape<typeof ImageSchema>;
+
+/** Images in one message of a stream. */
+const BATCH = 5000;
+/** Largest numeric user that CRI can tell. */
+const MAX_INT64 = 2n ** 63n - 1n;
+
+/** The service over the images of `cri`. */
+export function imageService(cri: Pick<Cri, "deps">, images: Images): ServiceBinding {
+  const { deps } = cri;
+  const usage = new FsUsage(deps.call, deps.metadata.snapshotters, deps.imagesConfig.statsCollectPeriod);
+  const list = (spec: ImageSpec | undefined): Wire[] => {
+    const wanted = spec?.image ?? "";
+    const all = images.list();
+    return (wanted === "" ? all : all.filter((image) => matches(image, wanted))).map(toImage);
+  };
+  return bindService(ImageService, {
+    listImages(request) {
+      return { images: list(request.filter?.image) };
+    },
+    async *streamImages(request) {
+      const all = list(request.filter?.image);
+      for (let at = 0; at < all.length; at += BATCH) yield { images: all.slice(at, at + BATCH) };
+    },
+    async imageStatus(request) {
+      let image: IndexedImage;
+      try {
+        image = images.find(request.image?.image ?? "");
+      } catch (err) {
+        // CRI: no image in the answer, no error
+        if (isNotFound(err)) return {};
+        throw err;
+      }
+      return { image: toImage(image), info: request.verbose ? await verboseInfo(images, image) : {} };
+    },
+    async pullImage(request, { call }) {
+      const reference = request.image?.image ?? "";
+      if (reference === "") throw invalidArgument("pull image: no image given");
+      const handler =
+        request.image?.runtimeHandler ||
+        request.sandboxConfig?.annotations["io.containerd.cri.runtime-handler"] ||
+        "";
+      const imageRef = await images.pullImage(
+        call.with({ namespace: deps.call.namespace }).in(deps.call.namespace),
+        {
+          reference,
+          auth: authFor(request.auth, reference),
+          snapshotter: snapshotterOf(cri, handler),
+        },
+      );
+      return { imageRef };
+    },
+    async removeImage(request) {
+      const reference = request.image?.image ?? "";
+      if (reference === "") throw invalidArgument("remove image: no image given");
+      await images.remove(deps.call, reference);
+      return {};
+    },
+    async imageFsInfo() {
+      const { snapshotter: standard } = deps.imagesConfig;
+      const all = await usage.get();
+      const own = all.find((u) => u.snapshotter === standard);
+      const others = all.filter((u) => u !== own);
+      const first = own ?? { snapshotter: standard, size: 0n, inodes: 0n, at: nowNs() };
+      // the kubelet looks at the first one only
+      return { imageFilesystems: [first, ...others].map((u) => toUsage(deps.daemon.root, u)) };
+    },
+  });
+}
+
+function snapshotterOf({ deps }: Pick<Cri, "deps">, handler: string): string {
+  const named = deps.imagesConfig.runtimePlatforms.get(handler)?.snapshotter ?? "";
+  const own = deps.config.handlers.get(handler)?.snapshotter ?? "";
+  return named || own || deps.imagesConfig.snapshotter;
+}
+
+/** Without a tag, every tag of the name; else the one that is named. */
+function matches(image: IndexedImage, wanted: string): boolean {
+  if (image.id === wanted || image.references.includes(wanted)) return true;
+  if (/^[a-f0-9]{4,}$/.test(wanted) && image.id.includes(`:${wanted}`)) return true;
+  try {
+    const name = recordName(wanted);
+    if (image.references.includes(name)) return true;
+    const { locator } = parseReference(name);
+    const bare = !/[:@]/.test(wanted.slice(wanted.lastIndexOf("/") + 1));
+    return bare && image.references.some((r) => r.startsWith(`${locator}:`) || r.startsWith(`${locator}@`));
+  } catch {
+    return false;
+  }
+}
+
+function toImage(image: IndexedImage): Wire {
+  const { tags, digests } = splitReferences(image.references);
+  const [user = ""] = (image.config?.config.user ?? "").split(":");
+  const uid = /^\d{1,19}$/.test(user) && BigInt(user) <= MAX_INT64 ? BigInt(user) : undefined;
+  return {
+    id: image.id,
+    repoTags: tags,
+    repoDigests: digests,
+    size: image.size,
+    ...(uid === undefined ? {} : { uid: { value: uid } }),
+    username: uid === undefined ? user : "",
+    pinned: image.pinned,
+  };
+}
+
+async function verboseInfo(images: Images, image: IndexedImage): Promise<Record<string, string>> {
+  const text = await images.configText(image);
+  const imageSpec: unknown = JSON.parse(text);
+  return { info: JSON.stringify({ chainID: image.chainId ?? "", imageSpec }) };
+}
+
+/** Credentials of the request; those for another server are not used. @throws invalid-argument */
+function authFor(auth: AuthConfig | undefined, reference: string): PullAuth | undefined {
+  if (auth === undefined) return undefined;
+  if (auth.serverAddress !== "") {
+    const { host } = parseReference(recordName(reference));
+    const server = serverHost(auth.serverAddress);
+    if (server !== host && apiHost(server) !== apiHost(host)) return undefined;
+  }
+  const table: PullAuth = {
+    username: auth.username,
+    password: auth.password,
+    auth: auth.auth,
+    identitytoken: auth.identityToken,
+    registrytoken: auth.registryToken,
+  };
+  const { username, auth: encoded, identitytoken, registrytoken } = table;
+  return [username, encoded, identitytoken, registrytoken].some((t) => t !== "") ? table : undefined;
+}
+
+function serverHost(address: string): string {
+  const text = address.includes("://") ? address : `https://${address}`;
+  const url = URL.parse(text);
+  if (url === null) throw invalidArgument(`parse server address "${address}": not an address`);
+  return url.host;
+}
+
+function toUsage(
+  root: string,
+  u: { snapshotter: string; size: bigint; inodes: bigint; at: bigint },
+): MessageInitShape<typeof FilesystemUsageSchema> {
+  return {
+    timestamp: u.at,
+    fsId: { mountpoint: join(root, `io.containerd.snapshotter.v1.${u.snapshotter}`) },
+    usedBytes: { value: u.size },
+    inodesUsed: { value: u.inodes },
+  };
+}
