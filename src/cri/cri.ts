@@ -1,6 +1,6 @@
 /** The pod domain of one daemon: what the services ask. */
 import type { CriDeps } from "./deps.ts";
-import type { CriImages } from "./model.ts";
+import type { CriImageService } from "./images/service.ts";
 import { type NriHooks, noNriHooks } from "./nri/hooks.ts";
 import { Creations } from "./store/creations.ts";
 import { Records } from "./store/records.ts";
@@ -13,13 +13,13 @@ export interface Cri {
   readonly records: Records;
   readonly podNames: Creations;
   readonly containerNames: Creations;
-  readonly images: CriImages;
+  readonly images: CriImageService;
   /** Set once, before anything is served. */
   nri: NriHooks;
 }
 
 /** Puts it together; nothing is read or started yet. */
-export function createCri(deps: CriDeps, images: CriImages): Cri {
+export function createCri(deps: CriDeps, images: CriImageService): Cri {
   const records = new Records(deps);
   return {
     deps,

@@ -10,7 +10,7 @@ import { type AnyPluginDefinition, defineKind, definePlugin, one } from "../../c
 import { parseRuntimeConfig, parseServerConfig, runtimeDefaults, serverDefaults } from "../../cri/config.ts";
 import { type ImagesConfig, imagesDefaults, parseImagesConfig } from "../../cri/config-images.ts";
 import type { Cri } from "../../cri/cri.ts";
-import { CRI_NAMESPACE } from "../../cri/deps.ts";
+import { CRI_NAMESPACE, type CriDeps } from "../../cri/deps.ts";
 import { GRPC_SERVICE } from "../../rpc/kinds.ts";
 
 const CRI_IMAGES = defineKind<ImagesConfig>("io.containerd.cri.v1");
@@ -43,40 +43,35 @@ const runtime = definePlugin({
   config: { defaults: runtimeDefaults, parse: parseRuntimeConfig },
   onFailure: "optional",
   async init(host, deps, config) {
-    const [{ createCri }, { createCodec }, { startCri }, { basicImages }] = await Promise.all([
+    const [{ createCri }, { createCodec }, { startCri }, { createImages }] = await Promise.all([
       import("../../cri/cri.ts"),
       import("../../services/cri/codec.ts"),
       import("../../cri/start.ts"),
-      import("../../cri/images-basic.ts"),
+      import("../../cri/images/service.ts"),
     ]);
     const call = host.call.in(parseNamespace(CRI_NAMESPACE));
-    const cri = createCri(
-      {
-        call,
-        log: host.log,
-        // containerd's folder of CRI
-        root: join(host.daemon.root, "io.containerd.grpc.v1.cri"),
-        state: join(host.daemon.state, "io.containerd.grpc.v1.cri"),
-        daemon: host.daemon,
-        config,
-        imagesConfig: deps.images,
-        metadata: deps.metadata,
-        leases: deps.leases,
-        events: deps.events,
-        tasks: deps.tasks,
-        transfer: deps.transfer,
-        codec: createCodec(async (question) => {
-          const info = await deps.introspection.pluginInfo(
-            call,
-            "io.containerd.runtime.v2",
-            "task",
-            question,
-          );
-          return info.extra;
-        }),
-      },
-      basicImages(deps.metadata, deps.transfer),
-    );
+    const criDeps: CriDeps = {
+      call,
+      log: host.log,
+      // containerd's folder of CRI
+      root: join(host.daemon.root, "io.containerd.grpc.v1.cri"),
+      state: join(host.daemon.state, "io.containerd.grpc.v1.cri"),
+      daemon: host.daemon,
+      config,
+      imagesConfig: deps.images,
+      metadata: deps.metadata,
+      leases: deps.leases,
+      events: deps.events,
+      tasks: deps.tasks,
+      transfer: deps.transfer,
+      codec: createCodec(async (question) => {
+        const info = await deps.introspection.pluginInfo(call, "io.containerd.runtime.v2", "task", question);
+        return info.extra;
+      }),
+    };
+    const imageService = createImages(criDeps);
+    host.onReady(() => imageService.start());
+    const cri = createCri(criDeps, imageService);
     startCri(cri, host);
     return cri;
   },

@@ -11,7 +11,7 @@ import { parseReference } from "../../oci/reference.ts";
 import type { CriDeps } from "../deps.ts";
 import type { CriImage, CriImages } from "../model.ts";
 import { ImageIndex, type IndexedImage, recordName } from "./image-index.ts";
-import { imageLabels, MANAGED, PINNED } from "./labels.ts";
+import { imageLabels, PINNED } from "./labels.ts";
 import { loadImage, readBlob } from "./load.ts";
 import { PullWatchdog } from "./watchdog.ts";
 
@@ -27,11 +27,27 @@ export interface CriPull {
   readonly snapshotter?: string | undefined;
 }
 
+/** What the services ask of images, besides what pods and containers need. */
+export interface CriImageService extends CriImages {
+  list(): IndexedImage[];
+  /** By reference, id, or unambiguous prefix of an id. @throws not-found */
+  find(text: string): IndexedImage;
+  /** The config document as it is stored, for verbose status. */
+  configText(image: IndexedImage): Promise<string>;
+  /**
+   * Pulls and unpacks; makes records by tag, by digest and by id.
+   * @returns the id
+   */
+  pullImage(call: NamespacedCall, request: CriPull): Promise<string>;
+  /** Removes every record of an image, the last one with garbage collection. Nothing there is fine. */
+  remove(call: NamespacedCall, reference: string): Promise<void>;
+}
+
 /** How long until the store's events are listened to again after that failed. Milliseconds. */
 const RETRY_MS = 1_000;
 
 /** See the file's comment. */
-export class ImageService implements CriImages {
+export class ImageService implements CriImageService {
   readonly #deps: CriDeps;
   readonly #index = new ImageIndex();
   /** One at a time for each record. */
@@ -146,12 +162,10 @@ export class ImageService implements CriImages {
     return this.#index.list();
   }
 
-  /** By reference, id, or unambiguous prefix of an id. @throws not-found */
   find(text: string): IndexedImage {
     return this.#index.resolve(text);
   }
 
-  /** The config document as it is stored, for verbose status. */
   async configText(image: IndexedImage): Promise<string> {
     const { call, metadata } = this.#deps;
     return new TextDecoder().decode(await readBlob(metadata.content, call, image.id, MAX_CONFIG));
@@ -182,10 +196,6 @@ export class ImageService implements CriImages {
     await transfer.unpack(call, { name, snapshotter, annotate });
   }
 
-  /**
-   * Pulls and unpacks; makes records by tag, by digest and by id.
-   * @returns the id
-   */
   async pullImage(call: NamespacedCall, request: CriPull): Promise<string> {
     const { imagesConfig: config, transfer } = this.#deps;
     const name = recordName(request.reference);
@@ -214,7 +224,6 @@ export class ImageService implements CriImages {
     return id;
   }
 
-  /** Removes every record of an image, the last one with garbage collection. Nothing there is fine. */
   async remove(call: NamespacedCall, reference: string): Promise<void> {
     const { metadata } = this.#deps;
     let image: IndexedImage;
@@ -231,11 +240,6 @@ export class ImageService implements CriImages {
       });
       await this.update(name, false);
     }
-  }
-
-  /** Is the record's mark there? Exported for tests. */
-  static isManaged(image: Image): boolean {
-    return image.labels.get(MANAGED.key) === MANAGED.value;
   }
 }
 

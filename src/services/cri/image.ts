@@ -12,7 +12,7 @@ import { invalidArgument, isNotFound } from "../../core/errors.ts";
 import type { Cri } from "../../cri/cri.ts";
 import { FsUsage } from "../../cri/images/fs-usage.ts";
 import { type IndexedImage, recordName, splitReferences } from "../../cri/images/image-index.ts";
-import type { ImageService as Images, PullAuth } from "../../cri/images/service.ts";
+import type { CriImageService, PullAuth } from "../../cri/images/service.ts";
 import { nowNs } from "../../lib/time.ts";
 import { apiHost, parseReference } from "../../oci/reference.ts";
 import { bindService, type ServiceBinding } from "../../rpc/types.ts";
@@ -25,8 +25,8 @@ const BATCH = 5000;
 const MAX_INT64 = 2n ** 63n - 1n;
 
 /** The service over the images of `cri`. */
-export function imageService(cri: Pick<Cri, "deps">, images: Images): ServiceBinding {
-  const { deps } = cri;
+export function imageService(cri: Pick<Cri, "deps" | "images">): ServiceBinding {
+  const { deps, images } = cri;
   const usage = new FsUsage(deps.call, deps.metadata.snapshotters, deps.imagesConfig.statsCollectPeriod);
   const list = (spec: ImageSpec | undefined): Wire[] => {
     const wanted = spec?.image ?? "";
@@ -123,7 +123,7 @@ function toImage(image: IndexedImage): Wire {
   };
 }
 
-async function verboseInfo(images: Images, image: IndexedImage): Promise<Record<string, string>> {
+async function verboseInfo(images: CriImageService, image: IndexedImage): Promise<Record<string, string>> {
   const text = await images.configText(image);
   const imageSpec: unknown = JSON.parse(text);
   return { info: JSON.stringify({ chainID: image.chainId ?? "", imageSpec }) };

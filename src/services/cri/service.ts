@@ -3,6 +3,7 @@ import { RuntimeService } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import type { ServerConfig } from "../../cri/config.ts";
 import type { Cri } from "../../cri/cri.ts";
 import { bindService, type ServiceBinding, type ServiceHandlers } from "../../rpc/types.ts";
+import { imageService } from "./image.ts";
 import { listMethods } from "./list.ts";
 import { statusMethods } from "./status.ts";
 
@@ -14,5 +15,5 @@ const groups: readonly ((cri: Cri) => RuntimeMethods)[] = [statusMethods, listMe
 /** Both services of CRI. A method that no group has answers `not-implemented`. */
 export function criServices(cri: Cri, _server: ServerConfig): ServiceBinding {
   const handlers: RuntimeMethods = Object.assign({}, ...groups.map((group) => group(cri)));
-  return bindService(RuntimeService, handlers);
+  return { ...bindService(RuntimeService, handlers), more: [imageService(cri)] };
 }
