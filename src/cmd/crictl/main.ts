@@ -1,13 +1,44 @@
-/**
- * The `crictl` mode. The CRI service it would talk to is not part of the engine yet, so every command says so: an answer
- * that looks like one would be worse.
- */
+/** The `crictl` mode: the client of the Container Runtime Interface, for this engine or another. */
+import { GantryError, messageOf } from "../../core/errors.ts";
+import { quickParse } from "../shared/quick-parse.ts";
+import { declarations, quickDeclarations } from "./declarations.ts";
+import { crictl } from "./tool.ts";
 
 /** @returns the exit code */
-export async function main(_args: string[]): Promise<number> {
-  process.stderr.write("crictl: not implemented: this engine does not serve CRI yet\n");
-  process.stderr.write(
-    "        use ctr for images and containers; crictl of another package works with other engines\n",
-  );
+export async function main(args: string[]): Promise<number> {
+  try {
+    const quick = quickParse(args, crictl.globals, await quickDeclarations(args), process.env);
+    if (quick !== undefined) {
+      const [action, context] = await Promise.all([quick.load(), crictl.context(quick.globals)]);
+      return (await action(context, quick.args, quick.options)) ?? 0;
+    }
+    const { buildProgram } = await import("./program.ts");
+    const program = buildProgram(await declarations(args));
+    await program.command.parseAsync(args, { from: "user" });
+    return program.exitCode();
+  } catch (err) {
+    return await report(err, args);
+  }
+}
+
+/** One clear line, and what to do next. */
+async function report(err: unknown, args: readonly string[]): Promise<number> {
+  const { isCommanderExit } = await import("../shared/program.ts");
+  if (isCommanderExit(err)) return args.length === 0 ? 0 : err.exitCode;
+  const text = err instanceof GantryError && isEnd(err) ? err.wireMessage : messageOf(err);
+  process.stderr.write(`crictl: ${text}\n`);
+  const hint = err instanceof GantryError ? (err.hint ?? hintFor(err)) : undefined;
+  if (hint !== undefined) process.stderr.write(`        ${hint}\n`);
   return 1;
+}
+
+/** Errors whose message may be empty: the class says what happened. */
+const isEnd = (err: GantryError): boolean => err.code === "deadline-exceeded" || err.code === "canceled";
+
+function hintFor(err: GantryError): string | undefined {
+  if (err.code === "deadline-exceeded")
+    return "the engine needed longer than the timeout: give more with --timeout 30s, or timeout: 30 in /etc/crictl.yaml";
+  if (err.code === "not-implemented" && /runtime\.v1\.|unknown service/i.test(err.message))
+    return 'the engine at this endpoint does not serve CRI: see "disabled_plugins" in its configuration';
+  return undefined;
 }

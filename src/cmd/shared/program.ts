@@ -30,6 +30,7 @@ export function buildTool<C>(tool: Tool<C>, specs: readonly CommandSpec<C>[]): P
   const add = (parent: Command, spec: CommandSpec<C>): void => {
     const command = new Command(spec.name)
       .description(spec.about)
+      .summary(spec.about.split("\n", 1)[0] ?? "")
       .helpOption("-h, --help", "show help")
       .enablePositionalOptions()
       .exitOverride();

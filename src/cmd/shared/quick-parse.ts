@@ -30,6 +30,9 @@ export function quickParse<C>(
   let [word, ...left] = globals.args;
   let spec = find(specs, word);
   while (spec?.commands !== undefined && spec.commands.length > 0) {
+    // a command of its own, unless a word may be one of its subcommands
+    const { commands } = spec;
+    if (spec.action !== undefined && !left.some((arg) => find(commands, arg) !== undefined)) break;
     // a group's own flags are rare: not for here
     if ((spec.flags?.length ?? 0) > 0) return undefined;
     [word, ...left] = left;

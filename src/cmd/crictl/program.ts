@@ -1,0 +1,14 @@
+/** crictl as the argument library sees it. */
+import { completionCommand } from "../shared/completion.ts";
+import { buildTool, type Program } from "../shared/program.ts";
+import type { CommandSpec } from "./command.ts";
+import { crictl } from "./tool.ts";
+
+/** Builds a program of the given commands; `completion` is added. */
+export function buildProgram(specs: readonly CommandSpec[]): Program {
+  const program: Program = buildTool(crictl, [
+    ...specs,
+    { ...completionCommand("crictl", () => program.command), args: "[shell]" },
+  ]);
+  return program;
+}
