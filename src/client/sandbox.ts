@@ -1,7 +1,6 @@
 /** SandboxStore over the sandbox store service. */
-import { Controller, Store } from "../api/gen/containerd/services/sandbox/v1/sandbox_pb.ts";
+import { Store } from "../api/gen/containerd/services/sandbox/v1/sandbox_pb.ts";
 import type { Sandbox as Wire } from "../api/gen/containerd/types/sandbox_pb.ts";
-import type { NamespacedCall } from "../core/call.ts";
 import { internal } from "../core/errors.ts";
 import type { Sandbox, SandboxInput, SandboxStore } from "../core/sandbox/sandbox.ts";
 import { createClient } from "../rpc/client.ts";
@@ -20,10 +19,10 @@ export function sandboxesClient(transport: Transport): SandboxStore {
       return (await client.list({ filters: [...filters] }, callOptions(call))).list.map(fromWire);
     },
     async create(call, sandbox) {
-      return fromWire((await client.create({ sandbox: toWire(sandbox) }, callOptions(call))).sandbox);
+      return fromWire((await client.create({ sandbox: sandboxToWire(sandbox) }, callOptions(call))).sandbox);
     },
     async update(call, sandbox, fields) {
-      const request = { sandbox: toWire(sandbox), fields: [...fields] };
+      const request = { sandbox: sandboxToWire(sandbox), fields: [...fields] };
       return fromWire((await client.update(request, callOptions(call))).sandbox);
     },
     async delete(call, sandboxId) {
@@ -32,17 +31,8 @@ export function sandboxesClient(transport: Transport): SandboxStore {
   };
 }
 
-/** Asks the sandbox's controller to end it and give back what it has. @throws not-found */
-export async function shutdownSandbox(
-  transport: Transport,
-  call: NamespacedCall,
-  sandboxId: string,
-  sandboxer: string,
-): Promise<void> {
-  await createClient(Controller, transport).shutdown({ sandboxId, sandboxer }, callOptions(call));
-}
-
-function toWire(s: SandboxInput) {
+/** The wire form of a record. */
+export function sandboxToWire(s: SandboxInput) {
   return {
     sandboxId: s.id,
     labels: toRecord(s.labels),

@@ -1,7 +1,7 @@
 /** Events of a daemon as they come, by containerd's own client. */
 import type { Running } from "./client.ts";
 import { until } from "./client.ts";
-import type { Engine } from "./engine.ts";
+import type { ClientKind, Engine } from "./engine.ts";
 
 /** One event. */
 export interface Seen {
@@ -20,8 +20,8 @@ export interface Watch {
 }
 
 /** Starts to watch; resolves when the subscription is there. */
-export async function watchEvents(engine: Engine): Promise<Watch> {
-  const ctr = engine.client("1.6");
+export async function watchEvents(engine: Engine, client: ClientKind = "1.6"): Promise<Watch> {
+  const ctr = engine.client(client);
   const running: Running = ctr.start(["events"], { timeout: 300_000 });
   const mark = engine.id("watch").replace("watch-", "w");
   // a subscription has no answer: it is there when an event comes through

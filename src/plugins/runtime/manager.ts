@@ -1,5 +1,4 @@
 /** Holds the tasks of the daemon: makes, finds, watches and cleans them up. */
-import { existsSync } from "node:fs";
 import { fromBinary } from "@bufbuild/protobuf";
 import {
   OptionsSchema,
@@ -24,9 +23,7 @@ import type { Logger } from "../../core/log.ts";
 import type { CreateTask, Exit } from "../../core/tasks/tasks.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { nowNs } from "../../lib/time.ts";
-import { copyFd, createFifo, openFifo } from "../../platform/fs/fifo.ts";
 import { removeStaleSocket } from "../../platform/net/unix.ts";
-import { close } from "../../platform/syscalls/files.ts";
 import { fromTimestamp, toAny, toTimestamp } from "../../rpc/convert/basic.ts";
 import { toMount } from "../../rpc/convert/oci.ts";
 import { callOptions } from "../../rpc/headers.ts";
@@ -51,6 +48,7 @@ import { LostEvents } from "./lost-events.ts";
 import { resolveShim, type ShimCommand } from "./resolve.ts";
 import { warnOldRunc } from "./runc-version.ts";
 import { shimApi } from "./shim-api.ts";
+import { ShimLogs } from "./shim-logs.ts";
 import { answers, type ShimStarter } from "./shim-manager.ts";
 import { removeFifos } from "./stdio-files.ts";
 import { newTask, settleExit, type Task, taskKey } from "./task.ts";
@@ -85,6 +83,7 @@ export class TaskManager {
   readonly #options: ManagerOptions;
   readonly #tasks = new Map<string, Task>();
   readonly #locks = new KeyedMutex();
+  readonly #logs = new ShimLogs();
   readonly #lostEvents: LostEvents;
   /** Bundles an earlier daemon left, while they are being looked at. */
   #found: readonly Bundle[] = [];
@@ -123,7 +122,7 @@ export class TaskManager {
     let task: Task | undefined;
     let step = "failed to start shim";
     try {
-      await this.#followLog(bundle);
+      this.#logs.follow(bundle);
       const inSandbox = this.#sandboxShim(call.namespace, request, container.sandbox);
       if (inSandbox !== undefined) {
         await writeAddress(bundle, inSandbox, shim.path);
@@ -366,7 +365,7 @@ export class TaskManager {
     if (task === undefined) return await this.cleanUpDead(bundle, shim, undefined);
     this.#tasks.set(taskKey(bundle.namespace, bundle.id), task);
     if (container === undefined && task.pid === 0) return await this.#forget(task);
-    await this.#followLog(bundle);
+    this.#logs.follow(bundle);
     this.#watch(task);
   }
 
@@ -397,32 +396,15 @@ export class TaskManager {
     }
   }
 
-  /** Copies what the shim logs to our stderr. The pipe must have a reader before the shim opens it. */
-  async #followLog(bundle: Bundle): Promise<void> {
-    const path = `${bundle.path}/log`;
-    if (!existsSync(path)) createFifo(path, 0o600);
-    const fd = openFifo(path);
-    const stop = new AbortController();
-    this.#logs.set(path, stop);
-    void copyFd(fd, [2], { signal: stop.signal })
-      .catch(() => {})
-      .finally(() => {
-        this.#logs.delete(path);
-        close(fd);
-      });
-  }
-  readonly #logs = new Map<string, AbortController>();
-
-  /** The reader holds the FIFO's other end too, so it sees no end of file by itself. */
   async #removeBundle(bundle: Bundle): Promise<void> {
-    this.#logs.get(`${bundle.path}/log`)?.abort();
+    this.#logs.end(bundle);
     await deleteBundle(bundle);
   }
 
   /** Closes connections; shims and containers stay. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    for (const stop of this.#logs.values()) stop.abort();
+    this.#logs.endAll();
     await Promise.all([...this.#tasks.values()].map((t) => t.transport.close()));
   }
 

@@ -29,6 +29,7 @@ import type {
 import { createDeferred, type Deferred } from "../../lib/deferred.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { nowNs } from "../../lib/time.ts";
+import { removeStaleSocket } from "../../platform/net/unix.ts";
 import { createClient } from "../../rpc/client.ts";
 import { fromAnyMaybe, fromTimestamp, toAny, toRecord, toTimestamp } from "../../rpc/convert/basic.ts";
 import { fromPlatform, toMount } from "../../rpc/convert/oci.ts";
@@ -47,6 +48,8 @@ import {
 } from "./bundle.ts";
 import { deleteShim } from "./launch.ts";
 import { resolveShim, type ShimCommand } from "./resolve.ts";
+import { shimApi } from "./shim-api.ts";
+import { ShimLogs } from "./shim-logs.ts";
 import { answers, type ShimStarter } from "./shim-manager.ts";
 
 /** 128 + SIGKILL: how a sandbox ended whose shim was killed. */
@@ -92,6 +95,7 @@ export class ShimSandboxes implements SandboxController {
   readonly #options: ShimSandboxOptions;
   readonly #live = new Map<string, Live>();
   readonly #locks = new KeyedMutex();
+  readonly #logs = new ShimLogs();
   #stopping = false;
 
   constructor(options: ShimSandboxOptions) {
@@ -109,6 +113,7 @@ export class ShimSandboxes implements SandboxController {
     await createBundle(bundle, bytes, false);
     let live: Live | undefined;
     try {
+      this.#logs.follow(bundle);
       const { address } = await shims.start(bundle, shim, bytes, runtime.options, "");
       live = this.#connect(bundle, shim, address);
       await live.api.createSandbox(
@@ -123,7 +128,7 @@ export class ShimSandboxes implements SandboxController {
         callOptions(call),
       );
     } catch (err) {
-      await live?.transport.close();
+      if (live !== undefined) await this.#endShim(live);
       await this.#cleanUp(bundle, shim);
       throw wrap(err, `create sandbox "${id}"`);
     }
@@ -217,6 +222,7 @@ export class ShimSandboxes implements SandboxController {
     this.#live.delete(keyOf(call.namespace, id));
     this.#settle(live, { status: 0, exitedAt: nowNs() });
     await live.transport.close();
+    this.#logs.end(live.bundle);
     await deleteBundle(live.bundle);
   }
 
@@ -243,7 +249,7 @@ export class ShimSandboxes implements SandboxController {
   }
 
   async #loadOne(bundle: Bundle): Promise<void> {
-    const { store, timeouts } = this.#options;
+    const { store } = this.#options;
     const call = this.#options.call.in(parseNamespace(bundle.namespace));
     const record = await store.get(call, bundle.id).catch((err: unknown) => {
       if (isNotFound(err)) return undefined;
@@ -256,16 +262,13 @@ export class ShimSandboxes implements SandboxController {
     const lost = await this.#isLost(live);
     if (record === undefined) {
       // nobody knows it any more: its client ended between the record and the rest
-      if (!lost)
-        await live.api
-          .shutdownSandbox({ sandboxId: bundle.id }, callOptions(live.call.within(timeouts.shutdown)))
-          .catch(() => {});
-      await live.transport.close();
+      await this.#endShim(live);
       return await this.#cleanUp(bundle, shim);
     }
     this.#live.set(keyOf(bundle.namespace, bundle.id), live);
     // who started it is gone with the last daemon, and its exit is still to be told
     void live.ended.promise.then((exit) => this.#tellExit(call, bundle.id, exit)).catch(() => {});
+    this.#logs.follow(bundle);
     if (lost) await this.#lose(live);
     else this.#watch(live);
   }
@@ -279,6 +282,17 @@ export class ShimSandboxes implements SandboxController {
     } catch (err) {
       return !isDeadlineExceeded(err) || !(await answers(live.address.address));
     }
+  }
+
+  /** Ends a shim whose sandbox nobody has; also one that knows tasks only. */
+  async #endShim(live: Live): Promise<void> {
+    const limited = (): ReturnType<typeof callOptions> =>
+      callOptions(live.call.detached(this.#options.timeouts.shutdown));
+    const { id } = live.bundle;
+    await live.api.shutdownSandbox({ sandboxId: id }, limited()).catch(() => {});
+    const tasks = shimApi(live.transport, live.address.version);
+    await tasks.shutdown({ id, now: true }, limited()).catch(() => {});
+    await live.transport.close();
   }
 
   /** The bundle stays until Shutdown: the events its shim could not hand over are in there. */
@@ -339,6 +353,9 @@ export class ShimSandboxes implements SandboxController {
 
   async #cleanUp(bundle: Bundle, shim: ShimCommand): Promise<void> {
     await this.#runDelete(bundle, shim);
+    this.#logs.end(bundle);
+    const socket = readAddress(bundle)?.address;
+    if (socket !== undefined) await removeStaleSocket(socket).catch(() => {});
     await deleteBundle(bundle).catch((err: unknown) =>
       this.#options.log.warn("remove bundle", { id: bundle.id, err }),
     );
@@ -353,6 +370,7 @@ export class ShimSandboxes implements SandboxController {
   /** Closes connections; shims stay. */
   async close(): Promise<void> {
     this.#stopping = true;
+    this.#logs.endAll();
     await Promise.all([...this.#live.values()].map((live) => live.transport.close()));
   }
 }

@@ -1,4 +1,3 @@
-import { notImplemented } from "../../../core/errors.ts";
 import type { CommandSpec } from "../command.ts";
 
 const load = () => import("../verbs/sandboxes.ts");
@@ -14,9 +13,7 @@ export const sandboxes: CommandSpec = {
       args: "<pod-config> <id>",
       about: "run a new sandbox",
       flags: [{ flag: "--runtime <name>", about: "runtime name", fallback: "io.containerd.runc.v2" }],
-      action: async () => async () => {
-        throw notImplemented("ctr sandboxes run", { hint: "use crictl runp POD-CONFIG" });
-      },
+      action: async () => (await load()).run,
     },
     {
       name: "list",

@@ -1,10 +1,51 @@
-/** sandboxes list, remove, info. */
-import { sandboxesClient, shutdownSandbox } from "../../../client/sandbox.ts";
-import { isNotFound, messageOf } from "../../../core/errors.ts";
+/** sandboxes run, list, remove, info. */
+import { readFile } from "node:fs/promises";
+import { sandboxesClient } from "../../../client/sandbox.ts";
+import { sandboxControllerClient } from "../../../client/sandbox-controller.ts";
+import { invalidArgument, isNotFound, messageOf } from "../../../core/errors.ts";
 import { formatRfc3339 } from "../../../lib/time.ts";
 import type { Action } from "../command.ts";
-import { listOf, need } from "../context.ts";
+import { listOf, need, textOf } from "../context.ts";
 import { renderTable, toJson } from "../table.ts";
+
+/** Type of a sandbox's spec: it is an OCI spec as JSON. */
+const SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+
+export const run: Action = async (context, args, options) => {
+  const path = need(args, 0, "pod config");
+  const id = need(args, 1, "sandbox id");
+  const text = await readFile(path, "utf8").catch((err: unknown) => {
+    throw invalidArgument(`failed to read sandbox config "${path}": ${messageOf(err)}`, { cause: err });
+  });
+  try {
+    JSON.parse(text);
+  } catch (err) {
+    throw invalidArgument(`failed to parse sandbox config "${path}": ${messageOf(err)}`, { cause: err });
+  }
+  await using transport = context.connect();
+  const call = context.call();
+  const store = sandboxesClient(transport);
+  const controller = sandboxControllerClient(transport, "");
+  const sandbox = await store.create(call, {
+    id,
+    runtime: { name: textOf(options, "runtime") },
+    spec: { typeUrl: SPEC_TYPE, value: new TextEncoder().encode(text) },
+    labels: new Map(),
+    extensions: new Map(),
+    sandboxer: "",
+  });
+  try {
+    await controller.create(call, { sandbox, rootfs: [], netns: "", annotations: new Map() });
+    await controller.start(call, id);
+  } catch (err) {
+    const after = call.detached(10_000);
+    await controller.shutdown(after, id).catch(() => {});
+    await store.delete(after, id).catch(() => {});
+    throw err;
+  }
+  process.stdout.write(`${id}\n`);
+  return 0;
+};
 
 export const list: Action = async (context, _args, options) => {
   await using transport = context.connect();
@@ -23,7 +64,8 @@ export const remove: Action = async (context, args, options) => {
   for (const id of args) {
     try {
       const { sandboxer } = await store.get(call, id);
-      await shutdownSandbox(transport, call, id, sandboxer).catch((err: unknown) => {
+      const controller = sandboxControllerClient(transport, sandboxer);
+      await controller.shutdown(call, id).catch((err: unknown) => {
         // what is not running needs no end
         if (isNotFound(err)) return;
         if (options["force"] !== true) throw err;
