@@ -185,3 +185,72 @@ describe("transfer options", { skip: process.getuid?.() !== 0 }, () => {
     }
   });
 });
+
+/** Blobs of the namespace by digest. */
+async function blobs(ctr: ReturnType<typeof ctrOn>): Promise<string[]> {
+  const said = await ctr("content", "ls", "-q");
+  assert.equal(said.code, 0, said.err);
+  return said.out.trim().split("\n");
+}
+
+describe("retention of layers", { skip: process.getuid?.() !== 0 }, () => {
+  for (const way of ["by the daemon's configuration", "by the client's flag"])
+    test(`layers go after unpacking ${way}; push, export and convert have them again`, async () => {
+      await using fake = await FakeRegistry.start();
+      await using other = await FakeRegistry.start();
+      const image = fake.addImage("team/app", "v1", [layer("a", 60_000), layer("b", 30_000)]);
+      const key = '[plugins."io.containerd.transfer.v1.local"]\n  discard_unpacked_layers = true\n';
+      const gc =
+        '[plugins."io.containerd.gc.v1.scheduler"]\n  schedule_delay = "1ms"\n  deletion_threshold = 1\n';
+      const byConfig = way.includes("configuration");
+      const daemon = await startDaemon({
+        command: [BUN, MAIN, "daemon"],
+        config: byConfig ? key + gc : gc,
+      });
+      try {
+        const ctr = ctrOn(daemon.address);
+        const ok = async (...args: string[]): Promise<string> => {
+          const said = await ctr(...args);
+          assert.equal(said.code, 0, `${args.join(" ")}: ${said.err}${said.out}`);
+          return said.out;
+        };
+        const gone = async (): Promise<void> =>
+          until("the layers to go", async () => {
+            const all = await blobs(ctr);
+            return image.layers.every((digest) => !all.includes(digest));
+          });
+        const ref = `${fake.host}/team/app:v1`;
+        await ok("images", "pull", ...(byConfig ? [] : ["--discard-unpacked-layers"]), ref);
+        await gone();
+        const left = await blobs(ctr);
+        assert.deepEqual(left.sort(), [image.digest, image.config].sort());
+        assert.match(await ok("snapshots", "ls"), /Committed[\s\S]*Committed/);
+        // Again: nothing is fetched for what is unpacked.
+        const before = fake.requests("GET /v2/team/app/blobs/").length;
+        await ok("images", "pull", ...(byConfig ? [] : ["--discard-unpacked-layers"]), ref);
+        assert.equal(fake.requests("GET /v2/team/app/blobs/").length, before);
+
+        const copy = `${other.host}/copy/app:v1`;
+        await ok("images", "push", copy, ref);
+        for (const digest of image.layers) assert.ok(other.blobs.has(digest), digest);
+        assert.equal(other.manifests.has("copy/app:v1"), true);
+        // To the registry it came from: mounted there, nothing moves.
+        const reads = fake.requests("GET /v2/team/app/blobs/").length;
+        await ok("images", "push", `${fake.host}/second/app:v1`, ref);
+        assert.equal(fake.requests("GET /v2/team/app/blobs/").length, reads);
+
+        const tar = join(daemon.dir, "out.tar");
+        await ok("images", "export", tar, ref);
+        await gone();
+        const converted = (await ok("images", "convert", "--oci", ref, "local/oci:v1")).trim();
+        assert.match(converted, /^sha256:/);
+        await ok("images", "rm", "--sync", ref, "local/oci:v1");
+        assert.equal((await ok("content", "ls", "-q")).trim(), "");
+        await ok("images", "import", ...(byConfig ? [] : ["--discard-unpacked-layers"]), tar);
+        if (!byConfig) await gone();
+        assert.match(await ok("images", "ls", "-q"), /team\/app:v1/);
+      } finally {
+        await daemon.stop();
+      }
+    });
+});

@@ -46,7 +46,15 @@ export async function offersTransfer(transport: Transport, call: NamespacedCall)
 
 /** True when the messages of the service can say everything the flags say. */
 export function saysAllRemotely(options: Options): boolean {
-  const local = ["skipVerify", "tlscacert", "tlscert", "tlskey", "maxConcurrentDownloads", "syncFs"];
+  const local = [
+    "skipVerify",
+    "tlscacert",
+    "tlscert",
+    "tlskey",
+    "maxConcurrentDownloads",
+    "syncFs",
+    "discardUnpackedLayers",
+  ];
   return local.every(
     (name) => options[name] === undefined || options[name] === false || options[name] === "",
   );

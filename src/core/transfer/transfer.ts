@@ -43,6 +43,8 @@ export interface PullRequest {
   readonly annotate?: boolean | undefined;
   /** Do not fetch blobs of layers whose snapshots exist. */
   readonly skipUnpackedLayers?: boolean | undefined;
+  /** Let go of layer blobs once they are unpacked (they are fetched again when needed); default: as configured. */
+  readonly discardUnpackedLayers?: boolean | undefined;
   readonly progress?: ((p: Progress) => void) | undefined;
 }
 

@@ -17,6 +17,8 @@ export interface TransferConfig {
   /** Snapshotter of unpacks that name none. */
   readonly snapshotter: string;
   readonly unpack: readonly UnpackConfig[];
+  /** Layer blobs go once they are unpacked: the retention policy of every client. */
+  readonly discardUnpackedLayers: boolean;
 }
 
 /** An entry of `unpack_config`: how images of a platform are unpacked with a snapshotter. */
@@ -44,6 +46,7 @@ export const transferDefaults = {
   check_platform_supported: false,
   config_path: "",
   max_concurrent_unpacks: defaultLimits.unpacks,
+  discard_unpacked_layers: false,
 } as const;
 
 /** @throws invalid-argument naming the key */
@@ -60,10 +63,17 @@ export function parseTransferConfig(t: Readonly<Record<string, unknown>>): Trans
       rangeBytes: rangeBytes(count(t, "concurrent_layer_fetch_buffer", defaultLimits.rangeBytes)),
     },
     configPaths: configPaths.length > 0 ? configPaths : DEFAULT_PATHS,
-    checkPlatformSupported: t["check_platform_supported"] === true,
+    discardUnpackedLayers: flag(t, "discard_unpacked_layers"),
+    checkPlatformSupported: flag(t, "check_platform_supported"),
     snapshotter: unpack[0]?.snapshotter ?? DEFAULT_SNAPSHOTTER,
     unpack,
   };
+}
+
+function flag(t: Readonly<Record<string, unknown>>, key: string): boolean {
+  const value = t[key] ?? false;
+  if (typeof value !== "boolean") throw invalidArgument(`${key}: want true or false`);
+  return value;
 }
 
 function count(t: Readonly<Record<string, unknown>>, key: string, fallback: number): number {

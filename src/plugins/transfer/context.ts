@@ -10,6 +10,10 @@ import type { Snapshotter } from "../../core/snapshots/snapshotter.ts";
 import type { Progress } from "../../core/transfer/transfer.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { Semaphore } from "../../lib/semaphore.ts";
+import type { BlobSource } from "./blobs.ts";
+
+/** Opens the repository of a reference as a source of blobs: see refetch.ts. */
+export type OpenSource = (call: NamespacedCall, reference: string) => Promise<BlobSource>;
 
 /** Stores of one daemon: its own, or another one's over RPC. */
 export interface TransferStores {
@@ -62,6 +66,8 @@ export interface TransferContext {
   readonly stores: TransferStores;
   readonly limits: TransferLimits;
   readonly gates: readonly ImageGate[];
+  /** Fetches again what was dropped after unpacking; undefined = what is not stored is missing. */
+  readonly openSource?: OpenSource | undefined;
   /** One download per blob and namespace. */
   readonly blobLocks: KeyedMutex;
   readonly unpackSlots: Semaphore;
@@ -92,12 +98,14 @@ export function createContext(
   stores: TransferStores,
   limits: Partial<TransferLimits> = {},
   gates: readonly ImageGate[] = [],
+  openSource?: OpenSource,
 ): TransferContext {
   const all = { ...defaultLimits, ...limits };
   return {
     stores,
     limits: all,
     gates,
+    openSource,
     blobLocks: new KeyedMutex(),
     unpackSlots: new Semaphore(all.unpacks),
     rangeBuffers: new Semaphore(RANGE_BUFFERS),

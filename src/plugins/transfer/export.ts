@@ -10,10 +10,11 @@ import { hostPlatform, matchAll, matchOnly, type PlatformMatcher } from "../../o
 import { familiarName } from "../../oci/reference.ts";
 import { IMAGE_NAME, REF_NAME } from "./archive/naming.ts";
 import { type PackEntry, packArchive } from "./archive/pack.ts";
-import { findBlob } from "./blobs.ts";
+import { type BlobSource, findBlob } from "./blobs.ts";
 import type { OnProgress, TransferContext } from "./context.ts";
 import { MAX_DEPTH, noMatch, readConfig, readManifest, selectManifests } from "./graph.ts";
 import { ProgressTracker } from "./progress.ts";
+import { checkedStream, sourceOf } from "./refetch.ts";
 
 /** Options of {@link exportArchive}. */
 export interface ExportOptions {
@@ -29,6 +30,8 @@ export interface ExportOptions {
 
 interface Plan {
   readonly blobs: Map<Digest, Descriptor>;
+  /** Where the blobs that are not stored come from. */
+  readonly absent: Map<Digest, BlobSource>;
   readonly index: DescriptorJson[];
   readonly docker: Map<string, { Config: string; RepoTags: string[]; Layers: string[] }>;
 }
@@ -45,7 +48,7 @@ export async function* exportArchive(
   if (o.names.length === 0) throw invalidArgument("export: no image names given");
   const progress = new ProgressTracker(o.progress ?? (() => {}), o.names[0] ?? "", "exporting");
   progress.note("Exporting", o.names.join(" "));
-  const plan: Plan = { blobs: new Map(), index: [], docker: new Map() };
+  const plan: Plan = { blobs: new Map(), absent: new Map(), index: [], docker: new Map() };
   for (const name of o.names) await planImage(ctx, call, name, o, plan);
   yield* packArchive(archiveEntries(ctx, call, plan, o, progress));
   progress.note("Completed export", o.names.join(" "));
@@ -114,7 +117,11 @@ async function walk(
   }
   for (const blob of [doc.config, ...doc.layers]) {
     if (w.o.skipNonDistributable && isNonDistributable(blob.mediaType)) continue;
-    if ((await findBlob(ctx, call, blob.digest)) === undefined) throw missing(w.name, blob);
+    if ((await findBlob(ctx, call, blob.digest)) === undefined) {
+      const source = await sourceOf(ctx, call, desc.digest);
+      if (source === undefined) throw missing(w.name, blob);
+      w.plan.absent.set(blob.digest, source);
+    }
     w.plan.blobs.set(blob.digest, blob);
   }
   w.found.push({ desc, manifest: doc });
@@ -138,6 +145,14 @@ async function* archiveEntries(
   for (const algorithm of new Set(blobs.map((b) => algorithmOf(b.digest))))
     yield { name: `blobs/${algorithm}` };
   for (const desc of blobs) {
+    const absent = plan.absent.get(desc.digest);
+    if (absent !== undefined) {
+      const bytes = checkedStream(absent, desc, 0n, call.signal);
+      const content = counted(bytes, call, (done) => progress.bytes(desc, done));
+      yield { name: blobPath(desc.digest), file: { size: desc.size, content } };
+      progress.step(desc, "complete");
+      continue;
+    }
     await using reader = await ctx.stores.content.reader(call, desc.digest);
     const content = counted(reader.stream(), call, (done) => progress.bytes(desc, done));
     yield { name: blobPath(desc.digest), file: { size: reader.size, content } };

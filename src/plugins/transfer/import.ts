@@ -27,6 +27,7 @@ import { childLabels, MAX_DEPTH, noMatch, readConfig, readManifest, selectManife
 import { unpackImage } from "./layers.ts";
 import { ProgressTracker } from "./progress.ts";
 import { labelConfig, recordImage, type UnpackTarget } from "./pull.ts";
+import { releaseLayers } from "./refetch.ts";
 
 /** Options of {@link importArchive}. */
 export interface ImportOptions {
@@ -39,6 +40,8 @@ export interface ImportOptions {
   /** Compress plain layers of docker-save archives. */
   readonly compress?: boolean | undefined;
   readonly unpack?: readonly UnpackTarget[] | undefined;
+  /** Let go of layer blobs once they are unpacked. */
+  readonly discardUnpacked?: boolean | undefined;
   readonly progress?: OnProgress | undefined;
 }
 
@@ -229,6 +232,7 @@ class ImportRun {
         throw invalidArgument(`import "${name}": the archive lacks layer ${layer.digest}`);
     }
     if (manifest.layers.some((l) => !isLayerType(l.mediaType))) return true;
+    let unpacked = false;
     for (const target of this.#o.unpack ?? []) {
       if (target.matcher !== undefined && !target.matcher.match(config.platform)) continue;
       const chainId = await unpackImage(this.#ctx, this.#call, {
@@ -242,9 +246,11 @@ class ImportRun {
         downloads: this.#downloads,
         imageName: name,
       });
-      if (chainId !== undefined)
-        await labelConfig(this.#ctx, this.#call, manifest.config, target.snapshotter, chainId);
+      if (chainId === undefined) continue;
+      await labelConfig(this.#ctx, this.#call, manifest.config, target.snapshotter, chainId);
+      unpacked = true;
     }
+    if (unpacked && this.#o.discardUnpacked) await releaseLayers(this.#ctx, this.#call, desc.digest);
     return true;
   }
 }

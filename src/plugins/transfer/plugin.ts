@@ -38,6 +38,7 @@ import { dumpOf } from "./http-log.ts";
 import { importArchive } from "./import.ts";
 import { pull } from "./pull.ts";
 import { push } from "./push.ts";
+import { sourcesFrom } from "./refetch.ts";
 import { registrySource } from "./registry-source.ts";
 import { diffOrder, unpackRoutes } from "./routes.ts";
 import { tag } from "./tag.ts";
@@ -54,16 +55,18 @@ export class LocalTransfer implements ImageTransfer {
   readonly #hosts: HostsConfig;
   readonly #registry: () => Promise<Registry>;
 
-  constructor(ctx: TransferContext, streams: StreamManager, config: TransferConfig, hosts: HostsConfig) {
+  constructor(
+    ctx: TransferContext,
+    streams: StreamManager,
+    config: TransferConfig,
+    hosts: HostsConfig,
+    registry: () => Promise<Registry>,
+  ) {
     this.#ctx = ctx;
     this.#streams = streams;
     this.#config = config;
     this.#hosts = hosts;
-    // undici is loaded with the first pull, not with the daemon.
-    this.#registry = lazyAsync(async () => {
-      const { Registry } = await import("../../registry/registry.ts");
-      return new Registry({ hosts, runHelper });
-    });
+    this.#registry = registry;
   }
 
   async transfer(
@@ -132,6 +135,7 @@ export class LocalTransfer implements ImageTransfer {
       allMetadata: to.allMetadata,
       manifestLimit: to.manifestLimit,
       unpack: unpacksOf(to, this.#config.snapshotter),
+      discardUnpacked: this.#config.discardUnpackedLayers,
       progress,
     });
   }
@@ -162,6 +166,7 @@ export class LocalTransfer implements ImageTransfer {
       ...(matcher === undefined ? { allPlatforms: true } : { matcher }),
       compress: from.forceCompress,
       unpack: unpacksOf(to, this.#config.snapshotter),
+      discardUnpacked: this.#config.discardUnpackedLayers,
       progress,
     });
   }
@@ -203,6 +208,7 @@ export class LocalTransfer implements ImageTransfer {
       unpack: snapshotter === undefined ? [] : [{ snapshotter }],
       annotate: request.annotate,
       skipUnpackedLayers: request.skipUnpackedLayers,
+      discardUnpacked: request.discardUnpackedLayers ?? this.#config.discardUnpackedLayers,
       progress: request.progress,
     });
     if (result.image === undefined) throw internal("pull made no image record");
@@ -223,6 +229,7 @@ export class LocalTransfer implements ImageTransfer {
       labels: request.labels,
       matcher: matchAny([hostPlatform()]),
       unpack: snapshotter === undefined ? [] : [{ snapshotter, matcher: matchAll }],
+      discardUnpacked: this.#config.discardUnpackedLayers,
       progress: request.progress,
     });
   }
@@ -243,6 +250,12 @@ export default definePlugin({
   config: { defaults: transferDefaults, parse: parseTransferConfig },
   onFailure: "optional",
   init(host, { metadata, walking, differs, diffs, streams, backends, verifiers }, config) {
+    const hosts = daemonHosts(host.daemon.settings, config.configPaths);
+    // undici is loaded with the first pull, not with the daemon.
+    const registry = lazyAsync(async () => {
+      const { Registry } = await import("../../registry/registry.ts");
+      return new Registry({ hosts, runHelper });
+    });
     const gates = [...verifiers.values()].map((v) => ({ check: v.verify.bind(v) }));
     const ctx = createContext(
       {
@@ -263,9 +276,9 @@ export default definePlugin({
       },
       config.limits,
       gates,
+      sourcesFrom(registry),
     );
-    const hosts = daemonHosts(host.daemon.settings, config.configPaths);
     host.describe({ platforms: [hostPlatform()] });
-    return new LocalTransfer(ctx, streams, config, hosts);
+    return new LocalTransfer(ctx, streams, config, hosts, registry);
   },
 });

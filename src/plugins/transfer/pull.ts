@@ -34,6 +34,7 @@ import { childLabels, MAX_DEPTH, noMatch, selectManifests } from "./graph.ts";
 import type { UnpackOptions } from "./layer-job.ts";
 import { unpackImage } from "./layers.ts";
 import { ProgressTracker } from "./progress.ts";
+import { releaseLayers } from "./refetch.ts";
 import { dropReceived, isInterruption, keepReceived } from "./resume.ts";
 
 /** A place images come from: a registry session fits. */
@@ -70,8 +71,10 @@ export interface PullOptions {
   /** Give snapshotters image labels. */
   readonly annotate?: boolean | undefined;
   readonly syncFs?: boolean | undefined;
-  /** Do not keep layer blobs that are unpacked already. */
+  /** Do not fetch layer blobs that are unpacked already. */
   readonly skipUnpackedLayers?: boolean | undefined;
+  /** Let go of layer blobs once they are unpacked: push and export fetch them again. */
+  readonly discardUnpacked?: boolean | undefined;
   /** Make no image record. */
   readonly noRecord?: boolean | undefined;
   readonly progress?: OnProgress | undefined;
@@ -110,6 +113,8 @@ export async function pull(ctx: TransferContext, call: NamespacedCall, o: PullOp
       throw err;
     }
     await dropReceived(ctx, leased, o.name);
+    if (o.discardUnpacked)
+      for (const { manifest } of unpacked) await releaseLayers(ctx, leased, manifest.digest);
     if (o.noRecord) return { image: undefined, target, unpacked };
     const image = await recordImage(ctx, leased, o.name, target, o.labels ?? new Map());
     progress.note("saved", o.name, target);
@@ -275,7 +280,7 @@ class PullRun {
     if (known !== undefined) {
       await holdBlob(this.#ctx, this.#call, layer.digest);
       await addLabels(this.#ctx, this.#call, known, mergeSources(this.#labels, known.labels));
-    } else if (!this.#o.skipUnpackedLayers) await this.#blob(layer);
+    } else if (!this.#o.skipUnpackedLayers && !this.#o.discardUnpacked) await this.#blob(layer);
   }
 
   async #layer(call: NamespacedCall, desc: Descriptor): Promise<void> {

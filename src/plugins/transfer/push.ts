@@ -1,6 +1,7 @@
 /** Push: from the stores to a registry. */
 import type { NamespacedCall } from "../../core/call.ts";
 import { isNotFound, notFound } from "../../core/errors.ts";
+import type { Digest } from "../../core/ids/digest.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import { Semaphore } from "../../lib/semaphore.ts";
 import type { Index, Manifest } from "../../oci/documents.ts";
@@ -11,6 +12,7 @@ import { findBlob, SOURCE_LABEL, sourceLabel } from "./blobs.ts";
 import type { OnProgress, TransferContext } from "./context.ts";
 import { manifestsOf, noMatch, readManifest } from "./graph.ts";
 import { ProgressTracker } from "./progress.ts";
+import { checkedStream, sourceOf } from "./refetch.ts";
 
 /** Options of {@link push}. */
 export interface PushImageOptions {
@@ -98,7 +100,7 @@ class PushRun {
       unique.map(async (d) => {
         try {
           using _slot = await this.#slots.acquire(stop.signal);
-          await this.#one(d, undefined);
+          await this.#one(d, undefined, desc.digest);
         } catch (err) {
           stop.abort(err);
           throw err;
@@ -109,17 +111,23 @@ class PushRun {
     if (failed !== undefined) throw failed.reason;
   }
 
-  async #one(desc: Descriptor, tag: string | undefined): Promise<void> {
+  /** @param parent manifest above: tells where a blob that was dropped can be had */
+  async #one(desc: Descriptor, tag: string | undefined, parent?: Digest): Promise<void> {
     const { ref, pusher } = this.#o.session;
-    const info = await findBlob(this.#ctx, this.#call, desc.digest);
-    if (info === undefined) throw this.#missing(desc);
-    const known = (info.labels.get(SOURCE_LABEL + ref.host) ?? "").split(",").filter((r) => r !== "");
-    const { content } = this.#ctx.stores;
     const call = this.#call;
+    const info = await findBlob(this.#ctx, call, desc.digest);
+    const source =
+      info === undefined && parent !== undefined ? await sourceOf(this.#ctx, call, parent) : undefined;
+    if (info === undefined && source === undefined) throw this.#missing(desc);
+    const known =
+      source?.repositories.get(ref.host) ??
+      (info?.labels.get(SOURCE_LABEL + ref.host) ?? "").split(",").filter((r) => r !== "");
+    const { content } = this.#ctx.stores;
     this.#progress.bytes(desc, 0n);
     const outcome = await pusher.push({
       desc,
       async *open(offset) {
+        if (source !== undefined) return yield* checkedStream(source, desc, offset, call.signal);
         await using reader = await content.reader(call, desc.digest);
         yield* reader.stream(offset);
       },
@@ -131,6 +139,7 @@ class PushRun {
     });
     this.#progress.step(desc, outcome === "pushed" ? "complete" : "already exists");
     // The registry has it now under this repository too: later pushes can mount it.
+    if (info === undefined) return;
     const [key, value] = sourceLabel(ref.host, ref.repository, info.labels);
     if (info.labels.get(key) !== value)
       await content.update(call, desc.digest, new Map([[key, value]]), [`labels.${key}`]);

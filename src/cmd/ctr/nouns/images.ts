@@ -147,6 +147,10 @@ export const images: CommandSpec = {
         },
         { flag: "--local", about: "fetch content from the client rather than through the transfer service" },
         {
+          flag: "--discard-unpacked-layers",
+          about: "let garbage collection take the layers once they are unpacked (not in containerd)",
+        },
+        {
           flag: "--sync-fs",
           about: "synchronize the underlying filesystem containing files when unpack images",
         },

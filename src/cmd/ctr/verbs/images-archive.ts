@@ -16,8 +16,6 @@ import { writeOut } from "../write-out.ts";
 
 export const importImages: Action = async (context, args, options) => {
   const path = need(args, 0, "archive to import");
-  if (options["discardUnpackedLayers"] === true)
-    process.stderr.write("ctr: --discard-unpacked-layers: layers are kept (not offered yet)\n");
   const base = textOf(options, "baseName");
   await using transport = context.connect();
   const call = context.call();
@@ -41,6 +39,7 @@ export const importImages: Action = async (context, args, options) => {
       allPlatforms: wanted.allPlatforms,
       compress: options["compressBlobs"] === true,
       unpack: unpack ? [{ snapshotter }] : [],
+      discardUnpacked: options["discardUnpackedLayers"] === true,
       ...(view === undefined ? {} : { progress: view.update }),
     });
     failed = false;

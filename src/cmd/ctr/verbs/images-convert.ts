@@ -14,6 +14,7 @@ import { findBlob, holdBlob, readBlob, storeBytes } from "../../../plugins/trans
 import { type TransferContext, withLease } from "../../../plugins/transfer/context.ts";
 import { childLabels, noMatch, readConfig, selectManifests } from "../../../plugins/transfer/graph.ts";
 import { recordImage } from "../../../plugins/transfer/pull.ts";
+import { refetch } from "../../../plugins/transfer/refetch.ts";
 import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
 import { platformsOf, type Wanted } from "../registry-options.ts";
@@ -101,6 +102,7 @@ class Conversion {
     const layers = json["layers"] as DescriptorJson[];
     for (const [i, layer] of doc.layers.entries()) {
       const entry = layers[i];
+      await refetch(this.#ctx, this.#call, layer, desc.digest);
       const made = await this.#layer(layer, diffIds[i]);
       if (entry !== undefined) layers[i] = patched(entry, made);
     }

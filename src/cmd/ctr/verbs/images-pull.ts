@@ -65,6 +65,7 @@ async function localPull({ transport, call, ref, options, snapshotter, view }: P
     manifestLimit: wanted.limit,
     unpack: [{ snapshotter }],
     syncFs: options["syncFs"] === true,
+    discardUnpacked: options["discardUnpackedLayers"] === true,
     progress: view.update,
   });
 }

@@ -216,6 +216,8 @@ export const KEYS: Readonly<Record<string, string>> = {
     "Bytes of one range when a large layer is fetched in parallel ranges; 0 lets the engine choose.",
   [`${transfer}|max_concurrent_uploaded_layers`]: "Layers of one image pushed at once.",
   [`${transfer}|max_concurrent_unpacks`]: "Layers unpacked at once.",
+  [`${transfer}|discard_unpacked_layers`]:
+    "Let layers go once they are unpacked; push, export and convert fetch them again. Not a key of containerd.",
   [`${transfer}|check_platform_supported`]: "Refuse to unpack for a platform this host does not run.",
   [`${transfer}|config_path`]: "Folder of HOST/hosts.toml files; the CRI's registry.config_path when empty.",
   [`${transfer}|unpack_config`]: "Platforms, snapshotters and differs to unpack with.",
