@@ -45,7 +45,7 @@ export function listMethods(cri: Cri): RuntimeMethods {
 }
 
 /** Every pair of the selector is among the labels. */
-function matches(
+export function matches(
   labels: Readonly<Record<string, string>>,
   selector: Readonly<Record<string, string>>,
 ): boolean {

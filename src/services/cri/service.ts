@@ -3,17 +3,26 @@ import { RuntimeService } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import type { ServerConfig } from "../../cri/config.ts";
 import type { Cri } from "../../cri/cri.ts";
 import { bindService, type ServiceBinding, type ServiceHandlers } from "../../rpc/types.ts";
+import { eventMethods } from "./events.ts";
 import { imageService } from "./image.ts";
 import { listMethods } from "./list.ts";
+import { statsMethods } from "./stats.ts";
 import { statusMethods } from "./status.ts";
+import { streamingMethods } from "./streaming.ts";
 
 /** Some methods of the service. */
 export type RuntimeMethods = ServiceHandlers<typeof RuntimeService>;
 
-const groups: readonly ((cri: Cri) => RuntimeMethods)[] = [statusMethods, listMethods];
+const groups: readonly ((cri: Cri, server: ServerConfig) => RuntimeMethods)[] = [
+  statusMethods,
+  listMethods,
+  statsMethods,
+  eventMethods,
+  streamingMethods,
+];
 
 /** Both services of CRI. A method that no group has answers `not-implemented`. */
-export function criServices(cri: Cri, _server: ServerConfig): ServiceBinding {
-  const handlers: RuntimeMethods = Object.assign({}, ...groups.map((group) => group(cri)));
+export function criServices(cri: Cri, server: ServerConfig): ServiceBinding {
+  const handlers: RuntimeMethods = Object.assign({}, ...groups.map((group) => group(cri, server)));
   return { ...bindService(RuntimeService, handlers), more: [imageService(cri)] };
 }

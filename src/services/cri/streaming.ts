@@ -1,0 +1,76 @@
+/** Exec, Attach, PortForward (URLs of the streaming server) and ExecSync. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { failedPrecondition, invalidArgument, wrap } from "../../core/errors.ts";
+import type { ServerConfig } from "../../cri/config.ts";
+import type { Cri } from "../../cri/cri.ts";
+import { runningContainer } from "../../cri/exec/process.ts";
+import { createExecRuntime } from "../../cri/exec/runtime.ts";
+import type { StreamingServer } from "../../cri/streaming/server.ts";
+import { lazyAsync } from "../../lib/lazy.ts";
+import type { RuntimeMethods } from "./service.ts";
+
+export function streamingMethods(cri: Cri, config: ServerConfig): RuntimeMethods {
+  const { deps, store } = cri;
+  const runtime = createExecRuntime({
+    view: store,
+    tasks: deps.tasks,
+    containers: deps.metadata.containers,
+    ioDir: join(deps.state, "io"),
+    drainMs: deps.config.drainExecSyncIoTimeout,
+    log: deps.log,
+  });
+  // Most nodes never stream: the server is loaded and listens when it is asked for the first time.
+  const server = lazyAsync(async (): Promise<StreamingServer> => {
+    const { createStreamingServer } = await import("../../cri/streaming/server.ts");
+    const made = createStreamingServer(runtime, {
+      host: config.streamServerAddress,
+      port: config.streamServerPort,
+      ...tls(config),
+      limits: { idleMs: config.streamIdleTimeout },
+      log: deps.log,
+    });
+    await made.listen();
+    deps.call.signal.addEventListener("abort", () => void made.close(), { once: true });
+    return made;
+  });
+  return {
+    async exec(r) {
+      const { id } = runningContainer(store, r.containerId, "exec");
+      if (r.cmd.length === 0) throw invalidArgument("exec: no command");
+      const { tty, stdin, stdout, stderr } = r;
+      return {
+        url: (await server()).getExec({ containerId: id, command: r.cmd, tty, stdin, stdout, stderr }),
+      };
+    },
+    async attach(r) {
+      const { id } = runningContainer(store, r.containerId, "attach");
+      const { tty, stdin, stdout, stderr } = r;
+      return { url: (await server()).getAttach({ containerId: id, tty, stdin, stdout, stderr }) };
+    },
+    async portForward(r) {
+      const pod = store.pod(r.podSandboxId);
+      if (pod.state !== "ready") throw failedPrecondition(`sandbox container "${pod.id}" is not running`);
+      return { url: (await server()).getPortForward({ podId: pod.id, ports: r.port }) };
+    },
+    async execSync(r, { call }) {
+      if (r.cmd.length === 0) throw invalidArgument("exec: no command");
+      return runtime.execSync(r.containerId, r.cmd, Number(r.timeout) * 1000, call.signal);
+    },
+  };
+}
+
+/** Files of the key pair, when TLS is on. @throws invalid-argument, not-found (a file) */
+function tls(config: ServerConfig): { tls?: { cert: Uint8Array; key: Uint8Array } } {
+  const { tlsCertFile, tlsKeyFile } = config;
+  if (!config.enableTlsStreaming) return {};
+  if (tlsCertFile === "" || tlsKeyFile === "")
+    throw invalidArgument(
+      "enable_tls_streaming needs x509_key_pair_streaming.tls_cert_file and tls_key_file",
+    );
+  try {
+    return { tls: { cert: readFileSync(tlsCertFile), key: readFileSync(tlsKeyFile) } };
+  } catch (err) {
+    throw wrap(err, "read the key pair for streaming");
+  }
+}
