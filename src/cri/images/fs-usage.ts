@@ -4,6 +4,9 @@ import { isNotFound } from "../../core/errors.ts";
 import type { Snapshotter } from "../../core/snapshots/snapshotter.ts";
 import { nowNs } from "../../lib/time.ts";
 
+/** Figures older than this many periods are of no use to anybody. */
+const STALE = 3;
+
 /** Use of one snapshotter. */
 export interface SnapshotterUsage {
   readonly snapshotter: string;
@@ -39,12 +42,12 @@ export class FsUsage {
 
   /** The latest figures. Old ones are given out once more while new ones are being made. */
   async get(): Promise<readonly SnapshotterUsage[]> {
-    const fresh = performance.now() - this.#measuredAt < this.#periodMs;
-    if (this.#last !== undefined && fresh) return this.#last;
+    const age = performance.now() - this.#measuredAt;
+    if (this.#last !== undefined && age < this.#periodMs) return this.#last;
     this.#running ??= this.#measure().finally(() => {
       this.#running = undefined;
     });
-    if (this.#last === undefined) return this.#running;
+    if (this.#last === undefined || age > STALE * this.#periodMs) return this.#running;
     this.#running.catch(() => {});
     return this.#last;
   }
