@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Call } from "../../core/call.ts";
 import { noLog } from "../../core/log.ts";
+import { MetricRegistry } from "../../core/metrics/metrics.ts";
 import {
   type AnyPluginDefinition,
   all,
@@ -37,6 +38,7 @@ function options(definitions: AnyPluginDefinition[], more: Partial<BootOptions> 
     facts,
     log: noLog,
     call: new Call(),
+    metrics: new MetricRegistry(),
     disabled: new Set(),
     required: new Set(),
     tables: {},

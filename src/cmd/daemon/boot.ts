@@ -7,6 +7,7 @@ import type { Call } from "../../core/call.ts";
 import { messageOf } from "../../core/errors.ts";
 import type { PluginStatus } from "../../core/introspection/introspection.ts";
 import type { Logger } from "../../core/log.ts";
+import type { MetricRegistry } from "../../core/metrics/metrics.ts";
 import type { Platform } from "../../core/oci.ts";
 import {
   type AnyPluginDefinition,
@@ -29,6 +30,7 @@ export interface BootOptions {
   readonly facts: DaemonFacts;
   readonly log: Logger;
   readonly call: Call;
+  readonly metrics: MetricRegistry;
   /** Plugin uris that are not loaded at all. */
   readonly disabled: ReadonlySet<string>;
   /** Plugin uris that must start. */
@@ -149,6 +151,7 @@ export async function boot(options: BootOptions): Promise<Booted> {
         state: join(facts.state, uri),
         daemon: facts,
         log: log.child({ plugin: uri }),
+        metrics: options.metrics,
         call: options.call.with({ log: log.child({ plugin: uri }) }),
         describe: (f) => Object.assign(facts2, f),
         onReady: (task) => readies.push({ uri, task }),

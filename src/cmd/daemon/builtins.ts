@@ -44,7 +44,12 @@ export const builtins: readonly Builtin[] = [
     uri: "io.containerd.metrics.v1.grpc-prometheus",
     load: () => import("../../plugins/metrics/grpc-prometheus.ts"),
   },
+  {
+    uri: "io.containerd.monitor.task.v1.cgroups",
+    load: () => import("../../plugins/metrics/cgroups.ts"),
+  },
   { uri: "io.containerd.server.v1.metrics", load: () => import("../../plugins/servers/metrics.ts") },
+  { uri: "io.containerd.server.v1.debug", load: () => import("../../plugins/servers/debug.ts") },
   { uri: "io.containerd.server.v1.ttrpc", load: () => import("../../plugins/servers/ttrpc.ts") },
   ...[...services, ...criPlugins].map((definition) => ({
     uri: `${definition.kind.type}.${definition.id}`,

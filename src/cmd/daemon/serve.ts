@@ -3,18 +3,21 @@
  */
 import { randomUUID } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Call } from "../../core/call.ts";
 import { failedPrecondition, invalidArgument, messageOf } from "../../core/errors.ts";
 import type { Introspection } from "../../core/introspection/introspection.ts";
 import type { Logger } from "../../core/log.ts";
+import { MetricRegistry } from "../../core/metrics/metrics.ts";
 import { INTROSPECTION } from "../../core/plugin/own-kinds.ts";
 import type { DaemonFacts } from "../../core/plugin/plugin.ts";
 import { parseDuration } from "../../lib/human.ts";
-import { nowNs } from "../../lib/time.ts";
 import { revision, version } from "../../lib/version.ts";
 import { lockFile } from "../../platform/fs/lock.ts";
 import { sdNotify } from "../../platform/process/notify.ts";
+import type { RpcMetrics } from "../../rpc/interceptors/metrics.ts";
+import { RPC_METRICS } from "../../rpc/kinds.ts";
 import { type Booted, boot } from "./boot.ts";
 import { builtins } from "./builtins.ts";
 import { effectiveConfig, knownTables, pluginTables } from "./config/effective.ts";
@@ -84,6 +87,7 @@ export async function serve(flags: DaemonFlags): Promise<number> {
     facts,
     log,
     call,
+    metrics: new MetricRegistry(),
     disabled: new Set(stringList(settings["disabled_plugins"])),
     required: new Set(stringList(settings["required_plugins"])),
     tables: tablesOf(config),
@@ -117,7 +121,7 @@ export async function serve(flags: DaemonFlags): Promise<number> {
     config,
   );
   hangup.reload = () => void reloader.reload("SIGHUP");
-  const signal = await ended(log);
+  const signal = await ended(log, booted);
   reloader.close();
   log.info("stopping", { signal });
   sdNotify("STOPPING=1");
@@ -268,9 +272,9 @@ function applyTop(
 }
 
 /** Resolves with the signal that asks the daemon to stop. USR1 writes a dump and goes on. */
-function ended(log: Logger): Promise<string> {
+function ended(log: Logger, booted: Booted): Promise<string> {
   process.on("SIGPIPE", () => {});
-  process.on("SIGUSR1", () => dump(log));
+  process.on("SIGUSR1", () => void dump(log, booted));
   process.on("uncaughtException", (err) => log.error("uncaught exception", { err, stack: err.stack }));
   process.on("unhandledRejection", (err) =>
     log.error("unhandled rejection", {
@@ -284,13 +288,26 @@ function ended(log: Logger): Promise<string> {
   });
 }
 
-function dump(log: Logger): void {
+/** Memory and open calls, into the log and into `<tmp>/containerd.PID.stacks.log`, where containerd puts its stacks. */
+async function dump(log: Logger, booted: Booted): Promise<void> {
   const memory = process.memoryUsage();
+  const { openCalls } = await import("../../plugins/servers/debug.ts");
+  const rpc = booted.instances(RPC_METRICS.type).get("grpc-prometheus") as
+    | { metrics: RpcMetrics }
+    | undefined;
+  const calls = openCalls(rpc?.metrics.open() ?? []);
   log.info("dump", {
-    time: nowNs(),
     uptime: process.uptime(),
     rss: memory.rss,
     heap: memory.heapUsed,
     external: memory.external,
+    calls,
   });
+  const path = join(tmpdir(), `containerd.${process.pid}.stacks.log`);
+  try {
+    writeFileSync(path, `${new Date().toISOString()}\n${JSON.stringify(memory)}\n${calls}`, { mode: 0o600 });
+    log.info("dump written", { path });
+  } catch (err) {
+    log.warn("write dump", { path, err });
+  }
 }

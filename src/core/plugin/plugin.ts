@@ -7,6 +7,7 @@
  */
 import type { Call } from "../call.ts";
 import type { Logger } from "../log.ts";
+import type { MetricRegistry } from "../metrics/metrics.ts";
 import type { Platform } from "../oci.ts";
 
 /** A kind of plugin whose instances are `T`. */
@@ -67,6 +68,8 @@ export interface PluginHost<C = unknown> {
   /** The daemon's own folders and addresses. */
   readonly daemon: DaemonFacts;
   readonly log: Logger;
+  /** Where the plugin makes its metrics. */
+  readonly metrics: MetricRegistry;
   /** Ends when the daemon stops. */
   readonly call: Call;
   /** Sets what introspection shows. */

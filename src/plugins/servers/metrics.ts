@@ -1,6 +1,8 @@
-/** The metrics server: `/v1/metrics` for Prometheus, `/healthz`. Off unless an address is configured. */
+/** The metrics server: `/v1/metrics` for Prometheus, `/healthz`, `/readyz`, the status page. Off unless an address is configured. */
 import type { AddressInfo } from "node:net";
 import { invalidArgument } from "../../core/errors.ts";
+import { EVENTS, METADATA, RUNTIME } from "../../core/plugin/kinds.ts";
+import { INTROSPECTION } from "../../core/plugin/own-kinds.ts";
 import { defineKind, definePlugin, one } from "../../core/plugin/plugin.ts";
 import { RPC_METRICS } from "../../rpc/kinds.ts";
 
@@ -12,7 +14,13 @@ export const METRICS_SERVER = defineKind<{ readonly port: () => number | undefin
 export default definePlugin({
   kind: METRICS_SERVER,
   id: "metrics",
-  requires: { rpc: one(RPC_METRICS) },
+  requires: {
+    rpc: one(RPC_METRICS),
+    introspection: one(INTROSPECTION),
+    metadata: one(METADATA),
+    tasks: one(RUNTIME, "task"),
+    events: one(EVENTS),
+  },
   config: {
     defaults: { address: "" },
     parse(table): { host: string; port: number } | undefined {
@@ -28,18 +36,21 @@ export default definePlugin({
   onFailure: "optional",
   async init(host, deps, config) {
     if (config === undefined) return { port: () => undefined };
-    const [{ Hono }, { createAdaptorServer }, { renderMetrics }] = await Promise.all([
-      import("hono"),
+    const [{ httpApp }, { createAdaptorServer }] = await Promise.all([
+      import("./http-app.ts"),
       import("@hono/node-server"),
-      import("./prometheus.ts"),
     ]);
-    const app = new Hono();
-    app.get("/v1/metrics", (c) =>
-      c.text(renderMetrics(deps.rpc.metrics, deps.rpc.histogram, host.daemon), 200, {
-        "content-type": "text/plain; version=0.0.4; charset=utf-8",
-      }),
-    );
-    app.get("/healthz", (c) => c.text("ok\n"));
+    const app = httpApp({
+      call: host.call,
+      daemon: host.daemon,
+      metrics: host.metrics,
+      introspection: deps.introspection,
+      metadata: deps.metadata,
+      tasks: deps.tasks,
+      events: deps.events,
+      rpc: deps.rpc.metrics,
+      histogram: deps.rpc.histogram,
+    });
     const server = createAdaptorServer({ fetch: app.fetch });
     let port: number | undefined;
     host.onServe(async () => {
@@ -52,6 +63,7 @@ export default definePlugin({
     });
     host.onStop(async () => {
       server.close();
+      if ("closeAllConnections" in server) server.closeAllConnections();
     });
     return { port: () => port };
   },

@@ -1,27 +1,22 @@
 /** Prometheus text format (exposition format 0.0.4) of the daemon's counters. */
+import type { MetricFamily, MetricLabels, Sample } from "../../core/metrics/metrics.ts";
 import { HANDLING_BUCKETS, type RpcMetrics } from "../../rpc/interceptors/metrics.ts";
 
-type Labels = Readonly<Record<string, string>>;
-
-/** Renders the gRPC counters and the process's own figures. */
+/** Renders the gRPC counters, the process's own figures, and what plugins count. */
 export function renderMetrics(
   rpc: RpcMetrics,
   histogram: boolean,
   build: { version: string; revision: string },
+  more: readonly MetricFamily[] = [],
 ): string {
   const out: string[] = [];
-  const family = (
-    name: string,
-    type: string,
-    help: string,
-    samples: readonly { suffix?: string; labels: Labels; value: number }[],
-  ): void => {
+  const family = (name: string, type: string, help: string, samples: readonly Sample[]): void => {
     if (samples.length === 0) return;
     out.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
     for (const s of samples) out.push(`${name}${s.suffix ?? ""}${renderLabels(s.labels)} ${s.value}`);
   };
   const { started, handled, handling } = rpc.snapshot();
-  const labels = (c: { service: string; method: string; type: string }): Labels => ({
+  const labels = (c: { service: string; method: string; type: string }): MetricLabels => ({
     grpc_method: c.method,
     grpc_service: c.service,
     grpc_type: c.type,
@@ -72,10 +67,11 @@ export function renderMetrics(
     "Start time of the process since the Unix epoch, in seconds.",
     [{ labels: {}, value: Math.round(Date.now() / 1000 - process.uptime()) }],
   );
+  for (const f of more) family(f.name, f.type, f.help, f.samples);
   return `${out.join("\n")}\n`;
 }
 
-function renderLabels(labels: Labels): string {
+function renderLabels(labels: MetricLabels): string {
   const pairs = Object.entries(labels).map(
     ([k, v]) => `${k}="${v.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n")}"`,
   );

@@ -26,9 +26,23 @@ export interface HandlingTime extends StartedCount {
 /** Upper bounds in seconds of the handling time histogram. */
 export const HANDLING_BUCKETS: readonly number[] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
+/** A call that has not ended. */
+export interface OpenCall {
+  /** `/package.Service/Method` */
+  readonly method: string;
+  /** "" when none was sent. */
+  readonly namespace: string;
+  /** `performance.now()` at its start. */
+  readonly since: number;
+  /** Streams live as long as their client wants; unary calls do not. */
+  readonly streaming: boolean;
+}
+
 /** Counters of a server, and the interceptor that feeds them. */
 export interface RpcMetrics {
   readonly interceptor: Interceptor;
+  /** Calls that run now, oldest first. */
+  open(): readonly OpenCall[];
   snapshot(): {
     readonly started: readonly StartedCount[];
     readonly handled: readonly HandledCount[];
@@ -57,7 +71,9 @@ const TYPES = {
 /** Makes counters for one server. Methods appear when they are called first. */
 export function createRpcMetrics(): RpcMetrics {
   const methods = new Map<string, MethodCounters>();
+  const running = new Set<OpenCall>();
   return {
+    open: () => [...running],
     async interceptor(method, context, next) {
       let counters = methods.get(context.method);
       if (counters === undefined) {
@@ -75,6 +91,13 @@ export function createRpcMetrics(): RpcMetrics {
       }
       counters.started++;
       const start = performance.now();
+      const entry: OpenCall = {
+        method: context.method,
+        namespace: context.call.namespace ?? "",
+        since: start,
+        streaming: method.methodKind !== "unary",
+      };
+      running.add(entry);
       let code = "OK";
       try {
         await next();
@@ -82,6 +105,7 @@ export function createRpcMetrics(): RpcMetrics {
         code = grpcCodeName(toStatus(err).code);
         throw err;
       } finally {
+        running.delete(entry);
         end(counters, code, (performance.now() - start) / 1000);
       }
     },

@@ -1,6 +1,7 @@
 /** Commands that are not about one kind of stored object. */
 import { notImplemented } from "../../../core/errors.ts";
 import type { Action, CommandSpec } from "../command.ts";
+import { pprof } from "./pprof.ts";
 import { sandboxes } from "./sandboxes.ts";
 
 const missing =
@@ -88,12 +89,7 @@ export const rest: readonly CommandSpec[] = [
       },
     ],
   },
-  {
-    name: "pprof",
-    args: "[what]",
-    about: "debug profiles of the server",
-    action: missing("pprof", "send USR1 to the daemon for a dump in its log"),
-  },
+  pprof,
   sandboxes,
   {
     name: "shim",
