@@ -34,7 +34,7 @@ class Part {
     try {
       // Chunks are copied: their buffers go back to the connection.
       for await (const chunk of source) {
-        this.#queue.push(Uint8Array.from(chunk));
+        this.#queue.push(new Uint8Array(chunk));
         this.#wake.resolve();
       }
     } catch (err) {
