@@ -56,7 +56,7 @@ export class HelperApplier implements StreamApplier {
       destination: destinationOf(mounts),
       limits: this.#limits,
     };
-    const helper = new HelperProcess(instruction, call.signal, options.progress);
+    const helper = await HelperProcess.apply(instruction, call.signal, options.progress);
     try {
       if (chain !== undefined) {
         const output = runChain(call, chain, path, desc.mediaType, options.processorPayloads);
@@ -95,7 +95,7 @@ export class HelperApplier implements StreamApplier {
       destination: options.mounts === undefined ? undefined : destinationOf(options.mounts),
       limits: this.#limits,
     };
-    const helper = new HelperProcess(instruction, call.signal, options.progress);
+    const helper = await HelperProcess.apply(instruction, call.signal, options.progress);
     return new HelperStream(call, helper, {
       framed: options.sourcePath === undefined,
       mounted: instruction.destination?.kind === "mounts",

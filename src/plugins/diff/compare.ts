@@ -43,7 +43,7 @@ export class HelperComparer implements Comparer {
         outputPath: ingest.path,
         latest: toTarTime(options.sourceDateEpoch),
       };
-      helper = new HelperProcess(instruction, call.signal);
+      helper = HelperProcess.compare(instruction, call.signal);
       const { blob, diff } = await helper.expect("compared");
       await helper.ended();
       const labels = new Map(options.labels);

@@ -10,7 +10,7 @@ import {
   type UnpackInstruction,
   type UnpackReport,
 } from "./protocol.ts";
-import { type HelperChild, keep, startApply, startOnce } from "./start.ts";
+import { forLayer, giveLayer, type HelperChild, keep, startOnce } from "./start.ts";
 
 const SIGKILL = 9;
 /** Most of a helper's stderr that is kept for an error message. */
@@ -47,17 +47,31 @@ export class HelperProcess {
   #dismissed = false;
 
   /**
-   * Starts a helper, or goes on with one that waits for a layer.
+   * Starts a helper for a layer, or goes on with one that waits for its next.
    * @param signal kills it
    */
-  constructor(
-    instruction: UnpackInstruction | CompareInstruction,
+  static async apply(
+    instruction: UnpackInstruction,
+    signal: AbortSignal,
+    onProgress?: (bytes: bigint) => void,
+  ): Promise<HelperProcess> {
+    const helper = new HelperProcess(await forLayer(), signal, onProgress);
+    if (!signal.aborted) giveLayer(helper.#child, instruction);
+    return helper;
+  }
+
+  /** Starts a helper that makes a layer. */
+  static compare(instruction: CompareInstruction, signal: AbortSignal): HelperProcess {
+    return new HelperProcess(startOnce(instruction), signal);
+  }
+
+  private constructor(
+    child: HelperChild,
     signal: AbortSignal,
     onProgress: (bytes: bigint) => void = () => {},
   ) {
     this.#signal = signal;
     this.#onProgress = onProgress;
-    const child = instruction.mode === "apply" ? startApply(instruction) : startOnce(instruction);
     this.#child = child;
     child.stdout?.on("data", this.#onData);
     child.stderr?.on("data", this.#onStderr);

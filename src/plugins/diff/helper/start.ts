@@ -3,6 +3,7 @@
  * than for their files. A helper has one layer at a time, is killed on any failure, and none is kept when nothing follows.
  */
 import { Buffer } from "node:buffer";
+import { availableParallelism } from "node:os";
 import { type ChildHandle, type ExitStatus, spawnProcess } from "../../../platform/process/spawn.ts";
 import { reExec } from "../../../platform/runtime.ts";
 import { FRAME, frameHeader, type UnpackInstruction } from "./protocol.ts";
@@ -12,6 +13,9 @@ const SIGKILL = 9;
 const IDLE_MS = 2_000;
 /** Most helpers kept waiting. */
 const MOST_IDLE = 4;
+/** How long a layer waits for a helper to become free while every core has one, ms. */
+const WAIT_MS = 100;
+const cores = availableParallelism();
 
 /** A helper's process. */
 export interface HelperChild extends ChildHandle {
@@ -20,14 +24,45 @@ export interface HelperChild extends ChildHandle {
 }
 
 const idle: HelperChild[] = [];
+/** Layers that would take the next free helper. */
+const waiting: ((child: HelperChild) => void)[] = [];
+/** Helpers for layers that live. */
+let alive = 0;
 let timer: NodeJS.Timeout | undefined;
 
-/** A helper that has the instruction, fresh or one that has done layers before. */
-export function startApply(instruction: UnpackInstruction): HelperChild {
-  const child = idle.pop() ?? spawn("-");
+/** A helper for layers: one that waits, one that is about to, or a new one. */
+export async function forLayer(): Promise<HelperChild> {
+  const ready = idle.pop();
+  if (ready !== undefined) return ready;
+  if (alive < cores) return fresh();
+  // The cores have work: a new process would only take time from the layers that are nearly done.
+  return new Promise((resolve) => {
+    const waiter = (child: HelperChild): void => {
+      clearTimeout(late);
+      resolve(child);
+    };
+    const late = setTimeout(() => {
+      waiting.splice(waiting.indexOf(waiter), 1);
+      resolve(fresh());
+    }, WAIT_MS);
+    waiting.push(waiter);
+  });
+}
+
+/** A new helper for layers. */
+function fresh(): HelperChild {
+  const child = spawn("-");
+  alive++;
+  void child.exited.then(() => {
+    alive--;
+  });
+  return child;
+}
+
+/** Tells a helper its layer. */
+export function giveLayer(child: HelperChild, instruction: UnpackInstruction): void {
   const payload = Buffer.from(JSON.stringify(instruction), "utf8");
   child.stdin?.write(Buffer.concat([frameHeader(FRAME.start, payload.length), payload]));
-  return child;
 }
 
 /** A helper for one instruction, in its arguments. */
@@ -37,6 +72,11 @@ export function startOnce(instruction: object): HelperChild {
 
 /** Takes back a helper that waits for its next layer. Nobody else may use it or listen to it any more. */
 export function keep(child: HelperChild): void {
+  const waiter = waiting.shift();
+  if (waiter !== undefined) {
+    waiter(child);
+    return;
+  }
   if (idle.length >= MOST_IDLE) {
     child.kill(SIGKILL);
     return;
