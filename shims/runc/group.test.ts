@@ -1,11 +1,15 @@
 /** A shim with more than one container, and with a sandbox. Needs root and runc. */
 import assert from "node:assert/strict";
-import { existsSync, readlinkSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, readlinkSync, rmdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { fromBinary } from "@bufbuild/protobuf";
 import { TaskExitSchema } from "../../src/api/gen/containerd/events/task_pb.ts";
+import { readMountInfo } from "../../src/platform/mounts/mountinfo.ts";
+import { Options } from "../shared/messages.ts";
 import { readOutbox } from "../shared/outbox.ts";
+import { encode } from "../shared/wire.ts";
 import { busyboxRoot, cannotRun, type FakeDaemon, fakeDaemon, rootMount, startShim } from "./testing.ts";
 
 const skip = cannotRun() ?? false;
@@ -103,3 +107,42 @@ test("a sandbox keeps its shim, ends its containers when stopped, and is waited 
   await assert.rejects(sandbox.pingSandbox({ sandboxId: "other" }));
   await shim.close();
 });
+
+test("the shim runs in the cgroup it was told, outside the container's, with a score above the daemon's", {
+  skip,
+}, async () => {
+  const cgroup = `/gantry-test-shim-${process.pid}`;
+  const bundle = daemon.bundle("grouped", ["sleep", "600"]);
+  const value = encode(Options, { shimCgroup: cgroup });
+  const shim = await startShim(daemon, "grouped", bundle, "new", {
+    typeUrl: "containerd.runc.v1.Options",
+    value,
+  });
+  await shim.v3.create({ id: "grouped", bundle, rootfs: root });
+  await shim.v3.start({ id: "grouped" });
+  const { shimPid, taskPid } = await shim.v3.connect({ id: "grouped" });
+  const paths = (pid: number): string[] =>
+    readFileSync(`/proc/${pid}/cgroup`, "utf8")
+      .trim()
+      .split("\n")
+      .map((line) => line.replace(/^\d+:[^:]*:/, ""));
+  assert.ok(paths(shimPid).includes(cgroup), paths(shimPid).join(" "));
+  assert.ok(!paths(taskPid).some((path) => path.startsWith(cgroup)), paths(taskPid).join(" "));
+  const score = (pid: number | string): number => Number(readFileSync(`/proc/${pid}/oom_score_adj`, "utf8"));
+  assert.equal(score(shimPid), Math.min(score("self") + 1, 1000));
+  await shim.v3.kill({ id: "grouped", signal: 9 });
+  await shim.v3.wait({ id: "grouped" });
+  await shim.v3.delete({ id: "grouped" });
+  await shim.v3.shutdown({ id: "grouped" });
+  await shim.close();
+  await until(() => !existsSync(`/proc/${shimPid}`));
+  for (const mount of readMountInfo()) {
+    const folder = `${mount.target}${cgroup}`;
+    if (mount.type.startsWith("cgroup") && existsSync(folder)) rmdirSync(folder);
+  }
+});
+
+/** The end of a process that is not ours has no event. */
+async function until(ask: () => boolean): Promise<void> {
+  while (!ask()) await delay(10);
+}

@@ -1,5 +1,5 @@
 /** The shim's server process: it holds the containers of one group. */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { codeOf, messageOf } from "../../src/core/errors.ts";
 import { lazy } from "../../src/lib/lazy.ts";
@@ -97,9 +97,9 @@ export async function serve(): Promise<number> {
   };
   const server = createMethodServer(methods, onCall);
   becomeSubreaper();
-  enterCgroup(message.shimCgroup);
   raiseOomScore();
   try {
+    enterCgroup(message.shimCgroup);
     mkdirSync(dirname(socket), { recursive: true, mode: 0o700 });
     await server.listen(socket);
   } catch (error) {
@@ -168,8 +168,18 @@ function enterCgroup(path: string): void {
   const mounts = layout.mode === "v2" ? [layout.v2] : [...new Set(layout.v1.values())];
   for (const mount of mounts) {
     if (mount === undefined) continue;
-    const folder = join(mount.target, join("/", path));
-    mkdirSync(folder, { recursive: true });
+    let folder = mount.target;
+    for (const name of join("/", path).split("/").filter(Boolean)) {
+      const parent = folder;
+      folder = join(parent, name);
+      mkdirSync(folder, { recursive: true });
+      // a cpuset that was just made has no processor: nothing can enter it
+      for (const file of ["cpuset.cpus", "cpuset.mems"]) {
+        const own = join(folder, file);
+        if (layout.mode !== "v2" && existsSync(own) && readFileSync(own, "utf8").trim() === "")
+          writeFileSync(own, readFileSync(join(parent, file)));
+      }
+    }
     writeFileSync(join(folder, "cgroup.procs"), String(process.pid));
   }
 }

@@ -196,6 +196,7 @@ export async function startShim(
   id: string,
   bundle: string,
   protocol: "old" | "new",
+  options?: { readonly typeUrl: string; readonly value: Uint8Array<ArrayBuffer> },
 ): Promise<StartedShim> {
   const params = toBinary(
     BootstrapParamsSchema,
@@ -205,6 +206,7 @@ export async function startShim(
       containerdGrpcAddress: join(daemon.dir, "d.sock"),
       containerdTtrpcAddress: join(daemon.dir, "d.sock.ttrpc"),
       socketDir: join(daemon.dir, "s"),
+      extensions: options === undefined ? [] : [{ value: options }],
     }),
   );
   const done = await callShim(daemon, id, bundle, "start", protocol === "new" ? params : new Uint8Array());
