@@ -1,33 +1,94 @@
 /** The pod domain of one daemon: what the services ask. */
+import { join } from "node:path";
+import type { PodSandboxConfig } from "../api/gen/cri/runtime/v1/api_pb.ts";
+import { KeyedMutex } from "../lib/keyed-mutex.ts";
+import { SingleFlight } from "../lib/single-flight.ts";
+import { PodNetwork } from "./cni/pod-network.ts";
 import type { CriDeps } from "./deps.ts";
+import { Handlers } from "./handlers.ts";
+import { ImageMounts } from "./images/mounts.ts";
 import type { CriImageService } from "./images/service.ts";
+import type { Pod } from "./model.ts";
+import { Monitor } from "./monitor.ts";
 import { type NriHooks, noNriHooks } from "./nri/hooks.ts";
+import { PauseImages } from "./pods/pause-image.ts";
+import { readHostFacts } from "./spec/host.ts";
+import type { HostFacts, SelinuxLabels } from "./spec/input.ts";
+import { allocateLabels } from "./spec/selinux-labels.ts";
 import { Creations } from "./store/creations.ts";
 import { Records } from "./store/records.ts";
 import { CriStore } from "./store/store.ts";
 
+/** Where network namespaces are pinned unless the configuration says otherwise. */
+const NETNS_DIR = "/var/run/netns";
+
 /** See the file's comment. */
-export interface Cri {
+export class Cri {
   readonly deps: CriDeps;
   readonly store: CriStore;
   readonly records: Records;
-  readonly podNames: Creations;
-  readonly containerNames: Creations;
+  readonly podNames = new Creations("sandbox");
+  readonly containerNames = new Creations("container");
   readonly images: CriImageService;
+  /** Images mounted into containers. */
+  readonly imageMounts: ImageMounts;
+  readonly handlers: Handlers;
+  readonly network: PodNetwork;
+  readonly pause: PauseImages;
+  readonly monitor: Monitor;
+  readonly host: HostFacts;
+  /** Folder of network namespaces. */
+  readonly netnsDir: string;
+  /** One change at a time for each pod and container, by id. */
+  readonly locks = new KeyedMutex();
+  /** Stops under way, by pod. */
+  readonly podStops = new SingleFlight<string, void>();
   /** Set once, before anything is served. */
-  nri: NriHooks;
-}
+  nri: NriHooks = noNriHooks;
+  readonly #signalled = new Map<string, Promise<void>>();
 
-/** Puts it together; nothing is read or started yet. */
-export function createCri(deps: CriDeps, images: CriImageService): Cri {
-  const records = new Records(deps);
-  return {
-    deps,
-    records,
-    store: new CriStore(deps.call, records, deps.log),
-    podNames: new Creations("sandbox"),
-    containerNames: new Creations("container"),
-    images,
-    nri: noNriHooks,
-  };
+  constructor(deps: CriDeps, images: CriImageService) {
+    const { config } = deps;
+    this.deps = deps;
+    this.records = new Records(deps);
+    this.store = new CriStore(deps.call, this.records, deps.log);
+    this.images = images;
+    this.imageMounts = new ImageMounts(deps, images);
+    this.handlers = new Handlers(deps);
+    this.network = new PodNetwork(config.cni, config.handlers.values(), join(deps.root, "cni"), deps.log);
+    this.pause = new PauseImages(deps, images);
+    this.monitor = new Monitor(this);
+    this.host = readHostFacts();
+    this.netnsDir = config.netnsMountsUnderStateDir ? join(deps.state, "netns") : NETNS_DIR;
+  }
+
+  /** SELinux labels of a new pod. */
+  async labels(pod: PodSandboxConfig): Promise<SelinuxLabels> {
+    const { config } = this.deps;
+    if (!config.enableSelinux || !this.host.selinux) return { processLabel: "", mountLabel: "" };
+    if (pod.linux?.securityContext?.privileged === true) return { processLabel: "", mountLabel: "" };
+    return await allocateLabels(pod.linux?.securityContext?.selinuxOptions, config.selinuxCategoryRange);
+  }
+
+  /** Sends the stop signal once in a container's life, however often its stop is asked for. */
+  async signalled(id: string, send: () => Promise<void>): Promise<void> {
+    let sent = this.#signalled.get(id);
+    if (sent === undefined) {
+      sent = send();
+      this.#signalled.set(id, sent);
+      // one that could not be sent is tried again by the next stop
+      sent.catch(() => this.#signalled.delete(id));
+    }
+    await sent;
+  }
+
+  /** The container is gone. */
+  forget(id: string): void {
+    this.#signalled.delete(id);
+  }
+
+  /** Pinned namespaces of a pod without a process of its own. */
+  namespacePaths(_pod: Pod): Readonly<Record<string, string>> | undefined {
+    return undefined;
+  }
 }

@@ -12,5 +12,13 @@ export function startCri(cri: Cri, host: Pick<PluginHost, "onReady" | "onServe" 
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   for (const dir of [state, join(state, "sandboxes"), join(state, "containers")])
     mkdirSync(dir, { recursive: true, mode: 0o711 });
-  host.onReady(() => recover(cri));
+  cri.monitor.start();
+  host.onReady(async () => {
+    await cri.network.open();
+    await recover(cri);
+  });
+  host.onServe(async () => {
+    for (const handler of cri.deps.config.handlers.values()) void cri.handlers.facts(handler);
+  });
+  host.onStop(async () => cri.network.close());
 }

@@ -43,7 +43,7 @@ const runtime = definePlugin({
   config: { defaults: runtimeDefaults, parse: parseRuntimeConfig },
   onFailure: "optional",
   async init(host, deps, config) {
-    const [{ createCri }, { createCodec }, { startCri }, { createImages }] = await Promise.all([
+    const [{ Cri: CriClass }, { createCodec }, { startCri }, { createImages }] = await Promise.all([
       import("../../cri/cri.ts"),
       import("../../services/cri/codec.ts"),
       import("../../cri/start.ts"),
@@ -71,7 +71,7 @@ const runtime = definePlugin({
     };
     const imageService = createImages(criDeps);
     host.onReady(() => imageService.start());
-    const cri = createCri(criDeps, imageService);
+    const cri = new CriClass(criDeps, imageService);
     startCri(cri, host);
     return cri;
   },

@@ -108,6 +108,11 @@ export class Cni {
     await unlink(this.#cacheFile(network.name, attachment)).catch(ignoreMissing);
   }
 
+  /** The network that a file of the cache speaks of. @throws when it cannot be read */
+  async remembered(file: string): Promise<CniNetwork | undefined> {
+    return remembered(JSON.parse(await readFile(file, "utf8")))?.network;
+  }
+
   #runner(signal: AbortSignal | undefined): PluginRunner {
     return { binDirs: this.#settings.binDirs, timeoutMs: this.#settings.timeoutMs, signal };
   }

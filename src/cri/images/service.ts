@@ -30,6 +30,8 @@ export interface CriPull {
 /** What the services ask of images, besides what pods and containers need. */
 export interface CriImageService extends CriImages {
   list(): IndexedImage[];
+  /** Makes the index tell what the store has under this name now; its events do that a moment later. */
+  update(name: string, adopt: boolean): Promise<void>;
   /** By reference, id, or unambiguous prefix of an id. @throws not-found */
   find(text: string): IndexedImage;
   /** The config document as it is stored, for verbose status. */

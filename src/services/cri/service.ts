@@ -3,9 +3,11 @@ import { RuntimeService } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import type { ServerConfig } from "../../cri/config.ts";
 import type { Cri } from "../../cri/cri.ts";
 import { bindService, type ServiceBinding, type ServiceHandlers } from "../../rpc/types.ts";
+import { containerMethods } from "./containers.ts";
 import { eventMethods } from "./events.ts";
 import { imageService } from "./image.ts";
 import { listMethods } from "./list.ts";
+import { podMethods } from "./pods.ts";
 import { statsMethods } from "./stats.ts";
 import { statusMethods } from "./status.ts";
 import { streamingMethods } from "./streaming.ts";
@@ -16,6 +18,8 @@ export type RuntimeMethods = ServiceHandlers<typeof RuntimeService>;
 const groups: readonly ((cri: Cri, server: ServerConfig) => RuntimeMethods)[] = [
   statusMethods,
   listMethods,
+  podMethods,
+  containerMethods,
   statsMethods,
   eventMethods,
   streamingMethods,

@@ -1,0 +1,248 @@
+/**
+ * RunPodSandbox.
+ *
+ *     name -> record (intent) -> network namespace -> network  \
+ *                             -> image, snapshot, files         > task -> NRI -> ready -> events
+ *
+ * The record names everything that may be made, so a daemon that is killed at any step finds it all again. The process is
+ * made while the network is set up, unless the runtime or a sysctl needs the network first.
+ */
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import type { PodSandboxConfig } from "../../api/gen/cri/runtime/v1/api_pb.ts";
+import type { Call, NamespacedCall } from "../../core/call.ts";
+import { invalidArgument, isNotFound, messageOf } from "../../core/errors.ts";
+import { nowNs } from "../../lib/time.ts";
+import { UndoStack } from "../../lib/undo-stack.ts";
+import { packSpec } from "../../oci/spec/json.ts";
+import { onHostNetwork } from "../cni/pod-network.ts";
+import type { RuntimeHandler } from "../config.ts";
+import type { Cri } from "../cri.ts";
+import type { Pod } from "../model.ts";
+import { buildSandboxSpec } from "../spec/sandbox.ts";
+import { snapshotLabels, userMappings } from "../spec/userns.ts";
+import { step } from "../step.ts";
+import type { Progress } from "../store/creations.ts";
+import { KIND_LABEL } from "../store/records.ts";
+import { makePodFiles, removePodFiles } from "./files.ts";
+import { newId, podName } from "./names.ts";
+
+/** The whole making of a pod. Milliseconds. */
+const TOTAL_MS = 600_000;
+/** Deadlines of the steps. */
+const NETNS_MS = 30_000;
+const CNI_MS = 240_000;
+const IMAGE_MS = 300_000;
+const SNAPSHOT_MS = 60_000;
+const TASK_MS = 120_000;
+const NRI_MS = 60_000;
+/** Undoing. */
+const UNDO_MS = 180_000;
+
+/** Makes a pod, or joins its making. @returns the id */
+export async function runPod(
+  cri: Cri,
+  call: Call,
+  config: PodSandboxConfig,
+  handlerName: string,
+): Promise<string> {
+  const name = podName(config.metadata);
+  userMappings(config.linux?.securityContext?.namespaceOptions?.usernsOptions);
+  const handler = cri.handlers.get(handlerName);
+  const fingerprint = createHash("sha256")
+    .update(handlerName)
+    .update(cri.deps.codec.encodePodConfig(config))
+    .digest("hex");
+  const id = newId();
+  return await cri.podNames.run(call, name, fingerprint, id, (progress) =>
+    make(cri, { id, name, config, handlerName, handler, progress }),
+  );
+}
+
+interface Making {
+  readonly id: string;
+  readonly name: string;
+  readonly config: PodSandboxConfig;
+  readonly handlerName: string;
+  readonly handler: RuntimeHandler;
+  readonly progress: Progress;
+}
+
+async function make(cri: Cri, making: Making): Promise<void> {
+  const { id, name, config, handler, progress } = making;
+  const { deps, store } = cri;
+  const call = deps.call.within(TOTAL_MS);
+  const hostNetwork = onHostNetwork(config);
+  const options = cri.handlers.options(handler);
+  const pod: Pod = {
+    id,
+    name,
+    config,
+    handler: making.handlerName,
+    runtime: { name: handler.type, options },
+    state: "creating",
+    createdAt: nowNs(),
+    pid: 0,
+    netnsPath: hostNetwork ? "" : join(cri.netnsDir, `cni-${id.slice(0, 32)}`),
+    ips: [],
+    ...(await cri.labels(config)),
+    userns: config.linux?.securityContext?.namespaceOptions?.usernsOptions,
+    stateDir: join(deps.state, "sandboxes", id),
+  };
+  using _creating = await step(call, progress, "nri", NRI_MS, () => cri.nri.creating());
+  let dirty = false;
+  await using undo = new UndoStack((err) => {
+    dirty = true;
+    deps.log.warn("undo a pod that could not be made", { id, name, err });
+  });
+  undo.push(async () => {
+    if (!dirty) return await store.removePod(id);
+    // what could not be undone is the kubelet's to try again, by stop and remove
+    await store.changePod(id, { state: "unknown" });
+  });
+  await step(call, progress, "store the record", SNAPSHOT_MS, () => store.addPod(pod));
+  await store.changePod(id, {});
+
+  const network = async (): Promise<void> => {
+    if (hostNetwork) return;
+    undo.push(() => cri.network.deleteNetns(pod.netnsPath));
+    await step(call, progress, "create network namespace", NETNS_MS, (c) =>
+      cri.network.createNetns(pod.netnsPath, c.signal),
+    );
+    netnsReady.resolve();
+    undo.push(() => within(UNDO_MS, cri.network.detach(pod, handler)));
+    const attached = await step(call, progress, "set up the network (cni add)", CNI_MS, (c) =>
+      cri.network.attach(pod, handler, c.signal),
+    );
+    await store.changePod(id, { ips: attached.ips, cniResult: attached.results });
+  };
+  const netnsReady = Promise.withResolvers<void>();
+  netnsReady.promise.catch(() => {});
+  if (hostNetwork) netnsReady.resolve();
+  const networking = network();
+  networking.catch((err: unknown) => netnsReady.reject(err));
+  const networkFirst = needsNetworkFirst(handler, config);
+  const processing = (async () => {
+    undo.push(() => removePodFiles(pod.stateDir));
+    const files = step(call, progress, "make the pod's files", SNAPSHOT_MS, () =>
+      makePodFiles(pod.stateDir, config, cri.host.hostname),
+    );
+    const prepared = prepareRootfs(cri, call, making, undo);
+    const [rootfs] = await Promise.all([prepared, files]);
+    await (networkFirst ? networking : netnsReady.promise);
+    return await startProcess(cri, call, making, pod, rootfs, undo);
+  })();
+  const results = await Promise.allSettled([networking, processing]);
+  for (const result of results) if (result.status === "rejected") throw result.reason;
+  const ready = store.findPod(id);
+  if (ready === undefined) throw invalidArgument(`pod "${id}" was removed while it was made`);
+  await step(call, progress, "nri", NRI_MS, () => cri.nri.runPod(ready));
+  undo.commit();
+  await store.changePod(id, { state: "ready" });
+  cri.monitor.watchPod(id);
+  store.tell("created", id, id);
+  store.tell("started", id, id);
+}
+
+/** Other runtimes may look at the interfaces when they start; a sysctl may name one. */
+function needsNetworkFirst(handler: RuntimeHandler, config: PodSandboxConfig): boolean {
+  if (handler.type !== "io.containerd.runc.v2") return true;
+  return Object.keys(config.linux?.sysctls ?? {}).some((key) => key.startsWith("net."));
+}
+
+type Rootfs = Awaited<ReturnType<typeof prepareRootfs>>;
+
+async function prepareRootfs(cri: Cri, call: NamespacedCall, making: Making, undo: UndoStack) {
+  const { id, config, handler, progress } = making;
+  const { metadata } = cri.deps;
+  const name = cri.handlers.snapshotter(handler);
+  const snapshotter = metadata.snapshotter(name);
+  const labels = snapshotLabels(config.linux?.securityContext?.namespaceOptions?.usernsOptions);
+  for (let turn = 0; ; turn++) {
+    const pause = await step(call, progress, "get the sandbox image", IMAGE_MS, (c) =>
+      cri.pause.get(c, name, !handler.disablePauseImagePull),
+    );
+    try {
+      undo.push(() => ignoreMissing(snapshotter.remove(cri.deps.call.detached(UNDO_MS), id)));
+      const mounts = await step(call, progress, "prepare the snapshot", SNAPSHOT_MS, (c) =>
+        snapshotter.prepare(c, id, pause.image.chainId, labels),
+      );
+      return { pause, mounts, snapshotter: name };
+    } catch (err) {
+      // somebody removed its layers: once more from the start
+      if (!isNotFound(err) || turn > 0) throw err;
+      cri.pause.forget(name);
+    }
+  }
+}
+
+async function startProcess(
+  cri: Cri,
+  call: NamespacedCall,
+  making: Making,
+  pod: Pod,
+  rootfs: Rootfs,
+  undo: UndoStack,
+): Promise<void> {
+  const { id, config, handler, progress } = making;
+  const { deps, store } = cri;
+  const { metadata, tasks } = deps;
+  const { pause } = rootfs;
+  const spec = await buildSandboxSpec({
+    namespace: call.namespace,
+    id,
+    config,
+    image: pause.image.config.config,
+    imageName: pause.name,
+    netnsPath: pod.netnsPath,
+    stateDir: pod.stateDir,
+    labels: pod,
+    settings: deps.config,
+    handler: await cri.handlers.settings(handler),
+    host: cri.host,
+  });
+  undo.push(() => ignoreMissing(metadata.containers.delete(deps.call.detached(UNDO_MS), id)));
+  await step(call, progress, "store the container record", SNAPSHOT_MS, (c) =>
+    metadata.containers.create(c, {
+      id,
+      labels: new Map([...Object.entries(config.labels), [KIND_LABEL, "sandbox"]]),
+      image: pause.name,
+      runtime: pod.runtime,
+      spec: packSpec(spec),
+      snapshotter: rootfs.snapshotter,
+      snapshotKey: id,
+      extensions: new Map(),
+      sandbox: id,
+    }),
+  );
+  undo.push(() => cri.monitor.destroyTask(id));
+  await step(call, progress, "create the pod's process", TASK_MS, (c) =>
+    tasks.create(c, {
+      containerId: id,
+      rootfs: rootfs.mounts,
+      stdin: "",
+      stdout: "",
+      stderr: "",
+      terminal: false,
+      options: pod.runtime.options,
+      runtimePath: handler.path === "" ? undefined : handler.path,
+    }),
+  );
+  const pid = await step(call, progress, "start the pod's process", TASK_MS, (c) => tasks.start(c, id, ""));
+  await store.changePod(id, { pid });
+}
+
+async function ignoreMissing(work: Promise<unknown>): Promise<void> {
+  await work.catch((err: unknown) => {
+    if (!isNotFound(err)) throw err;
+  });
+}
+
+/** Bounds an undo step that takes no call. */
+async function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`still busy after ${ms} ms: ${messageOf("undo")}`)), ms);
+  });
+  return await Promise.race([work, limit]).finally(() => clearTimeout(timer));
+}

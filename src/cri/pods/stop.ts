@@ -1,0 +1,61 @@
+/** StopPodSandbox: containers, process, network, mounts. Every step may have been done before. */
+import type { Call } from "../../core/call.ts";
+import { messageOf } from "../../core/errors.ts";
+import { nowNs } from "../../lib/time.ts";
+import { stopContainer } from "../containers/stop.ts";
+import type { Cri } from "../cri.ts";
+import type { Pod } from "../model.ts";
+import { unmountPodFiles } from "./files.ts";
+
+/** Stops a pod. Callers at the same time share the work, which goes on when they give up. */
+export async function stopPod(cri: Cri, call: Call, pod: Pod): Promise<void> {
+  const work = cri.podStops.run(pod.id, () => stop(cri, pod.id));
+  work.catch(() => {});
+  await untilEnded(call, work);
+}
+
+async function stop(cri: Cri, id: string): Promise<void> {
+  const { deps, store } = cri;
+  const call = deps.call;
+  const found = store.findPod(id);
+  if (found === undefined) return;
+  await Promise.all(store.containers(id).map((c) => stopContainer(cri, call, c, 0)));
+  const pod = store.findPod(id);
+  if (pod === undefined) return;
+  const wasReady = pod.state === "ready";
+  if (wasReady || pod.pid > 0) {
+    await cri.monitor.destroyTask(id);
+    await cri.monitor.settled(id);
+  }
+  if (store.findPod(id)?.state !== "not-ready") {
+    await store.changePod(id, { state: "not-ready", exitedAt: nowNs(), pid: 0 });
+    if (wasReady) store.tell("stopped", id, id);
+  }
+  if (wasReady)
+    await cri.nri
+      .stopPod(store.findPod(id) ?? pod)
+      .catch((err: unknown) => deps.log.warn("nri: stop pod", { id, err: messageOf(err) }));
+  if (pod.netnsPath !== "") {
+    await cri.network.detach(
+      pod,
+      cri.deps.config.handlers.get(pod.handler || deps.config.defaultRuntimeName),
+    );
+    cri.network.deleteNetns(pod.netnsPath);
+  }
+  await cri.imageMounts.release(id, cri.handlers.snapshotterOf(pod.handler));
+  await unmountPodFiles(pod.stateDir);
+}
+
+function untilEnded<T>(call: Call, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stopped = (): void => {
+      try {
+        call.check();
+      } catch (err) {
+        reject(err);
+      }
+    };
+    call.signal.addEventListener("abort", stopped, { once: true });
+    work.then(resolve, reject).finally(() => call.signal.removeEventListener("abort", stopped));
+  });
+}
