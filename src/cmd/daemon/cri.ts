@@ -3,9 +3,9 @@
  * `grpc.v1.cri` (the services). Here because plugins may not import services. Nothing of CRI is loaded before it starts.
  */
 import { join } from "node:path";
+import type { AnyValue } from "../../core/any.ts";
 import { parseNamespace } from "../../core/ids/namespace.ts";
 import { EVENTS, LEASE, METADATA, RUNTIME, TRANSFER } from "../../core/plugin/kinds.ts";
-import { INTROSPECTION } from "../../core/plugin/own-kinds.ts";
 import { type AnyPluginDefinition, defineKind, definePlugin, one } from "../../core/plugin/plugin.ts";
 import { parseRuntimeConfig, parseServerConfig, runtimeDefaults, serverDefaults } from "../../cri/config.ts";
 import { type ImagesConfig, imagesDefaults, parseImagesConfig } from "../../cri/config-images.ts";
@@ -38,7 +38,6 @@ const runtime = definePlugin({
     events: one(EVENTS),
     tasks: one(RUNTIME, "task"),
     transfer: one(TRANSFER),
-    introspection: one(INTROSPECTION),
   },
   config: { defaults: runtimeDefaults, parse: parseRuntimeConfig },
   onFailure: "optional",
@@ -64,10 +63,9 @@ const runtime = definePlugin({
       events: deps.events,
       tasks: deps.tasks,
       transfer: deps.transfer,
-      codec: createCodec(async (question) => {
-        const info = await deps.introspection.pluginInfo(call, "io.containerd.runtime.v2", "task", question);
-        return info.extra;
-      }),
+      codec: createCodec(async (question) =>
+        answersQuestions(deps.tasks) ? await deps.tasks.pluginInfo(question) : undefined,
+      ),
     };
     const imageService = createImages(criDeps);
     host.onReady(() => imageService.start());
@@ -76,6 +74,13 @@ const runtime = definePlugin({
     return cri;
   },
 });
+
+/** What introspection's PluginInfo asks plugins; the runtime answers with what its shim says of itself. */
+function answersQuestions(
+  value: object,
+): value is { pluginInfo(question: AnyValue): Promise<AnyValue | undefined> } {
+  return "pluginInfo" in value && typeof value.pluginInfo === "function";
+}
 
 const service = definePlugin({
   kind: GRPC_SERVICE,
