@@ -88,18 +88,19 @@ export function cgroupAt(path: string, layout: CgroupLayout = detectCgroups()): 
 
 function open(layout: CgroupLayout, paths: ReadonlyMap<string, string>, path: string): Cgroup {
   if (layout.mode === "v2") {
-    const dir = layout.v2 === undefined ? "" : place(layout.v2, path);
+    const dir = layout.v2 === undefined ? "" : placeOf(layout.v2, path);
     return unified(dir, path);
   }
   const dirs = new Map<string, string>();
   for (const [name, mount] of layout.v1) {
     const inside = paths.get(name);
-    if (inside !== undefined) dirs.set(name, place(mount, inside));
+    if (inside !== undefined) dirs.set(name, placeOf(mount, inside));
   }
   return legacy(dirs, path);
 }
 
-function place(mount: CgroupMount, path: string): string {
+/** Folder of a cgroup below its mount. */
+export function placeOf(mount: CgroupMount, path: string): string {
   const inside = mount.root !== "/" && path.startsWith(mount.root) ? path.slice(mount.root.length) : path;
   return `${mount.target}${inside === "/" ? "" : inside}`;
 }

@@ -23,6 +23,7 @@ import type { Logger } from "../../core/log.ts";
 import type { CreateTask, Exit } from "../../core/tasks/tasks.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { nowNs } from "../../lib/time.ts";
+import { warmAttachLock } from "../../platform/cgroups/attach-lock.ts";
 import { removeStaleSocket } from "../../platform/net/unix.ts";
 import { fromTimestamp, toAny, toTimestamp } from "../../rpc/convert/basic.ts";
 import { toMount } from "../../rpc/convert/oci.ts";
@@ -145,6 +146,7 @@ export class TaskManager {
         const found = inSandbox === undefined ? await start() : { address: inSandbox, joined: false };
         task = this.#connect(bundle, shim, found.address);
         step = "failed to create shim task";
+        void warmAttachLock();
         try {
           task.pid = (await task.api.create(wire, callOptions(call))).pid;
           break;

@@ -7,6 +7,7 @@ import { codeOf, isNotFound, isUnavailable, messageOf, notImplemented } from "..
 import { compileFilters } from "../../core/filters/filter.ts";
 import type { Exit, ProcessState, TaskService } from "../../core/tasks/tasks.ts";
 import { nowNs } from "../../lib/time.ts";
+import { warmAttachLock } from "../../platform/cgroups/attach-lock.ts";
 import { fromAnyMaybe, fromTimestamp, toAny, toRecord } from "../../rpc/convert/basic.ts";
 import { fromStatus } from "../../rpc/convert/tasks.ts";
 import { callOptions } from "../../rpc/headers.ts";
@@ -80,6 +81,7 @@ export function createTaskService(manager: TaskManager): TaskService {
     },
     async exec(call, r) {
       const task = manager.get(call, r.containerId);
+      void warmAttachLock();
       const { containerId: id, execId, terminal, stdin, stdout, stderr } = r;
       await task.api.exec(
         { id, execId, terminal, stdin, stdout, stderr, spec: toAny(r.spec) },

@@ -1,0 +1,53 @@
+/**
+ * The kernel's lock around moves of processes between cgroups. Whoever takes it first waits for an RCU grace period, 5 to 14 ms
+ * on a kernel with 250 ticks a second; whoever comes in the 15 ms after that does not. An OCI runtime takes it in the middle of
+ * every create and exec, so we take it once while the runtime still starts: the waits overlap.
+ */
+import { writeFile } from "node:fs/promises";
+import { lazy } from "../../lib/lazy.ts";
+import { cgroupPaths } from "../process/proc.ts";
+import { type CgroupLayout, detectCgroups, placeOf } from "./cgroups.ts";
+
+const layout = lazy(() => detectCgroups());
+let useless = false;
+let running = false;
+
+/**
+ * Takes and releases the lock: moves this process to the cgroup it is in. Callers need not wait for it. Never fails; after a
+ * failure (no cgroups, no right to write) it does nothing any more.
+ */
+export async function warmAttachLock(): Promise<void> {
+  if (running || useless) return;
+  let path: string | undefined;
+  try {
+    // asked each time: somebody may have moved us, and must not find us moved back
+    path = ownProcs(layout());
+  } catch {
+    // no /proc
+  }
+  if (path === undefined) {
+    useless = true;
+    return;
+  }
+  running = true;
+  try {
+    await writeFile(path, String(process.pid));
+  } catch (err) {
+    // EBUSY comes after the lock was taken: a cgroup v2 folder with controllers for those below
+    useless = !(err instanceof Error && "code" in err && err.code === "EBUSY");
+  } finally {
+    running = false;
+  }
+}
+
+function ownProcs(layout: CgroupLayout): string | undefined {
+  const paths = cgroupPaths("self");
+  if (layout.mode === "v2")
+    return layout.v2 === undefined ? undefined : `${placeOf(layout.v2, paths?.get("") ?? "/")}/cgroup.procs`;
+  for (const name of ["pids", "memory", "cpu"]) {
+    const mount = layout.v1.get(name);
+    const path = paths?.get(name);
+    if (mount !== undefined && path !== undefined) return `${placeOf(mount, path)}/cgroup.procs`;
+  }
+  return undefined;
+}
