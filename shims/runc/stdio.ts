@@ -29,7 +29,7 @@ import { fstat, stat } from "../../src/platform/syscalls/stat.ts";
 import { fchownat } from "../../src/platform/syscalls/tree.ts";
 import { Pty } from "../../src/platform/tty/console.ts";
 import type { CriLog, StreamName } from "../shared/cri-log.ts";
-import { parseLogAddress } from "../shared/log-address.ts";
+import { type LogAddress, parseLogAddress } from "../shared/log-address.ts";
 import { type LoggerProcess, startLogger } from "./logger.ts";
 
 /** Whose streams they are; loggers get these names. */
@@ -67,7 +67,7 @@ type Target =
   | { readonly kind: "fifo"; readonly path: string }
   | { readonly kind: "file"; readonly path: string }
   | { readonly kind: "binary"; readonly uri: URL }
-  | { readonly kind: "log"; readonly path: string; readonly max: number };
+  | ({ readonly kind: "log" } & LogAddress);
 
 /** @throws invalid-argument for a scheme that is not known */
 export function parseStream(stream: string): Target {
@@ -112,7 +112,7 @@ export async function openStdio(streams: Stdio, owner: StdioOwner, log: Logger):
     for (const target of [stdout, stderr]) {
       if (target.kind !== "log" || opened.logs.has(target.path)) continue;
       const { CriLog } = await import("../shared/cri-log.ts");
-      opened.logs.set(target.path, new CriLog(target.path, target.max, log));
+      opened.logs.set(target.path, new CriLog(target.path, target.max, log, target.rotate));
     }
     return streams.terminal
       ? terminalStdio(opened, stdin, stdout, log)

@@ -19,6 +19,7 @@ import { spawnProcess } from "../../src/platform/process/spawn.ts";
 import { close, pipe2 } from "../../src/platform/syscalls/files.ts";
 import { CriLog } from "./cri-log.ts";
 import { loggerTo } from "./log.ts";
+import { parseLogAddress } from "./log-address.ts";
 import { LogLines } from "./log-lines.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "gantry-log-"));
@@ -137,6 +138,30 @@ test("many lines of 1 B to 64 KiB on two streams, the file moved away every 50 m
   for (const { name, want } of done)
     assert.ok(joined(content, name).equals(readFileSync(want)), `${name} is byte-exact`);
   assert.ok(turn > 0, "rotated at least once");
+});
+
+test("the writer rotates by itself: whole lines, so many files, nothing lost before the oldest goes", async () => {
+  const folder = join(dir, "own-rotation");
+  const path = join(folder, "0.log");
+  const rotate = parseLogAddress(`cri-log://${path}?size=4096&files=3`).rotate;
+  assert.deepEqual(rotate, { size: 4096, files: 3 });
+  const log = new CriLog(path, 16_384, quiet, rotate);
+  const sink = log.stream("stdout");
+  for (let i = 0; i < 400; i++) await sink.write(bytes(`line ${i}\n`));
+  await sink.close();
+  assert.deepEqual(readdirSync(folder).sort(), ["0.log", "0.log.1", "0.log.2"]);
+  const numbers = ["0.log.2", "0.log.1", "0.log"].flatMap((name) => {
+    const text = readFileSync(join(folder, name), "utf8");
+    assert.ok(text.length <= 4096 && text.endsWith("\n"), name);
+    return [...text.matchAll(/ F line (\d+)$/gm)].map((m) => Number(m[1]));
+  });
+  assert.equal(numbers.at(-1), 399);
+  assert.deepEqual(
+    numbers,
+    numbers.map((_, i) => 400 - numbers.length + i),
+  );
+  for (const bad of ["size=1", "size=x", "size=8192&files=0", "size=8192&files=1000"])
+    assert.throws(() => parseLogAddress(`cri-log:///x?${bad}`), /want size of at least/);
 });
 
 test("a file that vanished is made anew, one that was truncated goes on", async () => {

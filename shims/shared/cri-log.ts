@@ -10,6 +10,7 @@ import { trimMemory } from "../../src/platform/process/memory.ts";
 import { O_NONBLOCK, O_WRONLY } from "../../src/platform/syscalls/constants.ts";
 import { isErrno } from "../../src/platform/syscalls/errors.ts";
 import { close, open } from "../../src/platform/syscalls/files.ts";
+import type { Rotation } from "./log-address.ts";
 import { LogFile } from "./log-file.ts";
 import { LogLines, releaseBatch } from "./log-lines.ts";
 
@@ -40,8 +41,8 @@ export class CriLog {
   #quiet: NodeJS.Timeout | undefined;
 
   /** @param max longest text of a line, bytes. @throws SyscallError */
-  constructor(path: string, max: number, log: Logger) {
-    this.#file = new LogFile(path, log);
+  constructor(path: string, max: number, log: Logger, rotate?: Rotation) {
+    this.#file = new LogFile(path, log, rotate);
     this.#max = max;
   }
 

@@ -3,10 +3,10 @@
  * taken back to the last whole line, and the rest waits for room.
  *
  * Rotation needs no word to us: before every write the path is looked at, and when another file is there, or none, it is
- * opened anew. {@link LogFile.reopen} does it at once.
+ * opened anew. {@link LogFile.reopen} does it at once. Where nobody rotates, the file does it itself when asked to.
  */
 
-import { mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, renameSync } from "node:fs";
 import { dirname } from "node:path";
 import { messageOf } from "../../src/core/errors.ts";
 import type { Logger } from "../../src/core/log.ts";
@@ -15,6 +15,7 @@ import * as c from "../../src/platform/syscalls/constants.ts";
 import { SyscallError } from "../../src/platform/syscalls/errors.ts";
 import { close, ftruncate, open, tryWrite } from "../../src/platform/syscalls/files.ts";
 import { fstat, statxIfExists } from "../../src/platform/syscalls/stat.ts";
+import type { Rotation } from "./log-address.ts";
 
 /** While the file cannot be written, whoever writes is held up for at most this time in all. Milliseconds. */
 const HOLD_MS = 800;
@@ -28,6 +29,9 @@ const EINTR = 4;
 export class LogFile {
   readonly path: string;
   readonly #log: Logger;
+  readonly #rotation: Rotation | undefined;
+  /** Bytes in the file; followed only when it rotates by itself. */
+  #size = 0;
   #fd: number;
   #id = "";
   /** Lines the file did not take. */
@@ -39,16 +43,18 @@ export class LogFile {
   #timer: NodeJS.Timeout | undefined;
 
   /** Opens the file for appending (mode 0640) and makes its folder. @throws SyscallError */
-  constructor(path: string, log: Logger) {
+  constructor(path: string, log: Logger, rotate?: Rotation) {
     this.path = path;
     this.#log = log;
+    this.#rotation = rotate;
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
     this.#fd = this.#open();
   }
 
   #open(): number {
     const fd = open(this.path, c.O_WRONLY | c.O_CREAT | c.O_APPEND | c.O_NOCTTY | c.O_NONBLOCK, 0o640);
-    const { dev, ino } = fstat(fd);
+    const { dev, ino, size } = fstat(fd);
+    this.#size = size;
     this.#id = `${dev} ${ino}`;
     return fd;
   }
@@ -120,6 +126,8 @@ export class LogFile {
   /** @returns the lines that did not get in */
   #put(lines: Uint8Array): Uint8Array | undefined {
     this.#follow();
+    if (this.#rotation !== undefined && this.#size > 0 && this.#size + lines.length > this.#rotation.size)
+      this.#rotate(this.#rotation.files);
     let at = 0;
     while (at < lines.length) {
       const length = tryWrite(this.#fd, lines.subarray(at));
@@ -130,8 +138,26 @@ export class LogFile {
         return lines.subarray(this.#wholeLines(lines, at));
       }
       at += length;
+      this.#size += length;
     }
     return undefined;
+  }
+
+  /** PATH becomes PATH.1, and so on; the oldest goes. What fails is told, and the file just grows. */
+  #rotate(files: number): void {
+    try {
+      if (files === 1) ftruncate(this.#fd, 0);
+      else {
+        for (let n = files - 1; n > 0; n--) {
+          const from = n === 1 ? this.path : `${this.path}.${n - 1}`;
+          if (existsSync(from)) renameSync(from, `${this.path}.${n}`);
+        }
+      }
+      this.reopen();
+    } catch (error) {
+      this.#size = 0; // not tried again with every line
+      this.#log.warn("rotate log", { path: this.path, reason: messageOf(error) });
+    }
   }
 
   /** Takes the torn line at the end of the file back. @returns how much of `lines` is in the file then */

@@ -19,8 +19,8 @@ const READY = 5;
 export async function logProcess(address: string): Promise<number> {
   const log = loggerTo((line) => void process.stderr.write(line), false, {});
   try {
-    const { path, max } = parseLogAddress(address);
-    const file = new CriLog(path, max, log);
+    const { path, max, rotate } = parseLogAddress(address);
+    const file = new CriLog(path, max, log, rotate);
     const sinks = [file.stream("stdout"), file.stream("stderr")] as const;
     // Ends when the streams do: a signal for a whole group must not cut the last lines.
     process.on("SIGTERM", () => {});
