@@ -27,6 +27,10 @@ export const builtins: readonly Builtin[] = [
     uri: "io.containerd.image-verifier.v1.bindir",
     load: () => import("../../plugins/verifier/bindir.ts"),
   },
+  {
+    uri: "io.containerd.internal.v1.image-directory",
+    load: () => import("../../plugins/image-directory/plugin.ts"),
+  },
   { uri: "io.containerd.shim.v1.manager", load: () => import("../../plugins/runtime/shim-manager.ts") },
   {
     uri: "io.containerd.sandbox.controller.v1.shim",

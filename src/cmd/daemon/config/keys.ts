@@ -158,6 +158,11 @@ export const KEYS: Readonly<Record<string, string>> = {
     "Folder of programs that must allow an image before it is stored.",
   "io.containerd.image-verifier.v1.bindir|max_verifiers": "Programs run at most; -1 is all.",
   "io.containerd.image-verifier.v1.bindir|per_verifier_timeout": "Time each program has; none is a refusal.",
+  "io.containerd.internal.v1.image-directory|path":
+    "Folder whose image archives are imported and pinned; empty = ROOT/images. Not a key of containerd.",
+  "io.containerd.internal.v1.image-directory|namespace": "Namespace of their images.",
+  "io.containerd.internal.v1.image-directory|snapshotter":
+    "Snapshotter they are unpacked with; empty = the CRI's.",
   "io.containerd.internal.v1.opt|path": "Folder of `ctr install`; its bin is added to PATH.",
   "io.containerd.metadata.v1.bolt|content_sharing_policy":
     "shared: a blob known in one namespace need not be fetched in another; isolated: each proves that it can.",
