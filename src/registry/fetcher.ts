@@ -147,7 +147,7 @@ export class Fetcher {
       const hash = createHash(algorithmOf(desc.digest));
       for await (const part of this.stream(desc, 0n, signal)) {
         hash.update(part);
-        parts.push(Uint8Array.from(part));
+        parts.push(new Uint8Array(part));
       }
       const got = `${algorithmOf(desc.digest)}:${hash.digest("hex")}`;
       if (got === desc.digest) return Buffer.concat(parts);

@@ -243,7 +243,7 @@ async function* counted(
 
 async function collect(source: AsyncIterable<Uint8Array>, desc: Descriptor): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
-  for await (const part of source) parts.push(Uint8Array.from(part));
+  for await (const part of source) parts.push(new Uint8Array(part));
   const all = Buffer.concat(parts);
   if (BigInt(all.byteLength) !== desc.size)
     throw failedPrecondition(`manifest ${desc.digest}: stored size differs`);

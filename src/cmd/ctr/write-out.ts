@@ -11,7 +11,7 @@ export async function writeOut(data: AsyncIterable<Uint8Array>): Promise<void> {
   try {
     for await (const part of data) {
       if (gone) return;
-      const bytes = Uint8Array.from(part);
+      const bytes = new Uint8Array(part);
       await new Promise<void>((resolve) => process.stdout.write(bytes, () => resolve()));
     }
   } finally {

@@ -67,7 +67,7 @@ export async function readBlob(
   if (reader.size > BigInt(max))
     throw failedPrecondition(`read ${desc.digest}: ${reader.size} bytes, larger than ${max}`);
   const parts: Uint8Array[] = [];
-  for await (const part of reader.stream()) parts.push(Uint8Array.from(part));
+  for await (const part of reader.stream()) parts.push(new Uint8Array(part));
   const bytes = Buffer.concat(parts);
   const got = createHash(algorithmOf(desc.digest)).update(bytes).digest("hex");
   if (!desc.digest.endsWith(`:${got}`)) throw dataLoss(`read ${desc.digest}: stored bytes are damaged`);

@@ -100,7 +100,7 @@ function decodeData(message: AnyValue): Uint8Array {
 
 function dataMessage(data: Uint8Array): AnyValue {
   // The schema wants its own buffer type; a view on a shared one is not sent on.
-  const message = create(DataSchema, { data: Uint8Array.from(data) });
+  const message = create(DataSchema, { data: new Uint8Array(data) });
   return { typeUrl: DataSchema.typeName, value: toBinary(DataSchema, message) };
 }
 

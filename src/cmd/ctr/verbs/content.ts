@@ -139,7 +139,7 @@ export const edit: Action = async (context, args, options) => {
   const editor = textOf(options, "editor") || "vi";
   const parts: Uint8Array[] = [];
   await using reader = await content.reader(call, digest);
-  for await (const part of reader.stream()) parts.push(Uint8Array.from(part));
+  for await (const part of reader.stream()) parts.push(new Uint8Array(part));
   const dir = mkdtempSync(join(tmpdir(), "ctr-edit-"));
   try {
     const path = join(dir, "blob");

@@ -54,7 +54,7 @@ export class ByteReader {
     while (have < length) {
       const part = await this.some(length - have);
       if (part.byteLength === 0) break;
-      parts.push(Uint8Array.from(part));
+      parts.push(new Uint8Array(part));
       have += part.byteLength;
     }
     return Buffer.concat(parts);
