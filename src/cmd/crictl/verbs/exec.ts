@@ -1,11 +1,5 @@
 /** exec, attach. */
-import {
-  type GantryError,
-  invalidArgument,
-  notFound,
-  unknownError,
-  wrap,
-} from "../../../core/errors.ts";
+import { type GantryError, invalidArgument, notFound, unknownError, wrap } from "../../../core/errors.ts";
 import type { Action } from "../command.ts";
 import { type CriContext, interrupted } from "../context.ts";
 import { int64, type Options, on, text } from "../options.ts";

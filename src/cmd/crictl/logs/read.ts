@@ -1,0 +1,180 @@
+/** Reads and follows a container's log file, over rotations. */
+import { Buffer } from "node:buffer";
+import { type FSWatcher, watch } from "node:fs";
+import { type FileHandle, open, stat } from "node:fs/promises";
+import { basename, dirname } from "node:path";
+import { messageOf, notFound, unavailable } from "../../../core/errors.ts";
+import { createDeferred, type Deferred } from "../../../lib/deferred.ts";
+import { type LogEntry, parseLine, timeOf } from "./line.ts";
+
+/** What to read. */
+export interface ReadOptions {
+  readonly follow: boolean;
+  /** Lines from the end; undefined for all. */
+  readonly tail: number | undefined;
+  /** Nanoseconds since the epoch; older lines are left out. */
+  readonly since: bigint | undefined;
+  readonly signal: AbortSignal;
+  /** Whether more may come: asked when nothing did for a while. */
+  readonly running: () => Promise<boolean>;
+}
+
+const CHUNK = 64 << 10;
+const LF = 0x0a;
+/** When nothing is heard for so long, the container is looked at. */
+const QUIET_MS = 1_000;
+
+/** Entries of the file at `path` in order. @throws not-found, unavailable */
+export async function* readLog(
+  path: string,
+  options: ReadOptions,
+): AsyncGenerator<LogEntry, void, undefined> {
+  using changes = options.follow ? new Changes(path, options.signal) : undefined;
+  let file = await openLog(path);
+  try {
+    let at = options.tail === undefined ? 0 : await tailStart(file, options.tail);
+    let rest: Buffer = Buffer.alloc(0);
+    let last = false;
+    while (!options.signal.aborted) {
+      const buffer = Buffer.allocUnsafe(CHUNK);
+      const { bytesRead } = await file.read(buffer, 0, CHUNK, at);
+      at += bytesRead;
+      if (bytesRead > 0) {
+        last = false;
+        const all =
+          rest.length === 0
+            ? buffer.subarray(0, bytesRead)
+            : Buffer.concat([rest, buffer.subarray(0, bytesRead)]);
+        const end = all.lastIndexOf(LF) + 1;
+        rest = all.subarray(end);
+        yield* entries(all.subarray(0, end), options.since);
+        continue;
+      }
+      if (changes === undefined) break;
+      const next = await rotated(path, file, at);
+      if (next !== undefined) {
+        // the old file is read to its end
+        await file.close();
+        file = next;
+        at = 0;
+        rest = Buffer.alloc(0);
+        continue;
+      }
+      if (last) break;
+      if (!(await changes.next(QUIET_MS)) && !(await options.running())) last = true;
+    }
+    if (rest.length > 0 && !options.signal.aborted) yield* entries(rest, options.since);
+  } finally {
+    await file.close();
+  }
+}
+
+async function openLog(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, "r");
+  } catch (err) {
+    const code = err instanceof Error && "code" in err ? err.code : undefined;
+    if (code === "ENOENT")
+      throw notFound(`open log file "${path}"`, {
+        cause: err,
+        hint: "logs are read from the engine's machine: run this there",
+      });
+    throw unavailable(`open log file "${path}": ${messageOf(err)}`, {
+      cause: err,
+      ...(code === "EACCES" ? { hint: "run as root" } : {}),
+    });
+  }
+}
+
+function* entries(bytes: Buffer, since: bigint | undefined): Generator<LogEntry, void, undefined> {
+  for (let at = 0; at < bytes.length; ) {
+    const found = bytes.indexOf(LF, at);
+    const end = found < 0 ? bytes.length : found + 1;
+    const entry = parseLine(bytes.subarray(at, end));
+    at = end;
+    if (entry === undefined) continue;
+    if (since !== undefined) {
+      const time = timeOf(entry);
+      if (time !== undefined && time < since) continue;
+    }
+    yield entry;
+  }
+}
+
+/** Where the last `lines` lines of a file begin. Partial entries count as lines, as they do for kubelets. */
+export async function tailStart(file: FileHandle, lines: number): Promise<number> {
+  const { size } = await file.stat();
+  if (lines <= 0) return size;
+  let left = lines;
+  const buffer = Buffer.allocUnsafe(CHUNK);
+  for (let end = size; end > 0; ) {
+    const start = Math.max(0, end - CHUNK);
+    const { bytesRead } = await file.read(buffer, 0, end - start, start);
+    for (let i = bytesRead - 1; i >= 0; i--) {
+      // the line feed at the very end ends the last line
+      if (buffer[i] !== LF || start + i === size - 1) continue;
+      if (--left === 0) return start + i + 1;
+    }
+    end = start;
+  }
+  return 0;
+}
+
+/** The file that took the place of ours, if any; ours may also have been emptied. */
+async function rotated(path: string, file: FileHandle, at: number): Promise<FileHandle | undefined> {
+  try {
+    const [named, ours] = await Promise.all([stat(path, { bigint: true }), file.stat({ bigint: true })]);
+    const same = named.ino === ours.ino && named.dev === ours.dev;
+    if (same && named.size >= BigInt(at)) return undefined;
+    return await open(path, "r");
+  } catch {
+    // between two files
+    return undefined;
+  }
+}
+
+/** Waits for changes of a file and of its name. */
+class Changes implements Disposable {
+  readonly #watcher: FSWatcher | undefined;
+  readonly #signal: AbortSignal;
+  #changed = false;
+  #wake: Deferred<void> | undefined;
+
+  constructor(path: string, signal: AbortSignal) {
+    this.#signal = signal;
+    const name = basename(path);
+    try {
+      this.#watcher = watch(dirname(path), (_event, changed) => {
+        if (changed === null || changed === name) this.#tell();
+      });
+      this.#watcher.on("error", () => {});
+    } catch {
+      // without it, changes are seen when the time is over
+    }
+    signal.addEventListener("abort", this.#tell, { once: true });
+  }
+
+  readonly #tell = (): void => {
+    this.#changed = true;
+    this.#wake?.resolve();
+  };
+
+  /** @returns whether something changed in time */
+  async next(ms: number): Promise<boolean> {
+    if (!this.#changed && !this.#signal.aborted) {
+      this.#wake = createDeferred<void>();
+      const timer = setTimeout(() => this.#wake?.resolve(), ms);
+      await this.#wake.promise;
+      clearTimeout(timer);
+      this.#wake = undefined;
+    }
+    const changed = this.#changed;
+    this.#changed = false;
+    return changed;
+  }
+
+  [Symbol.dispose](): void {
+    this.#watcher?.close();
+    this.#signal.removeEventListener("abort", this.#tell);
+  }
+}
