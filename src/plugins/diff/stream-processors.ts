@@ -89,7 +89,8 @@ export async function* runChain(
 ): AsyncGenerator<Uint8Array, void, void> {
   const running: { child: ChildHandle; id: string; said: string }[] = [];
   const kill = (): void => {
-    for (const { child } of running) child.kill(SIGKILL);
+    // The whole group: a script's own children would go on reading keys and writing to nobody.
+    for (const { child } of running) child.killGroup(SIGKILL);
   };
   call.signal.addEventListener("abort", kill, { once: true });
   try {
@@ -156,7 +157,11 @@ function startProcessor(
         close(pipe.write);
       }
     }
-    return spawnProcess(processor.path, processor.args, { stdio: [stdin, "pipe", "pipe", ...extra], env });
+    return spawnProcess(processor.path, processor.args, {
+      stdio: [stdin, "pipe", "pipe", ...extra],
+      env,
+      detached: true,
+    });
   } catch (err) {
     throw internal(`start stream processor "${processor.id}"`, { cause: err });
   } finally {
