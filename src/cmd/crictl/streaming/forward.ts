@@ -15,6 +15,8 @@ export interface PodConnection {
   readonly sink: ByteSink;
   /** What the engine says went wrong; empty when nothing did. Settles when the connection is over. */
   readonly error: Promise<string>;
+  /** Sends and takes no more data; the engine then ends `error`. */
+  finish(): Promise<void>;
   /** Drops it. */
   close(): Promise<void>;
 }
@@ -32,11 +34,11 @@ const TUNNEL = `SPDY/3.1+${PROTOCOL}`;
 
 /**
  * Connects.
- * @param urlOf asks the engine for a fresh URL: each works once
+ * @param urlOf asks the engine for a fresh URL for ports (undefined: all that were asked for): each works once
  * @throws unavailable
  */
 export async function openForwarder(
-  urlOf: () => Promise<string>,
+  urlOf: (port?: number) => Promise<string>,
   transport: TransportName,
   tls: StreamingTls,
 ): Promise<PodForwarder> {
@@ -74,6 +76,7 @@ function overSpdy(client: SpdyClient): PodForwarder {
         source: data.inbox,
         sink: data,
         error: readText(errors.inbox),
+        finish: () => client.reset(data),
         async close() {
           await Promise.all([client.reset(data), client.reset(errors)]);
         },
@@ -111,11 +114,11 @@ const CHANNEL_PROTOCOLS = ["v4.channel.k8s.io"];
 const BUDGET = 1 << 20;
 
 /** A WebSocket for each connection: data on channel 0, errors on 1, both begin with the port (2 bytes, little endian). */
-function overChannels(urlOf: () => Promise<string>, tls: StreamingTls): PodForwarder {
+function overChannels(urlOf: (port: number) => Promise<string>, tls: StreamingTls): PodForwarder {
   return {
     lost: new Promise<never>(() => {}),
     async open(port) {
-      const url = streamingUrl(await urlOf());
+      const url = streamingUrl(await urlOf(port));
       url.searchParams.set("port", String(port));
       const socket = await openWebSocket(url, CHANNEL_PROTOCOLS, tls).catch((err: unknown) => {
         throw refused(err, "websocket");
@@ -148,12 +151,16 @@ function overChannels(urlOf: () => Promise<string>, tls: StreamingTls): PodForwa
           // this protocol cannot half-close
           async close() {},
         },
+        finish: () => socket.end(),
         close: () => socket.end(),
       };
     },
     async end() {},
   };
 }
+
+/** How long the engine may take to say what went wrong. */
+const ERROR_MS = 5_000;
 
 /** Copies both ways until one side is done; then the other gets what is left. @returns the engine's error, or "" */
 export async function join(
@@ -175,6 +182,12 @@ export async function join(
     // the local program left
   }
   local.end();
-  await remote.close();
-  return remote.error.catch(() => "");
+  await remote.finish();
+  const late = setTimeout(() => void remote.close(), ERROR_MS);
+  try {
+    return await remote.error.catch(() => "");
+  } finally {
+    clearTimeout(late);
+    await remote.close();
+  }
 }

@@ -34,8 +34,9 @@ export const portForward: Action = async (context, args, options) => {
   const transport = transportName(text(options, "transport"));
   const tls = tlsOf(options);
   const runtime = await cri.runtime();
-  const port = pairs.map((pair) => pair.remote);
-  const urlOf = async (): Promise<string> => {
+  const all = pairs.map((pair) => pair.remote);
+  const urlOf = async (only?: number): Promise<string> => {
+    const port = only === undefined ? all : [only];
     const { url } = await runtime.portForward({ podSandboxId, port }, cri.options());
     cri.debug(() => `port-forward url: ${withoutToken(url)}`);
     return url;
