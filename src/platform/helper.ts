@@ -13,6 +13,12 @@ const helpers: Readonly<Record<string, (args: readonly string[]) => Promise<void
     const { sendLoopbackConnection } = await import("./net/netns-helper.ts");
     sendLoopbackConnection(path, Number(port));
   },
+  /** Copies what a folder holds into another one. */
+  "copy-tree": async ([from, to]) => {
+    if (from === undefined || to === undefined) throw new TypeError("want two paths");
+    const { copyTreeSync } = await import("./fs/copy-tree.ts");
+    copyTreeSync(from, to);
+  },
   /** Removes a tree that others filled, so that the daemon's loop stays free. */
   "remove-tree": async (paths) => {
     const { removeTreeSync } = await import("./fs/remove-tree.ts");

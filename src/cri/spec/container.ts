@@ -54,6 +54,7 @@ export async function buildContainerSpec(input: ContainerSpecInput): Promise<Spe
     database: needsDatabase(context, image.user),
     lenient: /^\d*$/.test(userText(context, image.user)),
     volumes: volumes.map((v) => ({ host: v.hostPath, inside: v.containerPath })),
+    signal: input.signal,
   });
   process.user = userOf(context, image.user, db);
   const binds = [

@@ -21,6 +21,7 @@ export interface RootfsLook {
   /** A missing or unreadable database is no error: nobody asked for a user by name. */
   readonly lenient: boolean;
   readonly volumes: readonly VolumeCopy[];
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -32,7 +33,7 @@ export async function lookIntoRootfs(mounts: readonly Mount[], look: RootfsLook)
   return withTempMount(readonlyMounts(mounts), async (root) => {
     checkPlaces(root);
     const db = look.database ? readDatabase(root, look.lenient) : { passwd: undefined, group: undefined };
-    await copyVolumes(root, look.volumes);
+    await copyVolumes(root, look.volumes, look.signal);
     return db;
   });
 }
