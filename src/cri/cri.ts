@@ -43,6 +43,8 @@ export class Cri {
   readonly locks = new KeyedMutex();
   /** Stops under way, by pod. */
   readonly podStops = new SingleFlight<string, void>();
+  /** Ids of pods and containers that are being made: not in the store yet. */
+  readonly making = new Set<string>();
   /** Set once, before anything is served. */
   nri: NriHooks = noNriHooks;
   readonly #signalled = new Map<string, Promise<void>>();

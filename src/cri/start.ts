@@ -15,9 +15,10 @@ export function startCri(cri: Cri, host: Pick<PluginHost, "onReady" | "onServe" 
   cri.monitor.start();
   host.onReady(async () => {
     await cri.network.open();
-    await recover(cri);
   });
+  // tasks of an earlier life are known by now, and no socket is open yet
   host.onServe(async () => {
+    await recover(cri);
     for (const handler of cri.deps.config.handlers.values()) void cri.handlers.facts(handler);
   });
   host.onStop(async () => cri.network.close());

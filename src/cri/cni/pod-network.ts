@@ -131,13 +131,25 @@ export class PodNetwork {
     );
   }
 
+  /** Detaches a pod that nothing but its id is known of any more. */
+  async detachUnknown(podId: string): Promise<void> {
+    for (const { network, index } of await this.#remembered(podId))
+      await this.#removing.remove(network, {
+        containerId: podId,
+        netns: "",
+        ifName: `eth${index}`,
+        args: new Map(),
+        capabilities: {},
+      });
+  }
+
   /** Unpins the namespace; it ends with its last process. */
   deleteNetns(path: string): void {
     if (path !== "") deleteNetns(path);
   }
 
   /** Why pods of a handler get no network now; undefined when they do. Never waits. */
-  problem(handler: RuntimeHandler): string | undefined {
+  status(handler: RuntimeHandler): string | undefined {
     return this.folder(handler).current.problem;
   }
 

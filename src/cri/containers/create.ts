@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join, normalize, sep } from "node:path";
 import type { ContainerConfig, PodSandboxConfig } from "../../api/gen/cri/runtime/v1/api_pb.ts";
-import type { Call } from "../../core/call.ts";
+import type { Call, NamespacedCall } from "../../core/call.ts";
 import { failedPrecondition, invalidArgument, isNotFound, messageOf, wrap } from "../../core/errors.ts";
 import { nowNs } from "../../lib/time.ts";
 import { UndoStack } from "../../lib/undo-stack.ts";
@@ -47,7 +47,9 @@ export async function createContainer(
     .digest("hex");
   const id = newId();
   return await cri.containerNames.run(call, name, fingerprint, id, (progress) =>
-    make(cri, { id, name, config, pod, logDirectory: podConfig?.logDirectory ?? "", progress }),
+    make(cri, { id, name, config, pod, logDirectory: podConfig?.logDirectory ?? "", progress }).finally(() =>
+      cri.making.delete(id),
+    ),
   );
 }
 
@@ -76,19 +78,22 @@ async function make(cri: Cri, making: Making): Promise<void> {
   );
   const snapshotter = cri.handlers.snapshotter(handler);
   const rootDir = records.containerDir(id);
+  cri.making.add(id);
   undo.push(() => removeTree(rootDir));
   await mkdir(rootDir, { recursive: true, mode: 0o700 });
   const snapshots = metadata.snapshotter(snapshotter);
+  const leased = (c: NamespacedCall): NamespacedCall => c.with({ lease: pod.id }).in(c.namespace);
   const labels = snapshotLabels(pod.userns);
   undo.push(() => ignoreMissing(snapshots.remove(deps.call.detached(UNDO_MS), id)));
   const rootfs = await step(call, progress, "prepare the snapshot", SNAPSHOT_MS, async (c) => {
     try {
-      return await snapshots.prepare(c, id, image.chainId, labels);
+      // held by the pod's lease until the record refers to it
+      return await snapshots.prepare(leased(c), id, image.chainId, labels);
     } catch (err) {
       if (!isNotFound(err)) throw err;
       // pulled for another snapshotter, or its layers were removed
       await cri.images.unpack(c, image, snapshotter);
-      return await snapshots.prepare(c, id, image.chainId, labels);
+      return await snapshots.prepare(leased(c), id, image.chainId, labels);
     }
   });
   const prepared = await step(call, progress, "mount image volumes", SNAPSHOT_MS, (c) =>

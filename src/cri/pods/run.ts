@@ -100,7 +100,12 @@ async function make(cri: Cri, making: Making): Promise<void> {
     // what could not be undone is the kubelet's to try again, by stop and remove
     await store.changePod(id, { state: "unknown" });
   });
-  await step(call, progress, "store the record", SNAPSHOT_MS, () => store.addPod(pod));
+  // held by the pod's lease: nothing refers to its snapshots before their containers are stored
+  const leased = call.with({ lease: id }).in(call.namespace);
+  undo.push(() => ignoreMissing(deps.leases.delete(deps.call.detached(UNDO_MS), id)));
+  await step(call, progress, "store the record", SNAPSHOT_MS, async (c) => {
+    await Promise.all([store.addPod(pod), deps.leases.create(c, id, new Map())]);
+  });
   await store.changePod(id, {});
 
   const network = async (): Promise<void> => {
@@ -127,7 +132,7 @@ async function make(cri: Cri, making: Making): Promise<void> {
     const files = step(call, progress, "make the pod's files", SNAPSHOT_MS, () =>
       makePodFiles(pod.stateDir, config, cri.host.hostname),
     );
-    const prepared = prepareRootfs(cri, call, making, undo);
+    const prepared = prepareRootfs(cri, leased, making, undo);
     const [rootfs] = await Promise.all([prepared, files]);
     await (networkFirst ? networking : netnsReady.promise);
     return await startProcess(cri, call, making, pod, rootfs, undo);

@@ -23,7 +23,7 @@ async function stop(cri: Cri, id: string): Promise<void> {
   const pod = store.findPod(id);
   if (pod === undefined) return;
   const wasReady = pod.state === "ready";
-  if (wasReady || pod.pid > 0) {
+  if (pod.state !== "not-ready") {
     await cri.monitor.destroyTask(id);
     await cri.monitor.settled(id);
   }

@@ -11,6 +11,7 @@ import { podMethods } from "./pods.ts";
 import { statsMethods } from "./stats.ts";
 import { statusMethods } from "./status.ts";
 import { streamingMethods } from "./streaming.ts";
+import { updateMethods } from "./update.ts";
 
 /** Some methods of the service. */
 export type RuntimeMethods = ServiceHandlers<typeof RuntimeService>;
@@ -20,6 +21,7 @@ const groups: readonly ((cri: Cri, server: ServerConfig) => RuntimeMethods)[] = 
   listMethods,
   podMethods,
   containerMethods,
+  updateMethods,
   statsMethods,
   eventMethods,
   streamingMethods,
