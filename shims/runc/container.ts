@@ -4,7 +4,7 @@
  * Events leave in this order: create < start < exit < delete; exec-added < exec-started < exit of the exec; init's exit
  * after those of all execs; oom before exit.
  */
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   alreadyExists,
@@ -25,12 +25,15 @@ import { writeExit } from "./exit-record.ts";
 import { type Options, runcOf, saveOptions } from "./options.ts";
 import { exitOf, Process, startMark } from "./process.ts";
 import type { CheckpointFlags, Runc, RunIo } from "./runc.ts";
+import { type SpecTraits, traitsOf, withTerminal } from "./spec.ts";
 import { openStdio } from "./stdio.ts";
 
 /** Longest wait for execs to be reaped before init's exit is told, in milliseconds. */
 const EXECS_MS = 10_000;
 /** A shim that stays lets go of a removed container's root after this pause, in milliseconds. */
 const RELEASE_MS = 500;
+
+const OK = (): { readonly error?: unknown } => ({});
 
 /** What a container is made from. */
 export interface ContainerInit extends Stdio {
@@ -58,7 +61,7 @@ export class Container {
   readonly #host: ContainerHost;
   readonly #runc: Runc;
   readonly #execs = new Map<string, Process>();
-  readonly #sharesPids: boolean;
+  readonly #traits: SpecTraits;
   #cgroup: Cgroup | undefined;
   #oomWatch: Disposable | undefined;
   #oomSeen = 0n;
@@ -71,7 +74,7 @@ export class Container {
     this.bundle = facts.bundle;
     this.init = new Process("", facts, { tag: "added" });
     this.#runc = runcOf(facts.options, facts.namespace, facts.bundle);
-    this.#sharesPids = sharesPids(facts.bundle);
+    this.#traits = traitsOf(facts.bundle);
   }
 
   /** Makes a container up to where its init waits for {@link start}. On failure nothing is left. */
@@ -126,7 +129,9 @@ export class Container {
       await this.#launchInit((io) => this.#runc.restore(id, bundle, checkpoint, io));
     } else {
       if (init.phase.tag !== "created") throw failedPrecondition(`cannot start a ${init.phase.tag} process`);
-      await this.#runc.start(this.id);
+      const released =
+        !this.#traits.hooks && (await this.#runc.release(this.id, () => !this.#initEnded).catch(() => false));
+      if (!released) await this.#runc.start(this.id);
     }
     init.apply({ tag: "started", pid: init.pid });
     this.#host.events.started(this.id, init.pid);
@@ -194,8 +199,9 @@ export class Container {
 
   async #watchInit(pid: number, since: bigint): Promise<void> {
     const exit = await exitOf(pid, since);
+    this.#initEnded = true;
     await this.init.starting;
-    if (this.#sharesPids) await this.#runc.kill(this.id, 9, true).catch(() => {});
+    if (this.#traits.sharesPids) await this.#runc.kill(this.id, 9, true).catch(() => {});
     await this.#execsEnded();
     this.#oomWatch?.[Symbol.dispose]();
     this.#tellOom();
@@ -207,6 +213,20 @@ export class Container {
     await this.init.logged();
     this.init.apply({ tag: "exited", exit });
     this.#host.events.exited(this.id, "", exit);
+    // the delete that follows finds it done, or nearly
+    if (!this.#traits.hooks && !this.#removing)
+      this.#cleared = this.#clear().then(OK, (error: unknown) => ({ error }));
+  }
+  #initEnded = false;
+  /** Another command of the OCI runtime removes the container. */
+  #removing = false;
+  /** Removal of what the OCI runtime keeps of the container, begun at init's end. */
+  #cleared: Promise<{ readonly error?: unknown }> | undefined;
+
+  async #clear(): Promise<void> {
+    await this.#runc.delete(this.id, false).catch((error: unknown) => {
+      if (!isNotFound(error)) throw error;
+    });
   }
 
   async #execsEnded(): Promise<void> {
@@ -274,6 +294,7 @@ export class Container {
     const { init } = this;
     await init.starting;
     if (init.phase.tag === "created") {
+      this.#removing = true;
       await this.#runc.delete(this.id, true);
       await init.wait();
     } else if (init.phase.tag === "running" || init.phase.tag === "paused") {
@@ -281,9 +302,8 @@ export class Container {
     }
     for (const exec of this.#execs.values()) await exec.closeStreams();
     await init.closeStreams();
-    await this.#runc.delete(this.id, false).catch((error: unknown) => {
-      if (!isNotFound(error)) throw error;
-    });
+    const cleared = await this.#cleared;
+    if (cleared === undefined || "error" in cleared) await this.#clear();
     await this.#unmount();
     this.#oomWatch?.[Symbol.dispose]();
     if (init.phase.tag !== "deleted") init.apply({ tag: "deleted" });
@@ -336,6 +356,7 @@ export class Container {
   async checkpoint(flags: CheckpointFlags): Promise<void> {
     if (this.init.phase.tag !== "running" && this.init.phase.tag !== "paused")
       throw failedPrecondition(`cannot checkpoint a ${this.init.phase.tag} process`);
+    this.#removing = !flags.leaveRunning;
     await this.#runc.checkpoint(this.id, flags);
     this.#host.events.checkpointed(this.id, flags.imagePath);
   }
@@ -359,28 +380,4 @@ export class Container {
     const release = await detachTree(this.#rootfs);
     setTimeout(release, RELEASE_MS).unref();
   }
-}
-
-/** True when init has no pid namespace of its own, so that its end does not end the others. */
-function sharesPids(bundle: string): boolean {
-  const spec = JSON.parse(readFileSync(join(bundle, "config.json"), "utf8")) as {
-    linux?: { namespaces?: { type?: string; path?: string }[] };
-  };
-  const pid = spec.linux?.namespaces?.find((n) => n.type === "pid");
-  return pid === undefined || (pid.path ?? "") !== "";
-}
-
-/** Sets `terminal` in an OCI process without parsing its 64-bit numbers: of two equal keys the last counts. */
-function withTerminal(spec: Uint8Array, terminal: boolean): Uint8Array {
-  const text = new TextDecoder().decode(spec);
-  let given: { terminal?: boolean };
-  try {
-    given = JSON.parse(text) as { terminal?: boolean };
-  } catch (error) {
-    throw invalidArgument("read process of exec: not JSON", { cause: error });
-  }
-  if ((given.terminal ?? false) === terminal) return spec;
-  const body = text.trimEnd().slice(0, -1).trimEnd();
-  const comma = body.endsWith("{") ? "" : ",";
-  return new TextEncoder().encode(`${body}${comma}"terminal":${terminal}}`);
 }

@@ -3,11 +3,13 @@
  * the last error line there is the reason of a failure, for stderr may be the container's.
  */
 import { closeSync, openSync, readFileSync, readSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
 import { type GantryError, notFound, unknownError } from "../../src/core/errors.ts";
 import { utf8Decode } from "../../src/lib/bytes.ts";
 import { run, spawnProcess } from "../../src/platform/process/spawn.ts";
 import { O_RDONLY, O_RDWR } from "../../src/platform/syscalls/constants.ts";
 import { close, open } from "../../src/platform/syscalls/files.ts";
+import { releaseInit } from "./release.ts";
 
 /** Which runtime and how to call it. */
 export interface RuncOptions {
@@ -60,6 +62,13 @@ export class Runc {
 
   start(id: string): Promise<void> {
     return this.#command("start", [id]);
+  }
+
+  /** The same without the runtime's process, where that can be. @returns false when `start` is to do it */
+  async release(id: string, alive: () => boolean): Promise<boolean> {
+    // a program that stands in for runc may want to see the start
+    if (basename(this.options.binary) !== "runc") return false;
+    return await releaseInit(join(this.options.root, id), alive);
   }
 
   /** Adds a process described by the OCI process file. */

@@ -29,6 +29,9 @@ const REFUSED = new Set(["invalid-argument", "not-implemented", "failed-precondi
 
 /** Serves until told to shut down. Never returns before. @returns exit code */
 export async function serve(): Promise<number> {
+  const layout = lazy(detectCgroups);
+  // a spare has time for this, a container's start has not
+  layout();
   const message = receiveServeMessage();
   if (message === undefined) return 0;
   const { namespace, bundle, socket } = message;
@@ -74,7 +77,7 @@ export async function serve(): Promise<number> {
       logFile.moveTo(join(home, "log"));
     },
     held: () => (sandboxes?.size ?? 0) > 0,
-    layout: lazy(detectCgroups),
+    layout,
     shutdown: () => done.resolve(),
   });
   const methods = new Map(service.methods);

@@ -193,7 +193,7 @@ export function flock(fd: number, operation: number): void {
   check("flock", cFlock(fd, operation));
 }
 
-/** poll(2) of one fd; returns its event bits, 0 after `timeoutMs`. Blocks the thread: helper processes only. */
+/** poll(2) of one fd; returns its event bits, 0 after `timeoutMs`. Blocks the thread: helper processes, or a few milliseconds. */
 export function pollFd(fd: number, events: number, timeoutMs: number): number {
   const buffer = alloc(8);
   const fields = view(buffer);
