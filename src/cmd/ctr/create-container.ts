@@ -189,7 +189,7 @@ async function defaultSnapshotter(transport: Transport, call: NamespacedCall): P
 }
 
 /** Returns the chain's top snapshot, unpacking layers that are not there. */
-async function ensureUnpacked(
+export async function ensureUnpacked(
   transport: Transport,
   call: NamespacedCall,
   snapshotter: string,

@@ -43,8 +43,6 @@ export interface CreateTask extends Stdio {
   readonly runtimePath?: string | undefined;
   /** Task API to use instead of a shim of its own, as a sandbox tells it: `ttrpc+unix://PATH`. */
   readonly taskApi?: { readonly address: string; readonly version: number } | undefined;
-  /** Folder with CRIU's image files to restore from; wins over the runtime option. */
-  readonly checkpointPath?: string | undefined;
 }
 
 /** How to add a process. */

@@ -1,4 +1,5 @@
 /** Holds the tasks of the daemon: makes, finds, watches and cleans them up. */
+import { join } from "node:path";
 import { fromBinary } from "@bufbuild/protobuf";
 import {
   OptionsSchema,
@@ -7,6 +8,7 @@ import {
 import type { AnyValue } from "../../core/any.ts";
 import type { Call, NamespacedCall } from "../../core/call.ts";
 import type { ContainerStore } from "../../core/containers/containers.ts";
+import type { ContentStore } from "../../core/content/content.ts";
 import {
   alreadyExists,
   isDeadlineExceeded,
@@ -70,6 +72,8 @@ export interface ManagerOptions {
   readonly state: string;
   readonly root: string;
   readonly containers: ContainerStore;
+  /** Checkpoints are kept there. */
+  readonly content: ContentStore;
   readonly events: EventExchange & EventPublisher;
   readonly shims: ShimStarter;
   /** Bundle of a sandbox that the `shim` controller runs: made or not. */
@@ -129,7 +133,6 @@ export class TaskManager {
         await writeAddress(bundle, inSandbox, shim.path);
         await writeSandbox(bundle, container.sandbox);
       }
-      const start = () => this.#options.shims.start(bundle, shim, spec, options, runc?.shimCgroup ?? "");
       const wire = {
         id,
         bundle: bundle.path,
@@ -138,9 +141,16 @@ export class TaskManager {
         stdin: request.stdin,
         stdout: request.stdout,
         stderr: request.stderr,
-        checkpoint: request.checkpointPath ?? runc?.criuImagePath ?? "",
+        checkpoint: runc?.criuImagePath ?? "",
         ...(options === undefined ? {} : { options: toAny(options) }),
       };
+      if (request.checkpoint !== undefined) {
+        step = "failed to read checkpoint";
+        wire.checkpoint = join(bundle.work, "checkpoint");
+        const { unpackCheckpoint } = await import("./checkpoint.ts");
+        await unpackCheckpoint(call, this.#options.content, request.checkpoint, wire.checkpoint);
+      }
+      const start = () => this.#options.shims.start(bundle, shim, spec, options, runc?.shimCgroup ?? "");
       for (let last = false; ; last = true) {
         step = "failed to start shim";
         const found = inSandbox === undefined ? await start() : { address: inSandbox, joined: false };

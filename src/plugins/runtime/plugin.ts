@@ -33,6 +33,7 @@ export default definePlugin({
       state: host.state,
       root: host.root,
       containers: deps.metadata.containers,
+      content: deps.metadata.content,
       events: deps.events,
       timeouts: {
         load: daemon.timeout("io.containerd.timeout.shim.load", 5_000),
@@ -48,7 +49,7 @@ export default definePlugin({
     });
     host.onReady(() => manager.load());
     host.onStop(() => manager.stop());
-    return { ...createTaskService(manager), pluginInfo: runtimeInfo };
+    return { ...createTaskService(manager, deps.metadata), pluginInfo: runtimeInfo };
   },
 });
 

@@ -3,7 +3,9 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { CheckpointOptionsSchema } from "../../api/gen/containerd/types/runc/options/oci_pb.ts";
 import type { NamespacedCall } from "../../core/call.ts";
-import { codeOf, isNotFound, isUnavailable, messageOf, notImplemented } from "../../core/errors.ts";
+import type { ContainerStore } from "../../core/containers/containers.ts";
+import type { ContentStore } from "../../core/content/content.ts";
+import { codeOf, isNotFound, isUnavailable, messageOf } from "../../core/errors.ts";
 import { compileFilters } from "../../core/filters/filter.ts";
 import type { Exit, ProcessState, TaskService } from "../../core/tasks/tasks.ts";
 import { nowNs } from "../../lib/time.ts";
@@ -15,7 +17,10 @@ import type { TaskManager } from "./manager.ts";
 import type { Task } from "./task.ts";
 
 /** Makes the service. */
-export function createTaskService(manager: TaskManager): TaskService {
+export function createTaskService(
+  manager: TaskManager,
+  stores: { readonly containers: ContainerStore; readonly content: ContentStore },
+): TaskService {
   const options = callOptions;
   const state = async (call: NamespacedCall, task: Task, execId: string): Promise<ProcessState> => {
     const s = await task.api.state({ id: task.bundle.id, execId }, options(call)).catch((err: unknown) => {
@@ -46,10 +51,6 @@ export function createTaskService(manager: TaskManager): TaskService {
   };
   return {
     async create(call, request) {
-      if (request.checkpoint !== undefined)
-        throw notImplemented("create a task from a checkpoint in the content store", {
-          hint: "restore from criu image files by the runtime option criu_image_path",
-        });
       return (await manager.create(call, request)).pid;
     },
     async start(call, id, execId) {
@@ -106,18 +107,19 @@ export function createTaskService(manager: TaskManager): TaskService {
     },
     async checkpoint(call, id, given) {
       const wanted = given === undefined ? undefined : fromBinary(CheckpointOptionsSchema, given.value);
-      if (wanted === undefined || wanted.imagePath === "") {
-        throw notImplemented("checkpoint into the content store", {
-          hint: "give a folder: ctr tasks checkpoint --image-path DIR",
-        });
+      const task = manager.get(call, id);
+      const run = async (path: string): Promise<void> => {
+        const wire = { id, path, ...(given === undefined ? {} : { options: toAny(given) }) };
+        await task.api.checkpoint(wire, options(call));
+      };
+      const folder = wanted?.imagePath ?? "";
+      if (folder !== "") {
+        await run(folder);
+        return [];
       }
-      await manager
-        .get(call, id)
-        .api.checkpoint(
-          { id, path: wanted.imagePath, ...(given === undefined ? {} : { options: toAny(given) }) },
-          options(call),
-        );
-      return [];
+      const { spec } = await stores.containers.get(call, id);
+      const { checkpointToStore } = await import("./checkpoint.ts");
+      return await checkpointToStore(call, stores.content, task.bundle, spec, run);
     },
     async update(call, id, resources, annotations) {
       const request = {

@@ -55,7 +55,7 @@ export const containers: CommandSpec = {
         { flag: "--image", about: "include the image in the checkpoint" },
         { flag: "--task", about: "checkpoint container task" },
       ],
-      action: async () => (await load()).checkpoint,
+      action: async () => (await import("../verbs/checkpoint.ts")).checkpoint,
     },
     {
       name: "restore",
@@ -65,7 +65,7 @@ export const containers: CommandSpec = {
         { flag: "--rw", about: "restore the rw layer from the checkpoint" },
         { flag: "--live", about: "restore the runtime and memory data from the checkpoint" },
       ],
-      action: async () => (await load()).checkpoint,
+      action: async () => (await import("../verbs/checkpoint.ts")).restore,
     },
   ],
 };

@@ -2,7 +2,7 @@
 import { containersClient } from "../../../client/containers.ts";
 import { snapshotterClient } from "../../../client/snapshots.ts";
 import { tasksClient } from "../../../client/tasks.ts";
-import { failedPrecondition, isNotFound, messageOf, notImplemented } from "../../../core/errors.ts";
+import { failedPrecondition, isNotFound, messageOf } from "../../../core/errors.ts";
 import { formatRfc3339 } from "../../../lib/time.ts";
 import { parseExactJson, toExactJson, unpackSpec } from "../../../oci/spec/json.ts";
 import type { Action } from "../command.ts";
@@ -116,10 +116,4 @@ export const label: Action = async (context, args) => {
   );
   process.stdout.write(`${formatLabels(next.labels, "")}\n`);
   return 0;
-};
-
-export const checkpoint: Action = async () => {
-  throw notImplemented("checkpoint and restore of containers as images", {
-    hint: "use ctr tasks checkpoint --image-path DIR",
-  });
 };
