@@ -19,6 +19,8 @@ export const builtins: readonly Builtin[] = [
     uri: "io.containerd.snapshotter.v1.blockfile",
     load: () => import("../../plugins/snapshots/blockfile.ts"),
   },
+  { uri: "io.containerd.snapshotter.v1.erofs", load: () => import("../../plugins/snapshots/erofs.ts") },
+  { uri: "io.containerd.differ.v1.erofs", load: () => import("../../plugins/diff/erofs.ts") },
   { uri: "io.containerd.differ.v1.walking", load: () => import("../../plugins/diff/walking.ts") },
   { uri: "io.containerd.service.v1.diff-service", load: () => import("../../plugins/diff/service.ts") },
   { uri: "io.containerd.streaming.v1.manager", load: () => import("../../plugins/streaming/plugin.ts") },
@@ -43,6 +45,7 @@ export const builtins: readonly Builtin[] = [
     uri: "io.containerd.monitor.container.v1.restart",
     load: () => import("../../plugins/restart/plugin.ts"),
   },
+  { uri: "io.containerd.nri.v1.nri", load: () => import("../../plugins/nri/plugin.ts") },
   { uri: "io.containerd.server.v1.grpc", load: () => import("../../plugins/servers/grpc.ts") },
   {
     uri: "io.containerd.metrics.v1.grpc-prometheus",

@@ -5,8 +5,15 @@
 import { join } from "node:path";
 import type { AnyValue } from "../../core/any.ts";
 import { parseNamespace } from "../../core/ids/namespace.ts";
+import { NRI } from "../../core/nri/nri.ts";
 import { EVENTS, LEASE, METADATA, RUNTIME, TRANSFER } from "../../core/plugin/kinds.ts";
-import { type AnyPluginDefinition, defineKind, definePlugin, one } from "../../core/plugin/plugin.ts";
+import {
+  type AnyPluginDefinition,
+  defineKind,
+  definePlugin,
+  one,
+  optional,
+} from "../../core/plugin/plugin.ts";
 import { parseRuntimeConfig, parseServerConfig, runtimeDefaults, serverDefaults } from "../../cri/config.ts";
 import { type ImagesConfig, imagesDefaults, parseImagesConfig } from "../../cri/config-images.ts";
 import type { Cri } from "../../cri/cri.ts";
@@ -38,6 +45,7 @@ const runtime = definePlugin({
     events: one(EVENTS),
     tasks: one(RUNTIME, "task"),
     transfer: one(TRANSFER),
+    nri: optional(NRI, "nri"),
   },
   config: { defaults: runtimeDefaults, parse: parseRuntimeConfig },
   onFailure: "optional",
@@ -70,6 +78,10 @@ const runtime = definePlugin({
     const imageService = createImages(criDeps);
     host.onReady(() => imageService.start());
     const cri = new CriClass(criDeps, imageService);
+    if (deps.nri !== undefined) {
+      const { createNriHooks } = await import("../../cri/nri/bridge.ts");
+      cri.nri = createNriHooks(cri, deps.nri);
+    }
     startCri(cri, host);
     return cri;
   },
