@@ -32,6 +32,8 @@ export interface CriPeer extends AsyncDisposable {
   wrap(program: string, args: readonly string[]): [string, ...string[]];
   /** Imports an archive into the namespace of CRI. */
   import(archive: string): void;
+  /** Gives an image another name. */
+  tagImage(from: string, to: string): void;
   stop(): Promise<void>;
 }
 
@@ -109,6 +111,7 @@ export async function startCri(options: CriOptions): Promise<CriPeer> {
         encoding: "utf8",
         input,
         timeout,
+        maxBuffer: 64 << 20,
         env: { ...process.env, ...env },
       });
       return {
@@ -120,6 +123,11 @@ export async function startCri(options: CriOptions): Promise<CriPeer> {
     import(archive) {
       execFileSync(options.ctr, ["-a", address, "-n", "k8s.io", "images", "import", archive], {
         stdio: ["ignore", "ignore", "inherit"],
+      });
+    },
+    tagImage(from, to) {
+      execFileSync(options.ctr, ["-a", address, "-n", "k8s.io", "images", "tag", from, to], {
+        stdio: "ignore",
       });
     },
     stop: () => stop(child, dir, tag),
@@ -213,8 +221,15 @@ function shims(dir: string): number[] {
   const found = spawnSync("sh", ["-c", 'grep -lsa -- "$0" /proc/[0-9]*/cmdline', `${dir}/c.sock`], {
     encoding: "utf8",
   });
+  const programOf = (pid: number): string => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+    } catch {
+      return "";
+    }
+  };
   return found.stdout
     .split("\n")
     .map((line) => Number(/^\/proc\/(\d+)\//.exec(line)?.[1]))
-    .filter((pid) => pid > 0 && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("containerd-shim"));
+    .filter((pid) => pid > 0 && programOf(pid).includes("containerd-shim"));
 }

@@ -29,6 +29,7 @@ export async function* readLog(
   path: string,
   options: ReadOptions,
 ): AsyncGenerator<LogEntry, void, undefined> {
+  let left = options.follow || options.tail === undefined ? Number.POSITIVE_INFINITY : options.tail;
   using changes = options.follow ? new Changes(path, options.signal) : undefined;
   let file = await openLog(path);
   try {
@@ -47,7 +48,11 @@ export async function* readLog(
             : Buffer.concat([rest, buffer.subarray(0, bytesRead)]);
         const end = all.lastIndexOf(LF) + 1;
         rest = all.subarray(end);
-        yield* entries(all.subarray(0, end), options.since);
+        for (const entry of entries(all.subarray(0, end), options.since)) {
+          // what came after the tail was counted is not asked for
+          if (left-- <= 0) return;
+          yield entry;
+        }
         continue;
       }
       if (changes === undefined) break;
@@ -63,7 +68,7 @@ export async function* readLog(
       if (last) break;
       if (!(await changes.next(QUIET_MS)) && !(await options.running())) last = true;
     }
-    if (rest.length > 0 && !options.signal.aborted) yield* entries(rest, options.since);
+    if (rest.length > 0 && left > 0 && !options.signal.aborted) yield* entries(rest, options.since);
   } finally {
     await file.close();
   }

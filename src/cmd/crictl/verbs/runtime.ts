@@ -7,7 +7,7 @@ import {
   RuntimeHandlerSchema,
   RuntimeStatusSchema,
 } from "../../../api/gen/cri/runtime/v1/api_pb.ts";
-import { canceled, internal, invalidArgument, isCanceled, wrap } from "../../../core/errors.ts";
+import { internal, invalidArgument, isCanceled, wrap } from "../../../core/errors.ts";
 import type { Json } from "../../../lib/yaml-emit.ts";
 import type { Action } from "../command.ts";
 import { interrupted } from "../context.ts";
@@ -56,7 +56,8 @@ export const events: Action = async (context, _args, options) => {
     for await (const event of (await cri.runtime()).getContainerEvents({}, cri.options(0)))
       await writeValue(messageJson(ContainerEventResponseSchema, event), out, template);
   } catch (err) {
-    if (isCanceled(err) && interrupted().aborted) throw canceled("getting container events: interrupted");
+    // ctrl-c is how it ends
+    if (isCanceled(err) && interrupted().aborted) return 0;
     throw wrap(err, "getting container events");
   }
   return 0;
