@@ -67,8 +67,18 @@ export interface Container {
   readonly pid: number;
   /** Absolute path of the log file; "" when logging is off. */
   readonly logPath: string;
+  /** Ids that its first process runs with; undefined in records of earlier versions. */
+  readonly user?: ContainerUser | undefined;
   /** Signal name or number that stops it: CRI's, else the image's, else SIGTERM. */
   readonly stopSignal: string;
+}
+
+/** Ids of a process. */
+export interface ContainerUser {
+  readonly uid: number;
+  readonly gid: number;
+  /** With the primary one. */
+  readonly groups: readonly number[];
 }
 
 /** Kinds of GetContainerEvents. Pods make created, started, stopped and deleted with their own id, too. */

@@ -142,6 +142,13 @@ async function make(cri: Cri, making: Making): Promise<void> {
       }),
   );
   const spec = await step(call, progress, "nri", NRI_MS, () => cri.nri.createContainer(pod, draft, built));
+  const user = spec.process?.user;
+  const container: Container = {
+    ...draft,
+    ...(user === undefined
+      ? {}
+      : { user: { uid: user.uid, gid: user.gid, groups: user.additionalGids ?? [] } }),
+  };
   undo.push(() => ignoreMissing(metadata.containers.delete(deps.call.detached(UNDO_MS), id)));
   await step(call, progress, "store the record", SNAPSHOT_MS, (c) =>
     metadata.containers.create(c, {
@@ -152,7 +159,7 @@ async function make(cri: Cri, making: Making): Promise<void> {
       spec: packSpec(spec),
       snapshotter,
       snapshotKey: id,
-      extensions: new Map([["gantry.cri.record", records.containerRecord(draft)]]),
+      extensions: new Map([["gantry.cri.record", records.containerRecord(container)]]),
       sandbox: pod.id,
     }),
   );
@@ -160,10 +167,10 @@ async function make(cri: Cri, making: Making): Promise<void> {
   if (store.findPod(pod.id)?.state !== "ready")
     throw failedPrecondition(`sandbox container "${pod.id}" is not running`);
   undo.commit();
-  store.addContainer(draft);
+  store.addContainer(container);
   store.tell("created", pod.id, id);
   await cri.nri
-    .postCreate(draft)
+    .postCreate(container)
     .catch((err: unknown) => deps.log.warn("nri: container created", { id, err: messageOf(err) }));
 }
 

@@ -3,7 +3,7 @@ import { failedPrecondition } from "../../core/errors.ts";
 import { OCI_VERSION } from "../../oci/spec/default.ts";
 import type { Spec } from "../../oci/spec/types.ts";
 
-/** First version with id mappings of mounts and with recursive attributes (`rro`). */
+/** First version with id mappings of mounts. Runtimes took recursive attributes (`rro`) before any version had them. */
 const WITH_MAPPED_MOUNTS = "1.1.0";
 
 /**
@@ -12,9 +12,7 @@ const WITH_MAPPED_MOUNTS = "1.1.0";
  * @throws failed-precondition when that is too low
  */
 export function withLowestVersion(spec: Spec, max: string): void {
-  const mapped = spec.mounts?.some(
-    (m) => m.uidMappings !== undefined || m.gidMappings !== undefined || m.options?.includes("rro") === true,
-  );
+  const mapped = spec.mounts?.some((m) => m.uidMappings !== undefined || m.gidMappings !== undefined);
   spec.ociVersion = mapped === true ? WITH_MAPPED_MOUNTS : OCI_VERSION;
   if (max !== "" && compare(max, spec.ociVersion) < 0)
     throw failedPrecondition(

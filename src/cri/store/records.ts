@@ -37,6 +37,7 @@ type ContainerChange = Pick<
 /** See the file's comment. */
 export class Records {
   readonly #deps: Pick<CriDeps, "call" | "root" | "metadata" | "codec" | "log">;
+  readonly #saving = new Map<string, Promise<void>>();
 
   constructor(deps: Pick<CriDeps, "call" | "root" | "metadata" | "codec" | "log">) {
     this.#deps = deps;
@@ -99,7 +100,7 @@ export class Records {
 
   /** The extension that makes a container record one of CRI's. */
   containerRecord(container: Container): AnyValue {
-    const { name, podId, config, imageRef, imageId, createdAt, logPath, stopSignal } = container;
+    const { name, podId, config, imageRef, imageId, createdAt, logPath, stopSignal, user } = container;
     return pack(CONTAINER_URL, {
       name,
       podId,
@@ -108,6 +109,7 @@ export class Records {
       createdAt,
       logPath,
       stopSignal,
+      user,
       config: this.#deps.codec.encodeContainerConfig(config),
     });
   }
@@ -164,7 +166,7 @@ export class Records {
           if (extension === undefined) return undefined;
           const fixed = unpack(extension) as Pick<
             Container,
-            "name" | "podId" | "imageRef" | "imageId" | "createdAt" | "logPath" | "stopSignal"
+            "name" | "podId" | "imageRef" | "imageId" | "createdAt" | "logPath" | "stopSignal" | "user"
           > & { config: Uint8Array };
           const change = await this.#load<ContainerChange>(this.containerDir(record.id));
           return {
@@ -189,8 +191,19 @@ export class Records {
     return containers.filter((c) => c !== undefined);
   }
 
+  /** One write after the other for each object, in the order of the changes. */
   async #save(dir: string, change: object): Promise<void> {
-    await writeFileAtomic(join(dir, "state.json"), toJson(change), { mode: 0o600, durable: false });
+    const text = toJson(change);
+    const before = this.#saving.get(dir) ?? Promise.resolve();
+    const saved = before
+      .catch(() => {})
+      .then(() => writeFileAtomic(join(dir, "state.json"), text, { mode: 0o600, durable: false }));
+    this.#saving.set(dir, saved);
+    try {
+      await saved;
+    } finally {
+      if (this.#saving.get(dir) === saved) this.#saving.delete(dir);
+    }
   }
 
   /** {} when nothing was saved yet or a power cut took it. */

@@ -5,11 +5,12 @@ import {
   type ContainerSchema,
   ContainerState,
   type ContainerStatusSchema,
+  type LinuxContainerUserSchema,
   type PodSandboxSchema,
   PodSandboxState,
   type PodSandboxStatusSchema,
 } from "../../api/gen/cri/runtime/v1/api_pb.ts";
-import type { Container, Pod } from "../../cri/model.ts";
+import type { Container, ContainerUser, Pod } from "../../cri/model.ts";
 
 type Init<T extends GenMessage<Message>> = MessageInitShape<T>;
 
@@ -101,5 +102,10 @@ export function toContainerStatus(container: Container): Init<typeof ContainerSt
     logPath: container.logPath,
     ...(resources === undefined ? {} : { resources: { linux: resources } }),
     stopSignal: config.stopSignal,
+    ...(container.user === undefined ? {} : { user: { linux: toUser(container.user) } }),
   };
+}
+
+function toUser({ uid, gid, groups }: ContainerUser): Init<typeof LinuxContainerUserSchema> {
+  return { uid: BigInt(uid), gid: BigInt(gid), supplementalGroups: groups.map(BigInt) };
 }
