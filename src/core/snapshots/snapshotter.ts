@@ -106,8 +106,22 @@ export interface SnapshotBackend {
   remove(call: NamespacedCall, id: bigint): Promise<void>;
   /** Ids that have something on disk: compared with the rows at start and by cleanup. */
   ids(call: NamespacedCall): Promise<bigint[]>;
+  /** True where the usage of a committed snapshot is only known after `commit` (asked with kind `committed`). */
+  readonly measureCommitted?: boolean;
+  /** For backends that keep a layer as one image: what a differ of theirs asks. */
+  readonly images?: LayerImages;
   /** Labels the backend adds to what `stat` tells (overlayfs: `containerd.io/snapshot/overlay.upperdir`). */
   extraLabels?(snapshot: BackendSnapshot): Labels;
+}
+
+/** Images of layers, made before the snapshot is committed. `mounts` are those of an active snapshot. */
+export interface LayerImages {
+  /** True when the mounts are of such a snapshot. */
+  owns(mounts: readonly Mount[]): boolean;
+  /** Makes the image of the tree that was unpacked; `options` are the image tool's. */
+  seal(call: NamespacedCall, mounts: readonly Mount[], options: readonly string[]): Promise<void>;
+  /** Takes a copy of `file` as the image. */
+  take(call: NamespacedCall, mounts: readonly Mount[], file: string): Promise<void>;
 }
 
 /** What an active snapshot becomes, for backends that tell another process. */

@@ -142,14 +142,17 @@ export class SqliteSnapshotter implements Snapshotter {
     const inBackend = this.#forBackend(active);
     const sync = this.#flushes !== undefined;
     const later = sync && this.#backend.flush !== undefined;
-    const [usage] = await Promise.all([
-      this.#backend.usage(call, inBackend),
+    const measured =
+      this.#backend.measureCommitted === true ? undefined : this.#backend.usage(call, inBackend);
+    const [before] = await Promise.all([
+      measured,
       this.#backend.commit(call, inBackend, sync && !later, {
         name,
         parent: rebase === undefined ? undefined : this.#requireParent(call, rebase),
         labels: inherited(given),
       }),
     ]);
+    const usage = before ?? (await this.#backend.usage(call, { ...inBackend, kind: "committed" }));
     const { db } = this.#context;
     await db.write(() => {
       const parentId = rebase === undefined ? active.parentId : this.#requireParent(call, rebase);

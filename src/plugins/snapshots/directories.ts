@@ -71,6 +71,14 @@ export class SnapshotDirectories {
     else this.sweep();
   }
 
+  /** Removes something inside a snapshot's directory the same way. A missing one is fine. */
+  async discard(path: string): Promise<void> {
+    await rename(path, this.#asideName()).catch((err: unknown) => {
+      if (!(err instanceof Error && "code" in err && err.code === "ENOENT")) throw err;
+    });
+    this.sweep();
+  }
+
   /** Ids that have a directory. */
   async ids(): Promise<bigint[]> {
     const names = await readdir(join(this.root, "snapshots"));

@@ -1,7 +1,9 @@
 /** Long work on trees that a helper process does for the snapshotters: `gantry unpack` with one of these jobs. */
 import { messageOf } from "../../core/errors.ts";
 import { removePath } from "../../platform/fs/raw-remove.ts";
+import { mountOne } from "../../platform/mounts/mounts.ts";
 import { createSubvolume, destroySubvolume, snapshotSubvolume } from "../../platform/syscalls/btrfs.ts";
+import { isErrno } from "../../platform/syscalls/errors.ts";
 import * as fs from "../../platform/syscalls/raw-fs.ts";
 import { copySparse } from "./copy-sparse.ts";
 import { copyTree } from "./copy-tree.ts";
@@ -13,7 +15,22 @@ export type TreeJob =
   | { readonly mode: "copy-file"; readonly parent: number; readonly from: string; readonly to: string }
   | { readonly mode: "sync"; readonly parent: number; readonly path: string }
   | { readonly mode: "subvolume"; readonly parent: number; readonly path: string; readonly from?: string }
+  | {
+      readonly mode: "mount-erofs";
+      readonly parent: number;
+      readonly images: readonly { readonly image: string; readonly target: string }[];
+    }
   | { readonly mode: "drop-subvolume"; readonly parent: number; readonly path: string };
+
+/** Mounts an image as a file where the kernel can (6.12), else by a loop device. */
+function mountErofs(image: string, target: string): void {
+  try {
+    mountOne({ type: "erofs", source: image, options: ["ro"] }, target);
+  } catch (err) {
+    if (!isErrno(err, "ENOTBLK")) throw err;
+    mountOne({ type: "erofs", source: image, options: ["ro", "loop"] }, target);
+  }
+}
 
 /** Does a job. @throws Error saying what failed */
 export function runTreeJob(job: TreeJob): void {
@@ -42,6 +59,9 @@ export function runTreeJob(job: TreeJob): void {
       return;
     case "drop-subvolume":
       destroySubvolume(job.path);
+      return;
+    case "mount-erofs":
+      for (const { image, target } of job.images) mountErofs(image, target);
       return;
     case "sync": {
       const fd = fs.open(fs.textPath(job.path), fs.O.RDONLY | fs.O.DIRECTORY | fs.O.CLOEXEC);
