@@ -40,6 +40,9 @@ export interface CniResult {
   readonly raw: JsonObject;
 }
 
+/** For commands that are about no container. */
+const NOBODY: CniAttachment = { containerId: "", netns: "", ifName: "", args: new Map(), capabilities: {} };
+
 /** A container id becomes part of a file name. */
 const CONTAINER_ID = /^[A-Za-z0-9][\w.-]*$/;
 
@@ -106,6 +109,60 @@ export class Cni {
       await runPlugin(plugin.type, config, callOf("DEL", told), this.#runner(signal));
     }
     await unlink(this.#cacheFile(network.name, attachment)).catch(ignoreMissing);
+  }
+
+  /**
+   * Asks every plugin whether it could add now (protocol 1.1; nothing is asked before).
+   * @throws unavailable or internal with the plugin's words
+   */
+  async status(network: CniNetwork, signal?: AbortSignal): Promise<void> {
+    if (!hasCommand11(network)) return;
+    for (const plugin of network.plugins)
+      await runPlugin(
+        plugin.type,
+        configOf(network, plugin, NOBODY, undefined),
+        callOf("STATUS", NOBODY),
+        this.#runner(signal),
+      );
+  }
+
+  /**
+   * Tells every plugin which attachments exist; it frees what it holds for others (protocol 1.1; nothing is told before).
+   * All plugins are told, whatever one of them answers.
+   * @throws the first failure
+   */
+  async collect(
+    network: CniNetwork,
+    valid: readonly Pick<CniAttachment, "containerId" | "ifName">[],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    if (!hasCommand11(network) || network.disableGc) return;
+    const attachments = valid.map((a) => ({ containerID: a.containerId, ifname: a.ifName }));
+    let failure: unknown;
+    for (const plugin of network.plugins) {
+      const config = {
+        ...configOf(network, plugin, NOBODY, undefined),
+        "cni.dev/valid-attachments": attachments,
+      };
+      await runPlugin(plugin.type, config, callOf("GC", NOBODY), this.#runner(signal)).catch(
+        (err: unknown) => {
+          failure ??= err;
+        },
+      );
+    }
+    if (failure !== undefined) throw failure;
+  }
+
+  /** Versions of the protocol that a plugin speaks. */
+  async versions(type: string, signal?: AbortSignal): Promise<string[]> {
+    const answer = await runPlugin(
+      type,
+      { cniVersion: "1.0.0" },
+      callOf("VERSION", NOBODY),
+      this.#runner(signal),
+    );
+    const versions = answer?.["supportedVersions"];
+    return Array.isArray(versions) ? versions.filter((v) => typeof v === "string") : [];
   }
 
   /** The network that a file of the cache speaks of. @throws when it cannot be read */
@@ -183,6 +240,12 @@ function configOf(
     ...(values.length === 0 ? {} : { runtimeConfig: Object.fromEntries(values) }),
     ...(previous === undefined ? {} : { prevResult: previous }),
   };
+}
+
+/** STATUS and GC came with protocol 1.1. */
+function hasCommand11({ cniVersion }: CniNetwork): boolean {
+  const [major = 0, minor = 0] = cniVersion.split(".").map(Number);
+  return major > 1 || (major === 1 && minor >= 1);
 }
 
 function callOf(command: PluginCall["command"], attachment: CniAttachment): PluginCall {

@@ -23,6 +23,7 @@ export interface CniNetwork {
   readonly cniVersion: string;
   readonly plugins: readonly CniPlugin[];
   readonly disableCheck: boolean;
+  readonly disableGc: boolean;
   /** The whole document as written: kept with the result, so that DEL undoes what ADD did after the file has changed. */
   readonly text: string;
   /** File it came from, "" when from memory. */
@@ -58,6 +59,7 @@ export function parseNetwork(text: string, file = ""): CniNetwork {
     name,
     cniVersion: version,
     plugins: list.map((plugin) => parsePlugin(plugin, what)),
+    disableGc: value["disableGC"] === true || value["disableGC"] === "true",
     disableCheck: value["disableCheck"] === true || value["disableCheck"] === "true",
     text,
     file,

@@ -7,6 +7,8 @@ import { type CniNetwork, loadNetworks } from "./conflist.ts";
 
 /** Editors write in several steps: changes are looked at once, this long after the last. Milliseconds. */
 const SETTLE_MS = 100;
+/** How often plugins are asked whether they are ready (STATUS). Milliseconds. */
+const ASK_MS = 10_000;
 
 /** What a folder holds now. */
 export interface LoadedNetworks {
@@ -24,10 +26,18 @@ export class NetworkFolder implements Disposable {
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
-  #listeners = new Set<() => void>();
+  readonly #ask: (network: CniNetwork) => Promise<void>;
+  /** What plugins said when they were asked last; undefined = they are fine. */
+  #refusal: string | undefined;
+  #asking = false;
+  #asker: NodeJS.Timeout | undefined;
 
-  /** @param max files loaded; 0 = all */
-  constructor(dir: string, max: number, log: Logger) {
+  /**
+   * @param max files loaded; 0 = all
+   * @param ask whether a network could take a pod now; rejects when not
+   */
+  constructor(dir: string, max: number, log: Logger, ask: (network: CniNetwork) => Promise<void>) {
+    this.#ask = ask;
     this.dir = dir;
     this.#max = max;
     this.#log = log;
@@ -38,15 +48,17 @@ export class NetworkFolder implements Disposable {
     return this.#loaded;
   }
 
-  /** Called after each load. */
-  onLoad(listener: () => void): void {
-    this.#listeners.add(listener);
+  /** Why no pod gets a network now, by what was loaded and what plugins said last. Never waits. */
+  get problem(): string | undefined {
+    return this.#loaded.problem ?? this.#refusal;
   }
 
   /** Loads and begins to watch. Never throws: what is wrong is what `current` tells. */
   async open(): Promise<void> {
     this.#watch();
     await this.reload();
+    this.#asker = setInterval(() => void this.#askAll(), ASK_MS);
+    this.#asker.unref();
   }
 
   async reload(): Promise<void> {
@@ -63,7 +75,22 @@ export class NetworkFolder implements Disposable {
         networks: this.#loaded.networks.map((n) => n.name),
         ...(this.#loaded.problem === undefined ? {} : { problem: this.#loaded.problem }),
       });
-    for (const listener of this.#listeners) listener();
+    void this.#askAll();
+  }
+
+  /** Asks plugins in the background: one that hangs delays nobody. */
+  async #askAll(): Promise<void> {
+    if (this.#asking) return;
+    this.#asking = true;
+    let refusal: string | undefined;
+    for (const network of this.#loaded.networks)
+      await this.#ask(network).catch((err: unknown) => {
+        refusal ??= messageOf(err);
+      });
+    if (refusal !== undefined && refusal !== this.#refusal)
+      this.#log.warn("a network plugin is not ready", { dir: this.dir, reason: refusal });
+    this.#refusal = refusal;
+    this.#asking = false;
   }
 
   /** Watches the folder, or while it is missing the nearest one above it. */
@@ -95,6 +122,7 @@ export class NetworkFolder implements Disposable {
   [Symbol.dispose](): void {
     this.#closed = true;
     clearTimeout(this.#timer);
+    clearInterval(this.#asker);
     this.#watcher?.close();
   }
 }

@@ -12,7 +12,7 @@ const TRY_AGAIN = 11;
 
 /** What a plugin is told besides its configuration. */
 export interface PluginCall {
-  readonly command: "ADD" | "CHECK" | "DEL";
+  readonly command: "ADD" | "CHECK" | "DEL" | "GC" | "STATUS" | "VERSION";
   readonly containerId: string;
   /** Path of the network namespace; "" when it is gone (DEL only). */
   readonly netns: string;

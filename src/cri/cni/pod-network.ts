@@ -16,6 +16,7 @@ import { NetworkFolder } from "./networks.ts";
 /** Longest time of one plugin that adds, and of one that removes. Milliseconds. */
 const ADD_MS = 180_000;
 const DEL_MS = 60_000;
+const STATUS_MS = 5_000;
 /** Tries of DEL before a stop is told as failed (and tried again by the kubelet). */
 const DEL_TRIES = 3;
 
@@ -43,10 +44,12 @@ export class PodNetwork {
     this.#cacheDir = cacheDir;
     this.#adding = new Cni({ binDirs: config.binDirs, cacheDir, timeoutMs: ADD_MS });
     this.#removing = new Cni({ binDirs: config.binDirs, cacheDir, timeoutMs: DEL_MS });
-    this.#folders.set("", new NetworkFolder(config.confDir, config.maxConfNum, log));
+    const asking = new Cni({ binDirs: config.binDirs, cacheDir, timeoutMs: STATUS_MS });
+    const ask = (network: CniNetwork): Promise<void> => asking.status(network);
+    this.#folders.set("", new NetworkFolder(config.confDir, config.maxConfNum, log, ask));
     for (const handler of handlers) {
       if (handler.cniConfDir === "") continue;
-      this.#folders.set(handler.name, new NetworkFolder(handler.cniConfDir, handler.cniMaxConfNum, log));
+      this.#folders.set(handler.name, new NetworkFolder(handler.cniConfDir, handler.cniMaxConfNum, log, ask));
     }
   }
 
@@ -131,6 +134,18 @@ export class PodNetwork {
     );
   }
 
+  /** Tells the plugins which pods there are, so that they free what they hold for others. */
+  async collect(pods: readonly Pod[]): Promise<void> {
+    for (const folder of this.#folders.values())
+      for (const [index, network] of folder.current.networks.entries())
+        await this.#removing
+          .collect(
+            network,
+            pods.map((pod) => ({ containerId: pod.id, ifName: `eth${index}` })),
+          )
+          .catch((err: unknown) => this.#log.warn("cni gc", { network: network.name, err: messageOf(err) }));
+  }
+
   /** Detaches a pod that nothing but its id is known of any more. */
   async detachUnknown(podId: string): Promise<void> {
     for (const { network, index } of await this.#remembered(podId))
@@ -150,7 +165,7 @@ export class PodNetwork {
 
   /** Why pods of a handler get no network now; undefined when they do. Never waits. */
   status(handler: RuntimeHandler): string | undefined {
-    return this.folder(handler).current.problem;
+    return this.folder(handler).problem;
   }
 
   /** Ids of pods that something is remembered of. */

@@ -123,6 +123,7 @@ async function sweep(cri: Cri): Promise<void> {
       .detachUnknown(id)
       .catch((err: unknown) => log.warn("detach a pod that is gone", { id, err: messageOf(err) }));
   }
+  await network.collect(store.pods().filter((p) => p.netnsPath !== "" && p.state !== "not-ready"));
   for (const record of await metadata.containers.list(call, [`labels."${KIND_LABEL}"==sandbox`])) {
     if (store.findPod(record.id) !== undefined) continue;
     await cri.monitor.destroyTask(record.id);
