@@ -1,4 +1,6 @@
 /** Transfer: moves images between registries, the store and streams. Source and destination are typed blobs (types/transfer). */
+
+import type { Semaphore } from "../../lib/semaphore.ts";
 import type { AnyValue, Labels } from "../any.ts";
 import type { NamespacedCall } from "../call.ts";
 import type { ChainId } from "../ids/digest.ts";
@@ -45,6 +47,10 @@ export interface PullRequest {
   readonly skipUnpackedLayers?: boolean | undefined;
   /** Let go of layer blobs once they are unpacked (they are fetched again when needed); default: as configured. */
   readonly discardUnpackedLayers?: boolean | undefined;
+  /** Make layers durable before their snapshots are committed. */
+  readonly syncFs?: boolean | undefined;
+  /** Downloads at a time, shared by every pull that gets the same; default: as configured, for each pull. */
+  readonly downloads?: Semaphore | undefined;
   readonly progress?: ((p: Progress) => void) | undefined;
 }
 

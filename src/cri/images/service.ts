@@ -6,6 +6,7 @@ import type { Image } from "../../core/images/images.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { sleep } from "../../lib/retry.ts";
+import { Semaphore } from "../../lib/semaphore.ts";
 import { MAX_CONFIG } from "../../oci/documents.ts";
 import { parseReference } from "../../oci/reference.ts";
 import type { CriDeps } from "../deps.ts";
@@ -45,6 +46,9 @@ export interface CriImageService extends CriImages {
   remove(call: NamespacedCall, reference: string): Promise<void>;
 }
 
+/** The default of `max_concurrent_downloads`; with it the transfer plugin's own limit counts, as in containerd. */
+const STANDARD_DOWNLOADS = 3;
+
 /** How long until the store's events are listened to again after that failed. Milliseconds. */
 const RETRY_MS = 1_000;
 
@@ -55,12 +59,16 @@ export class ImageService implements CriImageService {
   /** One at a time for each record. */
   readonly #locks = new KeyedMutex();
   readonly #pinned: ReadonlySet<string>;
+  /** Of all pulls together, when the configuration says how many. */
+  readonly #downloads: Semaphore | undefined;
   readonly #imageOf: (event: AnyValue) => string | undefined;
 
   /** @param imageOf name of the record that an event of the image store is about */
   constructor(deps: CriDeps, imageOf: (event: AnyValue) => string | undefined) {
     this.#deps = deps;
     this.#imageOf = imageOf;
+    const { maxConcurrentDownloads: most } = deps.imagesConfig;
+    this.#downloads = most > 0 && most !== STANDARD_DOWNLOADS ? new Semaphore(most) : undefined;
     this.#pinned = new Set([...deps.imagesConfig.pinnedImages.values()].flatMap(tryName));
   }
 
@@ -210,7 +218,9 @@ export class ImageService implements CriImageService {
         snapshotter: request.snapshotter ?? config.snapshotter,
         auth: request.auth,
         annotate: !config.disableSnapshotAnnotations,
-        skipUnpackedLayers: config.discardUnpackedLayers,
+        discardUnpackedLayers: config.discardUnpackedLayers,
+        syncFs: config.imagePullWithSyncFs,
+        downloads: this.#downloads,
         progress: dog.note,
       })
       .catch((err: unknown) => {

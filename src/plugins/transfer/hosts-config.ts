@@ -47,5 +47,11 @@ function criRegistry(settings: Readonly<Record<string, unknown>>): HostsConfig {
     mirrors: new Map(mirrors),
     configs: new Map(configs),
     auths: new Map(entries("auths")),
+    headers: new Map(
+      Object.entries(table(registry["headers"])).map(([k, v]) => [
+        k.toLowerCase(),
+        (Array.isArray(v) ? v : [v]).map(String),
+      ]),
+    ),
   };
 }

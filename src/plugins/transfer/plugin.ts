@@ -209,6 +209,8 @@ export class LocalTransfer implements ImageTransfer {
       annotate: request.annotate,
       skipUnpackedLayers: request.skipUnpackedLayers,
       discardUnpacked: request.discardUnpackedLayers ?? this.#config.discardUnpackedLayers,
+      syncFs: request.syncFs,
+      downloads: request.downloads,
       progress: request.progress,
     });
     if (result.image === undefined) throw internal("pull made no image record");

@@ -75,6 +75,8 @@ export interface PullOptions {
   readonly skipUnpackedLayers?: boolean | undefined;
   /** Let go of layer blobs once they are unpacked: push and export fetch them again. */
   readonly discardUnpacked?: boolean | undefined;
+  /** Slots for downloads, shared with other pulls; default: some of its own. */
+  readonly downloads?: Semaphore | undefined;
   /** Make no image record. */
   readonly noRecord?: boolean | undefined;
   readonly progress?: OnProgress | undefined;
@@ -165,7 +167,7 @@ class PullRun {
     this.#call = call;
     this.#o = o;
     this.#progress = progress;
-    this.#downloads = new Semaphore(ctx.limits.downloads);
+    this.#downloads = o.downloads ?? new Semaphore(ctx.limits.downloads);
     this.#matcher = o.allPlatforms ? matchAll : (o.matcher ?? matchOnly(hostPlatform()));
     this.#labels = new Map([sourceLabel(o.source.host, o.source.repository)]);
   }
