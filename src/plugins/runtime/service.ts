@@ -24,8 +24,9 @@ export function createTaskService(
   const options = callOptions;
   const state = async (call: NamespacedCall, task: Task, execId: string): Promise<ProcessState> => {
     const s = await task.api.state({ id: task.bundle.id, execId }, options(call)).catch((err: unknown) => {
-      // its shim was killed after the container had ended, which is known
-      if (isUnavailable(err) && execId === "" && task.exit !== undefined) return undefined;
+      // its shim was killed after the container had ended, or was told to forget it by somebody else: the end is known
+      const gone = isUnavailable(err) || isNotFound(err);
+      if (gone && execId === "" && task.exit !== undefined) return undefined;
       throw err;
     });
     if (s === undefined)

@@ -3,6 +3,7 @@ import { notImplemented } from "../../../core/errors.ts";
 import type { Action, CommandSpec } from "../command.ts";
 import { pprof } from "./pprof.ts";
 import { sandboxes } from "./sandboxes.ts";
+import { shim } from "./shim.ts";
 
 const missing =
   (what: string, instead: string): (() => Promise<Action>) =>
@@ -91,12 +92,7 @@ export const rest: readonly CommandSpec[] = [
   },
   pprof,
   sandboxes,
-  {
-    name: "shim",
-    args: "[command...]",
-    about: "interact with a shim directly",
-    action: missing("shim", "use ctr tasks"),
-  },
+  shim,
   {
     name: "install",
     args: "<ref>",

@@ -12,12 +12,13 @@ import { need, textOf } from "../context.ts";
 import { runForeground } from "../process-session.ts";
 import { taskOptions } from "../runtime-options.ts";
 import { attachStdio, openStdio, removeFifos } from "../stdio.ts";
+import { hintTask } from "../task-hint.ts";
 
 export const start: Action = async (context, args, options) => {
   await using transport = context.connect();
   const call = context.call(false);
   const id = need(args, 0, "container id");
-  const container = await containersClient(transport).get(call, id);
+  const container = await hintTask(id, containersClient(transport).get(call, id));
   const terminal = unpackSpec(container.spec).process?.terminal === true;
   const tasks = tasksClient(transport);
   const detach = options["detach"] === true;
@@ -60,7 +61,7 @@ export const exec: Action = async (context, args, options) => {
   const command = args.slice(1);
   need(command, 0, "command");
   const execId = textOf(options, "execId") || `exec-${randomBytes(4).toString("hex")}`;
-  const container = await containersClient(transport).get(call, id);
+  const container = await hintTask(id, containersClient(transport).get(call, id));
   const spec = unpackSpec(container.spec);
   const terminal = options["tty"] === true;
   const base = spec.process ?? { user: { uid: 0, gid: 0 }, cwd: "/" };
@@ -82,7 +83,10 @@ export const exec: Action = async (context, args, options) => {
     fifoDir: textOf(options, "fifoDir"),
   });
   try {
-    await tasks.exec(call, { containerId: id, execId, ...io.stdio, spec: packProcess(process_) });
+    await hintTask(
+      id,
+      tasks.exec(call, { containerId: id, execId, ...io.stdio, spec: packProcess(process_) }),
+    );
     if (detach) {
       await tasks.start(call, id, execId);
       return 0;
@@ -112,7 +116,7 @@ export const attach: Action = async (context, args) => {
   const call = context.call(false);
   const id = need(args, 0, "container id");
   const tasks = tasksClient(transport);
-  const state = await tasks.get(call, id, "");
+  const state = await hintTask(id, tasks.get(call, id, ""));
   const io = attachStdio(state);
   try {
     const exit = await runForeground({ tasks, call, id, execId: "", io, terminal: state.terminal }, false);

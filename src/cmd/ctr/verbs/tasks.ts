@@ -14,6 +14,7 @@ import { metricRows } from "../metrics.ts";
 import { parseSignal } from "../signals.ts";
 import { removeFifos } from "../stdio.ts";
 import { renderTable, toJson } from "../table.ts";
+import { hintTask } from "../task-hint.ts";
 
 export const list: Action = async (context, _args, options) => {
   await using transport = context.connect();
@@ -38,11 +39,11 @@ export const kill: Action = async (context, args, options) => {
   if (all && execId !== "") throw invalidArgument("specify an exec-id or all; not both");
   let signal = parseSignal(textOf(options, "signal") || "SIGTERM");
   if (textOf(options, "signal") === "") {
-    const container = await containersClient(transport).get(context.call(), id);
+    const container = await hintTask(id, containersClient(transport).get(context.call(), id));
     const stop = container.labels.get("io.containerd.image.config.stop-signal");
     if (stop !== undefined) signal = parseSignal(stop);
   }
-  await tasksClient(transport).kill(context.call(), id, execId, signal, all);
+  await hintTask(id, tasksClient(transport).kill(context.call(), id, execId, signal, all));
   return 0;
 };
 
@@ -78,7 +79,8 @@ export const remove: Action = async (context, args, options) => {
 
 export const ps: Action = async (context, args) => {
   await using transport = context.connect();
-  const processes = await tasksClient(transport).pids(context.call(), need(args, 0, "container id"));
+  const id = need(args, 0, "container id");
+  const processes = await hintTask(id, tasksClient(transport).pids(context.call(), id));
   const rows = processes.map((p) => {
     const details =
       p.info === undefined ? "-" : `exec_id:"${fromBinary(ProcessDetailsSchema, p.info.value).execId}"`;
@@ -90,13 +92,15 @@ export const ps: Action = async (context, args) => {
 
 export const pause: Action = async (context, args) => {
   await using transport = context.connect();
-  await tasksClient(transport).pause(context.call(), need(args, 0, "container id"));
+  const id = need(args, 0, "container id");
+  await hintTask(id, tasksClient(transport).pause(context.call(), id));
   return 0;
 };
 
 export const resume: Action = async (context, args) => {
   await using transport = context.connect();
-  await tasksClient(transport).resume(context.call(), need(args, 0, "container id"));
+  const id = need(args, 0, "container id");
+  await hintTask(id, tasksClient(transport).resume(context.call(), id));
   return 0;
 };
 
@@ -126,12 +130,11 @@ export const checkpoint: Action = async (context, args, options) => {
     imagePath: textOf(options, "imagePath"),
     workPath: textOf(options, "workPath"),
   });
-  const made = await tasksClient(transport).checkpoint(
-    context.call(),
-    id,
-    { typeUrl: CheckpointOptionsSchema.typeName, value: toBinary(CheckpointOptionsSchema, wanted) },
-    "",
-  );
+  const any = {
+    typeUrl: CheckpointOptionsSchema.typeName,
+    value: toBinary(CheckpointOptionsSchema, wanted),
+  };
+  const made = await hintTask(id, tasksClient(transport).checkpoint(context.call(), id, any, ""));
   for (const d of made) process.stdout.write(`${d.digest}\n`);
   return 0;
 };
