@@ -5,7 +5,7 @@ import type { PodSandboxConfig } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import { internal, messageOf, unavailable, wrap } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import { retry } from "../../lib/retry.ts";
-import { createNetns, deleteNetns, isPinned } from "../../platform/net/netns.ts";
+import { createNetns, deleteNetns, isPinned, pinNetns } from "../../platform/net/netns.ts";
 import type { CniConfig, RuntimeHandler } from "../config.ts";
 import type { Pod } from "../model.ts";
 import { podCapabilities } from "./capabilities.ts";
@@ -77,6 +77,11 @@ export class PodNetwork {
   /** Makes the namespace. */
   async createNetns(path: string, signal: AbortSignal): Promise<void> {
     await createNetns(path, signal);
+  }
+
+  /** Keeps the namespace that the runtime made (it belongs to the pod's user namespace). */
+  pinNetns(pid: number, path: string): void {
+    pinNetns(pid, path);
   }
 
   /** Attaches to all networks. What was attached is detached when one fails. @throws unavailable when there is no network */

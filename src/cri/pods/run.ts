@@ -11,7 +11,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import type { PodSandboxConfig } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import type { Call, NamespacedCall } from "../../core/call.ts";
-import { invalidArgument, isNotFound, messageOf } from "../../core/errors.ts";
+import { invalidArgument, isNotFound } from "../../core/errors.ts";
 import { nowNs } from "../../lib/time.ts";
 import { UndoStack } from "../../lib/undo-stack.ts";
 import { packSpec } from "../../oci/spec/json.ts";
@@ -106,24 +106,28 @@ async function make(cri: Cri, making: Making): Promise<void> {
   await step(call, progress, "store the record", SNAPSHOT_MS, async (c) => {
     await Promise.all([store.addPod(pod), deps.leases.create(c, id, new Map())]);
   });
-  await store.changePod(id, {});
 
+  const attach = async (): Promise<void> => {
+    undo.push(() => within(UNDO_MS, cri.network.detach(pod, handler)));
+    const attached = await step(call, progress, "set up the network (cni add)", CNI_MS, (c) =>
+      cri.network.attach(pod, handler, c.signal),
+    );
+    store.notePod(id, { ips: attached.ips, cniResult: attached.results });
+  };
+  // a namespace inside the pod's user namespace is made by the runtime, with the process
+  const madeByRuntime = !hostNetwork && userMappings(pod.userns) !== undefined;
   const network = async (): Promise<void> => {
-    if (hostNetwork) return;
+    if (hostNetwork || madeByRuntime) return;
     undo.push(() => cri.network.deleteNetns(pod.netnsPath));
     await step(call, progress, "create network namespace", NETNS_MS, (c) =>
       cri.network.createNetns(pod.netnsPath, c.signal),
     );
     netnsReady.resolve();
-    undo.push(() => within(UNDO_MS, cri.network.detach(pod, handler)));
-    const attached = await step(call, progress, "set up the network (cni add)", CNI_MS, (c) =>
-      cri.network.attach(pod, handler, c.signal),
-    );
-    await store.changePod(id, { ips: attached.ips, cniResult: attached.results });
+    await attach();
   };
   const netnsReady = Promise.withResolvers<void>();
   netnsReady.promise.catch(() => {});
-  if (hostNetwork) netnsReady.resolve();
+  if (hostNetwork || madeByRuntime) netnsReady.resolve();
   const networking = network();
   networking.catch((err: unknown) => netnsReady.reject(err));
   const networkFirst = needsNetworkFirst(handler, config);
@@ -135,7 +139,14 @@ async function make(cri: Cri, making: Making): Promise<void> {
     const prepared = prepareRootfs(cri, leased, making, undo);
     const [rootfs] = await Promise.all([prepared, files]);
     await (networkFirst ? networking : netnsReady.promise);
-    return await startProcess(cri, call, making, pod, rootfs, undo);
+    const created = async (pid: number): Promise<void> => {
+      if (!madeByRuntime) return;
+      undo.push(() => cri.network.deleteNetns(pod.netnsPath));
+      cri.network.pinNetns(pid, pod.netnsPath);
+      await attach();
+    };
+    const netnsPath = madeByRuntime ? "" : pod.netnsPath;
+    return await startProcess(cri, call, making, { ...pod, netnsPath }, rootfs, undo, created);
   })();
   const results = await Promise.allSettled([networking, processing]);
   for (const result of results) if (result.status === "rejected") throw result.reason;
@@ -188,6 +199,7 @@ async function startProcess(
   pod: Pod,
   rootfs: Rootfs,
   undo: UndoStack,
+  created: (pid: number) => Promise<void>,
 ): Promise<void> {
   const { id, config, handler, progress } = making;
   const { deps, store } = cri;
@@ -221,7 +233,7 @@ async function startProcess(
     }),
   );
   undo.push(() => cri.monitor.destroyTask(id));
-  await step(call, progress, "create the pod's process", TASK_MS, (c) =>
+  const madePid = await step(call, progress, "create the pod's process", TASK_MS, (c) =>
     tasks.create(c, {
       containerId: id,
       rootfs: rootfs.mounts,
@@ -233,8 +245,9 @@ async function startProcess(
       runtimePath: handler.path === "" ? undefined : handler.path,
     }),
   );
+  await created(madePid);
   const pid = await step(call, progress, "start the pod's process", TASK_MS, (c) => tasks.start(c, id, ""));
-  await store.changePod(id, { pid });
+  store.notePod(id, { pid });
 }
 
 async function ignoreMissing(work: Promise<unknown>): Promise<void> {
@@ -247,7 +260,7 @@ async function ignoreMissing(work: Promise<unknown>): Promise<void> {
 async function within<T>(ms: number, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`still busy after ${ms} ms: ${messageOf("undo")}`)), ms);
+    timer = setTimeout(() => reject(new Error(`still busy after ${ms} ms`)), ms);
   });
   return await Promise.race([work, limit]).finally(() => clearTimeout(timer));
 }

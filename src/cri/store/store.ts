@@ -79,6 +79,12 @@ export class CriStore implements CriView {
     }
   }
 
+  /** Notes something of a pod that is being made: nothing of it is needed after a crash. */
+  notePod(id: string, change: Partial<Pod>): void {
+    const old = this.#pods.get(id);
+    if (old !== undefined) this.#pods.set(id, { ...old, ...change });
+  }
+
   /** Changes what may change of a pod. @returns the new state of it; undefined when it is gone */
   async changePod(id: string, change: Partial<Pod>): Promise<Pod | undefined> {
     const old = this.#pods.get(id);

@@ -3,10 +3,10 @@ import { dirname } from "node:path";
 import { text } from "../ffi/memory.ts";
 import { run } from "../process/spawn.ts";
 import { reExec } from "../runtime.ts";
-import { MNT_DETACH, O_CREAT, O_EXCL, O_RDONLY, UMOUNT_NOFOLLOW } from "../syscalls/constants.ts";
+import { MNT_DETACH, MS_BIND, O_CREAT, O_EXCL, O_RDONLY, UMOUNT_NOFOLLOW } from "../syscalls/constants.ts";
 import { isErrno, SyscallError } from "../syscalls/errors.ts";
 import { close, open } from "../syscalls/files.ts";
-import { umount2 } from "../syscalls/mount.ts";
+import { mount, umount2 } from "../syscalls/mount.ts";
 import { statfs } from "../syscalls/stat.ts";
 
 /** Magic number of nsfs in statfs(2). */
@@ -34,6 +34,21 @@ export async function createNetns(path: string, signal?: AbortSignal): Promise<v
     if (!isPinned(path)) throw SyscallError.of("create network namespace", "EIO", path);
   } catch (error) {
     deleteNetns(path);
+    throw error;
+  }
+}
+
+/**
+ * Keeps the network namespace that a process has as a mount at `path`, so that it outlives the process.
+ * @throws SyscallError EEXIST when the path exists
+ */
+export function pinNetns(pid: number, path: string): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  close(open(path, O_RDONLY | O_CREAT | O_EXCL, 0o444));
+  try {
+    mount(`/proc/${pid}/ns/net`, path, null, MS_BIND);
+  } catch (error) {
+    unlinkSync(path);
     throw error;
   }
 }
