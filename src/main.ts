@@ -22,7 +22,12 @@ const modes: Readonly<Record<string, () => Promise<Mode>>> = {
   check: () => import("./cmd/gantry/check.ts"),
   system: () => import("./cmd/gantry/system.ts"),
   gc: () => import("./cmd/gantry/gc.ts"),
+  "network-hook": () => import("./cmd/engine/hook.ts"),
 };
+
+/** Everyday commands: one program, whose first argument is the command. */
+const everyday: readonly string[] =
+  "run ps logs exec stop start restart kill rm images pull rmi inspect stats completion".split(" ");
 
 /** Names the executable is linked as. */
 const names: Readonly<Record<string, string>> = {
@@ -38,9 +43,17 @@ function callName(): string {
   return first.slice(first.lastIndexOf("/") + 1);
 }
 
-const usage = `usage: gantry MODE [ARGUMENTS]
+const usage = `usage: gantry [-n NAMESPACE] COMMAND [ARGUMENTS]
 
-modes:
+everyday commands:
+  run             run a container: gantry run -d --name web -p 8080:80 nginx
+  ps              list containers
+  logs, exec, inspect, stats      look at one
+  stop, start, restart, kill, rm  change one
+  images, pull, rmi               images
+  completion      shell completion: gantry completion bash
+
+parts of the engine:
   daemon          the container engine (also: called as "containerd")
   ctr             the client of containerd's API (also: called as "ctr")
   shim            the runtime v2 shim (also: called as "containerd-shim-runc-v2")
@@ -49,7 +62,7 @@ modes:
   system df       what uses the disk, and what could be freed
   gc explain REF  what keeps an image, blob, snapshot or lease from being collected
 
-Run "gantry MODE --help" for the options of a mode.
+Run "gantry COMMAND --help" for the options of a command.
 `;
 
 async function run(): Promise<number> {
@@ -58,6 +71,8 @@ async function run(): Promise<number> {
   if (byName !== undefined) return start(byName, args);
   const [mode, ...rest] = args;
   if (mode !== undefined && Object.hasOwn(modes, mode)) return start(mode, rest);
+  if (mode !== undefined && (everyday.includes(mode) || /^(-n|--namespace|-a|--address|--debug)/.test(mode)))
+    return (await import("./cmd/engine/main.ts")).main(args);
   if (mode === "--version" || mode === "-v" || mode === "version") {
     const { version, revision } = await import("./lib/version.ts");
     process.stdout.write(`gantry ${version} ${revision}\n`);

@@ -37,6 +37,8 @@ export interface CreateRequest {
   /** Positionals: image or rootfs, id, command. */
   readonly args: readonly string[];
   readonly options: Options;
+  /** Last word on a spec made from an image: mounts, hooks. */
+  readonly adjust?: ((spec: Spec) => void | Promise<void>) | undefined;
 }
 
 /** Label prefixes that clients act on: an image may not set them (S25). */
@@ -166,6 +168,7 @@ async function create(request: CreateRequest, lease: Promise<HeldLease>): Promis
     await applyFlags(spec, options);
     const process = opt.processOf(spec);
     process.env = opt.mergeEnv(process.env ?? [], envOf(options));
+    await request.adjust?.(spec);
     if (textOf(options, "dumpConfig") !== "")
       (await import("node:fs")).writeFileSync(textOf(options, "dumpConfig"), toExactJson(spec, 4));
     return await containers.create(call, {

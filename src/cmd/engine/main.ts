@@ -1,0 +1,41 @@
+/** `gantry run`, `gantry ps` and the other everyday commands. */
+import { GantryError, messageOf } from "../../core/errors.ts";
+import { version } from "../../lib/version.ts";
+import type { GlobalOptions } from "../ctr/context.ts";
+import { ctr } from "../ctr/tool.ts";
+import type { Tool } from "../shared/command.ts";
+import { buildTool, isCommanderExit, type Program } from "../shared/program.ts";
+import { declarations } from "./declarations.ts";
+
+const tool: Tool<GlobalOptions> = {
+  name: "gantry",
+  about: "Containers on this machine: run, look at, stop and remove them.",
+  version: `gantry ${version}`,
+  globals: ctr.globals,
+  context: ctr.context,
+  mergeGlobals: true,
+};
+
+/** Runs a command with its name first, flags of the whole program before it. @returns the exit code */
+export async function main(args: string[]): Promise<number> {
+  try {
+    const specs = [...declarations];
+    if (args.includes("completion")) {
+      const { completionCommand } = await import("../shared/completion.ts");
+      const program: Program = buildTool(tool, [
+        ...specs,
+        completionCommand("gantry", () => program.command),
+      ]);
+      await program.command.parseAsync(args, { from: "user" });
+      return program.exitCode();
+    }
+    const program = buildTool(tool, specs);
+    await program.command.parseAsync(args, { from: "user" });
+    return program.exitCode();
+  } catch (err) {
+    if (isCommanderExit(err)) return err.exitCode;
+    process.stderr.write(`gantry: ${err instanceof GantryError ? err.wireMessage : messageOf(err)}\n`);
+    if (err instanceof GantryError && err.hint !== undefined) process.stderr.write(`        ${err.hint}\n`);
+    return 1;
+  }
+}
