@@ -5,7 +5,6 @@ import type { AnyValue } from "../core/any.ts";
 import { invalidArgument, unavailable } from "../core/errors.ts";
 import type { AnyStream, StreamManager } from "../core/streaming/streaming.ts";
 import { AsyncQueue } from "../lib/async-queue.ts";
-import { createDeferred } from "../lib/deferred.ts";
 import { fromAny, toAny } from "../rpc/convert/basic.ts";
 import { bindService, type ServiceBinding } from "../rpc/types.ts";
 
@@ -22,7 +21,9 @@ export function streamingService(manager: StreamManager): ServiceBinding {
         throw invalidArgument("the first message of a stream must be StreamInit");
       const { id } = fromBinary(StreamInitSchema, first.value.value);
       const outgoing = new AsyncQueue<AnyValue>(QUEUE);
-      const ended = createDeferred<undefined>();
+      // Not one promise that every receive races with: it would hold each message until the end.
+      const waiting = new Set<() => void>();
+      let closed = false;
       const stream: AnyStream = {
         id,
         async send(message) {
@@ -31,13 +32,20 @@ export function streamingService(manager: StreamManager): ServiceBinding {
           });
         },
         async receive(signal) {
-          if (signal?.aborted === true) return undefined;
-          const next = await Promise.race([incoming.next(), ended.promise]);
-          return next === undefined || next.done === true ? undefined : fromAny(next.value);
+          if (closed || signal?.aborted === true) return undefined;
+          return await new Promise<AnyValue | undefined>((resolve, reject) => {
+            const end = (): void => resolve(undefined);
+            waiting.add(end);
+            incoming
+              .next()
+              .then((next) => resolve(next.done === true ? undefined : fromAny(next.value)), reject)
+              .finally(() => waiting.delete(end));
+          });
         },
         close() {
           outgoing.close();
-          ended.resolve(undefined);
+          closed = true;
+          for (const end of waiting) end();
         },
       };
       using _registered = manager.register(call.namespaced(), stream);

@@ -4,12 +4,14 @@
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
-import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { describe, test } from "node:test";
-import { FakeRegistry } from "../fakes/registry.ts";
+import { digestOf, FakeRegistry } from "../fakes/registry.ts";
 import { tarDirectory, tarEnd, tarFile, tarPadding } from "../fakes/tar-blocks.ts";
 import type { Said } from "../peers/peer.ts";
 import { startDaemon } from "../peers/peer.ts";
@@ -253,4 +255,95 @@ describe("retention of layers", { skip: process.getuid?.() !== 0 }, () => {
         await daemon.stop();
       }
     });
+});
+
+describe("import", { skip: process.getuid?.() !== 0 }, () => {
+  test("an archive of any size passes through the daemon without being held; half an archive makes no image", async () => {
+    const daemon = await startDaemon({ command: [BUN, MAIN, "daemon"] });
+    const peakKb = (): number =>
+      Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${daemon.pid}/status`, "utf8"))?.[1]);
+    try {
+      const size = 300 << 20;
+      const piece = new Uint8Array(1 << 20);
+      const layerTar = function* (): Generator<Uint8Array> {
+        yield tarFile("zeros", BigInt(size));
+        for (let i = 0; i < size >> 20; i++) yield piece;
+        yield tarEnd();
+      };
+      const hash = createHash("sha256");
+      for (const part of layerTar()) hash.update(part);
+      const layerDigest = `sha256:${hash.digest("hex")}`;
+      const layerSize = 512 + size + 1024;
+      const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
+      const config = json({
+        os: "linux",
+        architecture: "amd64",
+        rootfs: { type: "layers", diff_ids: [layerDigest] },
+      });
+      const manifest = json({
+        schemaVersion: 2,
+        mediaType: "application/vnd.oci.image.manifest.v1+json",
+        config: {
+          mediaType: "application/vnd.oci.image.config.v1+json",
+          digest: digestOf(config),
+          size: config.length,
+        },
+        layers: [
+          { mediaType: "application/vnd.oci.image.layer.v1.tar", digest: layerDigest, size: layerSize },
+        ],
+      });
+      const target = {
+        mediaType: "application/vnd.oci.image.manifest.v1+json",
+        digest: digestOf(manifest),
+        size: manifest.length,
+        annotations: { "io.containerd.image.name": "big.test/zeros:1" },
+      };
+      const path = (digest: string): string => `blobs/${digest.replace(":", "/")}`;
+      const archive = function* (whole: boolean): Generator<Uint8Array> {
+        yield tarFile(path(layerDigest), BigInt(layerSize));
+        let left = whole ? Number.POSITIVE_INFINITY : 50;
+        for (const part of layerTar()) {
+          if (left-- <= 0) return;
+          yield part;
+        }
+        for (const [name, bytes] of [
+          [path(digestOf(config)), config],
+          [path(digestOf(manifest)), manifest],
+          ["index.json", json({ schemaVersion: 2, manifests: [target] })],
+          ["oci-layout", json({ imageLayoutVersion: "1.0.0" })],
+        ] as const) {
+          yield tarFile(name, BigInt(bytes.length));
+          yield bytes;
+          yield tarPadding(BigInt(bytes.length));
+        }
+        yield tarEnd();
+      };
+      const importIt = async (whole: boolean): Promise<Said> => {
+        const args = [MAIN, "ctr", "-a", daemon.address, "images", "import", "-"];
+        const child = spawn(BUN, args, { stdio: ["pipe", "pipe", "pipe"] });
+        let [out, err] = ["", ""];
+        child.stdout.on("data", (d) => (out += String(d)));
+        child.stderr.on("data", (d) => (err += String(d)));
+        const ended = new Promise<number>((resolve) => child.on("close", (code) => resolve(code ?? 128)));
+        child.stdin.on("error", () => {});
+        await pipeline(Readable.from(archive(whole)), child.stdin).catch(() => {});
+        return { code: await ended, out, err };
+      };
+      const before = peakKb();
+      const half = await importIt(false);
+      assert.equal(half.code, 1);
+      assert.match(half.err, /unexpected end/);
+      const whole = await importIt(true);
+      assert.equal(whole.code, 0, whole.err);
+      assert.match(whole.out, /unpacking big\.test\/zeros:1 \(sha256:\w+\)\.\.\.done/);
+      // Far less than the 300 MiB that went through, twice.
+      assert.ok(peakKb() - before < 150_000, `${before} KiB before, ${peakKb()} KiB at most`);
+      assert.match(
+        (await ctrOn(daemon.address)("images", "check")).out,
+        /big\.test\/zeros:1 .* complete .* true/,
+      );
+    } finally {
+      await daemon.stop();
+    }
+  });
 });

@@ -1,5 +1,6 @@
 /** Our `ctr images` beside Debian's on Debian's daemon. Needs root, runc is not run. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -77,6 +78,8 @@ for (const version of ["1.6", "1.7"] as const satisfies readonly PeerVersion[]) 
       assert.equal(ok(pair.ours("images", "export", mine, name)), "");
       ok(pair.theirs("images", "export", other, name));
       assert.deepEqual(members(mine), members(other));
+      const index = (tar: string): string => execFileSync("tar", ["-xOf", tar, "index.json"]).toString();
+      if (version === "1.7") assert.equal(index(mine), index(other));
       ok(pair.ours("images", "rm", "--sync", name));
       assert.match(ok(pair.theirs("images", "import", ...NATIVE, mine)), /nonroot/);
       ok(pair.ours("images", "rm", "--sync", name));

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { type ImageStore, ImageStoreSchema } from "../../api/gen/containerd/types/transfer/imagestore_pb.ts";
+import { ImageImportStreamSchema } from "../../api/gen/containerd/types/transfer/importexport_pb.ts";
 import { ProgressSchema } from "../../api/gen/containerd/types/transfer/progress_pb.ts";
 import {
   AuthRequestSchema,
@@ -16,7 +17,7 @@ import type { NamespacedCall } from "../../core/call.ts";
 import type { Progress } from "../../core/transfer/transfer.ts";
 import { hostPlatform } from "../../oci/platform.ts";
 import { apiHost, parseReference } from "../../oci/reference.ts";
-import { readBytes } from "../../plugins/transfer/byte-streams.ts";
+import { readBytes, writeBytes } from "../../plugins/transfer/byte-streams.ts";
 import type { Credentials } from "../../registry/types.ts";
 import { toRecord } from "../../rpc/convert/basic.ts";
 import { fromDescriptor, toPlatform } from "../../rpc/convert/oci.ts";
@@ -87,6 +88,66 @@ export async function remotePush(job: RemoteJob, local: string): Promise<void> {
     const destination = await registrySide(job, side);
     return transfer(job.transport, job.call, packStore(source), destination, await progressStream(job, side));
   });
+}
+
+/** Imports an archive in the server, which unpacks what it can while it arrives. @returns names and digests, in order */
+export async function remoteImport(
+  job: RemoteJob,
+  archive: AsyncIterable<Uint8Array>,
+): Promise<{ readonly name: string; readonly digest: string }[]> {
+  const { call, options, snapshotter, transport } = job;
+  const wanted = platformsOf(options);
+  const platforms = wanted.platforms.length > 0 ? wanted.platforms : [hostPlatform()];
+  const prefix = `import-${new Date().toISOString().slice(0, 10)}`;
+  const names = { name: prefix, isPrefix: true, allowOverwrite: true };
+  const byDigest = { ...names, addDigest: true, skipNamedDigest: options["skipDigestForNamed"] === true };
+  const store: MessageInitShape<typeof ImageStoreSchema> = {
+    name: textOf(options, "indexName"),
+    labels: toRecord(labelsOf(listOf(options, "label"))),
+    platforms: wanted.allPlatforms ? [] : platforms.map(toPlatform),
+    unpacks: snapshotter === "" ? [] : platforms.map((p) => ({ platform: toPlatform(p), snapshotter })),
+    extraReferences: options["digests"] === true ? [byDigest, names] : [names],
+  };
+  const made = new Map<string, string>();
+  const saved = (p: Progress): void => {
+    if (p.event === "saved") made.set(p.name, p.desc?.digest ?? "");
+    job.progress(p);
+  };
+  await run(job, async (side) => {
+    const id = streamId("import");
+    const stream = await openStream(transport, side.call, id);
+    const source = create(ImageImportStreamSchema, {
+      stream: id,
+      forceCompress: options["compressBlobs"] === true,
+    });
+    // An archive that cannot be read ends the transfer. One that the server needs no more of does not.
+    const end = new AbortController();
+    let broken: unknown;
+    const watched = async function* (): AsyncGenerator<Uint8Array, void, undefined> {
+      try {
+        yield* archive;
+      } catch (err) {
+        broken = err;
+        end.abort();
+      }
+    };
+    writeBytes(stream, watched(), side.call.signal).catch(() => {
+      // the transfer's own answer tells what went wrong
+    });
+    try {
+      await transfer(
+        transport,
+        call.until(end.signal),
+        { typeUrl: ImageImportStreamSchema.typeName, value: toBinary(ImageImportStreamSchema, source) },
+        packStore(create(ImageStoreSchema, store)),
+        await progressStream({ ...job, progress: saved }, side),
+      );
+    } catch (err) {
+      // Why the archive could not be read tells more than that the transfer was ended for it.
+      throw broken !== undefined && !call.signal.aborted ? broken : err;
+    }
+  });
+  return [...made].map(([name, digest]) => ({ name, digest }));
 }
 
 /** Longest wait for progress that is on its way when the transfer has ended, in milliseconds. */

@@ -11,8 +11,8 @@ import { createDeferred } from "../../lib/deferred.ts";
 
 /** Credit the reader keeps out, in bytes. */
 const WINDOW = 1024 * 1024;
-/** Largest Data message: what Go peers send. */
-const MAX_DATA = 32 * 1024;
+/** Largest Data message; a reader with a smaller window (Go's: 64 KiB) gets smaller ones by its credit. */
+const MAX_DATA = 256 * 1024;
 
 /** The bytes a peer writes. @throws invalid-argument on other messages, canceled */
 export async function* readBytes(

@@ -5,7 +5,7 @@ import { algorithmOf, type Digest, hexOf } from "../../core/ids/digest.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import { type DescriptorJson, descriptorToJson } from "../../oci/descriptors.ts";
 import { isImageManifest, type Manifest } from "../../oci/documents.ts";
-import { isNonDistributable } from "../../oci/media-types.ts";
+import { isNonDistributable, OCI_INDEX } from "../../oci/media-types.ts";
 import { hostPlatform, matchAll, matchOnly, type PlatformMatcher } from "../../oci/platform.ts";
 import { familiarName } from "../../oci/reference.ts";
 import { IMAGE_NAME, REF_NAME } from "./archive/naming.ts";
@@ -158,8 +158,10 @@ async function* archiveEntries(
     yield { name: blobPath(desc.digest), file: { size: reader.size, content } };
     progress.step(desc, "complete");
   }
-  yield jsonFile("index.json", { schemaVersion: 2, manifests: plan.index });
-  if (!o.skipManifestJson && plan.docker.size > 0) yield jsonFile("manifest.json", [...plan.docker.values()]);
+  // The document is byte for byte what containerd 1.7 writes.
+  yield jsonFile("index.json", { schemaVersion: 2, mediaType: OCI_INDEX, manifests: plan.index }, 0o644);
+  if (!o.skipManifestJson && plan.docker.size > 0)
+    yield jsonFile("manifest.json", [...plan.docker.values()], 0o644);
   yield jsonFile("oci-layout", { imageLayoutVersion: "1.0.0" });
 }
 
@@ -177,9 +179,9 @@ async function* counted(
   }
 }
 
-function jsonFile(name: string, value: unknown): PackEntry {
+function jsonFile(name: string, value: unknown, mode?: number): PackEntry {
   const bytes = new TextEncoder().encode(JSON.stringify(value));
-  return { name, file: { size: BigInt(bytes.byteLength), content: [bytes] } };
+  return { name, file: { size: BigInt(bytes.byteLength), content: [bytes], mode } };
 }
 
 function blobPath(digest: Digest): string {

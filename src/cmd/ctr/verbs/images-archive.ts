@@ -1,54 +1,53 @@
 /** images import, images export. */
 import { createReadStream, createWriteStream, lstatSync, rmSync } from "node:fs";
 import { pipeline } from "node:stream/promises";
+import type { NamespacedCall } from "../../../core/call.ts";
 import { invalidArgument, messageOf } from "../../../core/errors.ts";
 import type { Progress } from "../../../core/transfer/transfer.ts";
 import { importNaming } from "../../../plugins/transfer/archive/naming.ts";
 import { exportArchive } from "../../../plugins/transfer/export.ts";
 import { importArchive } from "../../../plugins/transfer/import.ts";
+import type { Transport } from "../../../rpc/types.ts";
 import type { Action } from "../command.ts";
 import { labelsOf, listOf, need, textOf } from "../context.ts";
 import { ProgressView } from "../progress.ts";
 import { platformsOf } from "../registry-options.ts";
+import { offersTransfer, remoteImport } from "../remote-transfer.ts";
 import { snapshotterName } from "../snapshotter-name.ts";
 import { transferContext } from "../transfer-context.ts";
 import { writeOut } from "../write-out.ts";
 
 export const importImages: Action = async (context, args, options) => {
   const path = need(args, 0, "archive to import");
-  const base = textOf(options, "baseName");
   await using transport = context.connect();
   const call = context.call();
-  const wanted = platformsOf(options);
-  // commander reads --no-unpack as "unpack is off"
-  const unpack = options["unpack"] !== false;
+  const unpack = unpacks(options);
   const snapshotter = await snapshotterName(transport, call, options);
   // only a terminal sees parts; elsewhere one line for each image, as containerd's client prints them
   const view = process.stdout.isTTY === true ? new ProgressView() : undefined;
   let failed = true;
+  const remote =
+    // Only the client leaves out images of other repositories.
+    textOf(options, "baseName") === "" &&
+    options["local"] !== true &&
+    options["discardUnpackedLayers"] !== true &&
+    options["syncFs"] !== true &&
+    (await offersTransfer(transport, call));
+  const progress = view?.update ?? (() => {});
   try {
-    const images = await importArchive(transferContext(transport), call, await openInput(path), {
-      naming: importNaming({
-        baseName: base,
-        digests: options["digests"] === true,
-        skipNamed: options["skipDigestForNamed"] === true,
-      }),
-      indexName: textOf(options, "indexName") || undefined,
-      labels: labelsOf(listOf(options, "label")),
-      matcher: wanted.matcher,
-      allPlatforms: wanted.allPlatforms,
-      compress: options["compressBlobs"] === true,
-      unpack: unpack ? [{ snapshotter }] : [],
-      discardUnpacked: options["discardUnpackedLayers"] === true,
-      ...(view === undefined ? {} : { progress: view.update }),
-    });
+    const images = remote
+      ? await remoteImport(
+          { transport, call, ref: "", options, snapshotter: unpack ? snapshotter : "", progress },
+          await openInput(path),
+        )
+      : await localImport(transport, call, await openInput(path), options, snapshotter, view?.update);
     failed = false;
     view?.end();
     for (const image of images)
       process.stdout.write(
         unpack
-          ? `unpacking ${image.name} (${image.target.digest})...done\n`
-          : `imported ${image.name} (${image.target.digest})\n`,
+          ? `unpacking ${image.name} (${image.digest})...done\n`
+          : `imported ${image.name} (${image.digest})\n`,
       );
     if (images.length === 0)
       process.stderr.write(
@@ -59,6 +58,39 @@ export const importImages: Action = async (context, args, options) => {
   }
   return 0;
 };
+
+/** commander reads `--no-unpack` as "unpack is off". */
+function unpacks(options: Readonly<Record<string, unknown>>): boolean {
+  return options["unpack"] !== false;
+}
+
+/** Imports with the daemon's stores over RPC. */
+async function localImport(
+  transport: Transport,
+  call: NamespacedCall,
+  archive: AsyncIterable<Uint8Array>,
+  options: Readonly<Record<string, unknown>>,
+  snapshotter: string,
+  progress: ((p: Progress) => void) | undefined,
+): Promise<{ readonly name: string; readonly digest: string }[]> {
+  const wanted = platformsOf(options);
+  const images = await importArchive(transferContext(transport), call, archive, {
+    naming: importNaming({
+      baseName: textOf(options, "baseName"),
+      digests: options["digests"] === true,
+      skipNamed: options["skipDigestForNamed"] === true,
+    }),
+    indexName: textOf(options, "indexName") || undefined,
+    labels: labelsOf(listOf(options, "label")),
+    matcher: wanted.matcher,
+    allPlatforms: wanted.allPlatforms,
+    compress: options["compressBlobs"] === true,
+    unpack: unpacks(options) ? [{ snapshotter }] : [],
+    discardUnpacked: options["discardUnpackedLayers"] === true,
+    progress,
+  });
+  return images.map(({ name, target }) => ({ name, digest: target.digest }));
+}
 
 /** A file, or stdin. Opened before anything is asked of the daemon. */
 async function openInput(path: string): Promise<AsyncIterable<Uint8Array>> {

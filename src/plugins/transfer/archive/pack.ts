@@ -8,7 +8,12 @@ export interface PackEntry {
   readonly name: string;
   /** Bytes of a file and its content; undefined for a folder. */
   readonly file?:
-    | { readonly size: bigint; readonly content: AsyncIterable<Uint8Array> | Iterable<Uint8Array> }
+    | {
+        readonly size: bigint;
+        readonly content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+        /** Default: readable by all. */
+        readonly mode?: number | undefined;
+      }
     | undefined;
 }
 
@@ -36,8 +41,9 @@ async function feed(archive: ReturnType<typeof pack>, entries: AsyncIterable<Pac
       continue;
     }
     const done = Promise.withResolvers<void>();
-    const sink = archive.entry({ ...fixed, name, size: Number(file.size), mode: 0o444 }, (err) =>
-      err ? done.reject(err) : done.resolve(),
+    const sink = archive.entry(
+      { ...fixed, name, size: Number(file.size), mode: file.mode ?? 0o444 },
+      (err) => (err ? done.reject(err) : done.resolve()),
     );
     done.promise.catch(() => {});
     for await (const chunk of file.content) {
