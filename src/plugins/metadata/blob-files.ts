@@ -7,6 +7,7 @@ import { chmod, mkdir, open, readdir, rename, rm, stat, unlink } from "node:fs/p
 import { join } from "node:path";
 import { algorithmOf, type Digest, hexOf } from "../../core/ids/digest.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
+import { CachedFolder } from "../../platform/fs/cached-file.ts";
 import { syncFolder } from "./db.ts";
 import { GroupSync } from "./group-sync.ts";
 
@@ -17,9 +18,12 @@ export class BlobFiles {
   readonly #folders = new Map<string, GroupSync>();
   /** Held while a blob's file and the rows that name it must agree. */
   readonly locks = new KeyedMutex<Digest>();
+  /** Manifests and configs, read by every client before anything else, are mostly in memory. */
+  readonly cached: CachedFolder;
 
   constructor(root: string, noSync: boolean) {
     this.root = root;
+    this.cached = new CachedFolder(root);
     this.#noSync = noSync;
   }
 

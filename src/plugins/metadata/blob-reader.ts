@@ -41,13 +41,8 @@ export class FileBlobReader implements BlobReader {
     return at === want ? buffer : buffer.subarray(0, at);
   }
 
-  async *stream(offset = 0n): AsyncGenerator<Uint8Array, void, undefined> {
-    for (let at = offset; at < this.size; ) {
-      const data = await this.readAt(at, CHUNK);
-      if (data.length === 0) return;
-      yield data;
-      at += BigInt(data.length);
-    }
+  stream(offset = 0n): AsyncGenerator<Uint8Array, void, undefined> {
+    return streamOf(this, offset);
   }
 
   async close(): Promise<void> {
@@ -58,5 +53,38 @@ export class FileBlobReader implements BlobReader {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+}
+
+/** A small blob that was in the kernel's memory: read already. */
+export class MemoryBlobReader implements BlobReader {
+  readonly size: bigint;
+  readonly #bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+    this.size = BigInt(bytes.length);
+  }
+
+  async readAt(offset: bigint, length: number): Promise<Uint8Array> {
+    if (offset >= this.size) return new Uint8Array();
+    return this.#bytes.subarray(Number(offset), Number(offset) + length);
+  }
+
+  stream(offset = 0n): AsyncGenerator<Uint8Array, void, undefined> {
+    return streamOf(this, offset);
+  }
+
+  async close(): Promise<void> {}
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+async function* streamOf(reader: BlobReader, offset: bigint): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let at = offset; at < reader.size; ) {
+    const data = await reader.readAt(at, CHUNK);
+    if (data.length === 0) return;
+    yield data;
+    at += BigInt(data.length);
   }
 }

@@ -18,7 +18,7 @@ import type { Digest } from "../../core/ids/digest.ts";
 import { checkLabels } from "../../core/labels.ts";
 import { formatRfc3339, nowNs } from "../../lib/time.ts";
 import type { BlobFiles } from "./blob-files.ts";
-import { FileBlobReader } from "./blob-reader.ts";
+import { FileBlobReader, MemoryBlobReader } from "./blob-reader.ts";
 import type { StoreContext } from "./context.ts";
 import type { Row } from "./db.ts";
 import { ExternalIngest, type Ingest, type IngestOwner, IngestWriter } from "./ingests.ts";
@@ -26,6 +26,8 @@ import { encodeLabels, int, labels, maybe, text } from "./rows.ts";
 
 /** How long an ingest that no lease holds is kept, in nanoseconds. */
 const INGEST_LIFE = 24n * 3600n * 1_000_000_000n;
+/** Blobs up to this size are read in one go when the kernel has them in memory. */
+const SMALL = 128 << 10;
 /** Rows read at once while walking. */
 const PAGE = 1000;
 const COLUMNS = "rowid, digest, size, labels, created, updated";
@@ -113,7 +115,10 @@ export class SqliteContentStore implements LocalContentStore, IngestOwner {
 
   async reader(call: NamespacedCall, digest: Digest): Promise<BlobReader> {
     this.#find(call, digest);
-    return await FileBlobReader.open(this.files.blob(digest), `content digest ${digest}`);
+    const path = this.files.blob(digest);
+    const small = this.files.cached.read(path, SMALL);
+    if (small !== undefined) return new MemoryBlobReader(small);
+    return await FileBlobReader.open(path, `content digest ${digest}`);
   }
 
   async blobPath(call: NamespacedCall, digest: Digest): Promise<string> {

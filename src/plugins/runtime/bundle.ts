@@ -3,11 +3,18 @@
  *
  *     STATE/NS/ID/{config.json,rootfs/,work -> ROOT/NS/ID,log,bootstrap.json,shim-binary-path,runtime}
  */
-import { existsSync, readFileSync } from "node:fs";
-import { chmod, mkdir, readdir, rename, rmdir, symlink, writeFile } from "node:fs/promises";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { chmod, mkdir, readdir, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { messageOf, notImplemented } from "../../core/errors.ts";
-import { writeFileAtomic } from "../../platform/fs/atomic-write.ts";
 import { removeTree } from "../../platform/fs/remove-tree.ts";
 import { unmountTree } from "../../platform/mounts/mounts.ts";
 
@@ -38,41 +45,58 @@ export function bundleOf(state: string, root: string, namespace: string, id: str
 export async function createBundle(bundle: Bundle, spec: Uint8Array, remapped: boolean): Promise<void> {
   if (existsSync(bundle.path)) await deleteBundle(bundle);
   // 0711 lets a remapped root reach its rootfs, and nobody list the folder (S40)
-  await mkdir(bundle.path, { recursive: true, mode: 0o700 });
+  // the state folder is in memory, so its calls do not wait; the root folder is on a disk
+  mkdirSync(bundle.path, { recursive: true, mode: 0o700 });
   if (remapped) {
     const namespace = dirname(bundle.path);
     for (const dir of [dirname(namespace), namespace, bundle.path]) await chmod(dir, 0o711);
   }
-  await Promise.all([
-    mkdir(bundle.work, { recursive: true, mode: 0o711 }),
-    mkdir(join(bundle.path, "rootfs"), { mode: 0o711 }),
-    symlink(bundle.work, join(bundle.path, "work")),
-    spec.length > 0 ? writeFile(join(bundle.path, "config.json"), spec, { mode: 0o600 }) : undefined,
-  ]);
+  const work = mkdir(bundle.work, { recursive: true, mode: 0o711 });
+  try {
+    mkdirSync(join(bundle.path, "rootfs"), { mode: 0o711 });
+    symlinkSync(bundle.work, join(bundle.path, "work"));
+    if (spec.length > 0) writeFileSync(join(bundle.path, "config.json"), spec, { mode: 0o600 });
+  } finally {
+    await work;
+  }
 }
 
-/** Unmounts and removes a bundle: renamed first, so that a half removed one is never taken for a task. */
+/** Unmounts and removes a bundle. */
 export async function deleteBundle(bundle: Bundle): Promise<void> {
+  await (await hideBundle(bundle)).removed();
+}
+
+let hiddenCount = 0;
+
+/**
+ * Unmounts a bundle and takes it out of sight, so that a half removed one is never taken for a task and its name is free.
+ * @returns `removed` removes what is left of it; listBundles does it for a daemon that ended before
+ */
+export async function hideBundle(bundle: Bundle): Promise<{ removed: () => Promise<void> }> {
   // a folder that can be removed has nothing mounted: the common case, and cheaper than the list of all mounts
   const rootfs = join(bundle.path, "rootfs");
-  await rmdir(rootfs).catch(() => unmountTree(rootfs).catch(() => {}));
-  const hidden = join(bundle.path, "..", `.${bundle.id}`);
-  await rename(bundle.path, hidden).catch((err: unknown) => {
+  try {
+    rmdirSync(rootfs);
+  } catch {
+    await unmountTree(rootfs).catch(() => {});
+  }
+  await removeTree(bundle.work);
+  const hidden = join(bundle.path, "..", `.${bundle.id}.${process.pid}-${++hiddenCount}`);
+  try {
+    renameSync(bundle.path, hidden);
+  } catch (err) {
     if (!messageOf(err).includes("ENOENT")) throw err;
-  });
-  await Promise.all([removeTree(hidden), removeTree(bundle.work)]);
+  }
+  return { removed: () => removeTree(hidden) };
 }
 
 /** Keeps where the shim listens. Not made durable: no shim outlives the machine. */
-export async function writeAddress(bundle: Bundle, address: ShimAddress, shimPath: string): Promise<void> {
-  await Promise.all([
-    writeFile(join(bundle.path, "shim-binary-path"), shimPath, { mode: 0o600 }),
-    writeFileAtomic(
-      join(bundle.path, "bootstrap.json"),
-      JSON.stringify({ ...address, address: `unix://${address.address}` }),
-      { mode: 0o600, durable: false },
-    ),
-  ]);
+export function writeAddress(bundle: Bundle, address: ShimAddress, shimPath: string): void {
+  writeFileSync(join(bundle.path, "shim-binary-path"), shimPath, { mode: 0o600 });
+  const path = join(bundle.path, "bootstrap.json");
+  const text = JSON.stringify({ ...address, address: `unix://${address.address}` });
+  writeFileSync(`${path}.tmp`, text, { mode: 0o600 });
+  renameSync(`${path}.tmp`, path);
 }
 
 /** Notes that the task runs in the shim of a sandbox. */

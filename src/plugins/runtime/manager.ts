@@ -36,6 +36,7 @@ import {
   bundleOf,
   createBundle,
   deleteBundle,
+  hideBundle,
   listBundles,
   readAddress,
   readPid,
@@ -130,7 +131,7 @@ export class TaskManager {
       this.#logs.follow(bundle);
       const inSandbox = this.#sandboxShim(call.namespace, request, container.sandbox);
       if (inSandbox !== undefined) {
-        await writeAddress(bundle, inSandbox, shim.path);
+        writeAddress(bundle, inSandbox, shim.path);
         await writeSandbox(bundle, container.sandbox);
       }
       const wire = {
@@ -226,7 +227,9 @@ export class TaskManager {
       this.#tasks.delete(taskKey(call.namespace, id));
       // in this order: as long as the bundle is there, a daemon that is killed here finds the shim again
       await this.#shutdown(task);
-      await this.#removeBundle(task.bundle);
+      this.#logs.end(task.bundle);
+      const { removed } = await hideBundle(task.bundle);
+      this.#later(removed(), task.bundle.id);
       return exit;
     } catch (err) {
       task.deleting = false;
@@ -408,6 +411,16 @@ export class TaskManager {
     }
   }
 
+  readonly #removals = new Set<Promise<void>>();
+
+  /** Work on a bundle that nobody waits for but the end of the daemon. */
+  #later(work: Promise<void>, id: string): void {
+    const done = work
+      .catch((err: unknown) => this.#options.log.warn("remove bundle", { id, err }))
+      .finally(() => this.#removals.delete(done));
+    this.#removals.add(done);
+  }
+
   async #removeBundle(bundle: Bundle): Promise<void> {
     this.#logs.end(bundle);
     await deleteBundle(bundle);
@@ -417,7 +430,7 @@ export class TaskManager {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#logs.endAll();
-    await Promise.all([...this.#tasks.values()].map((t) => t.transport.close()));
+    await Promise.all([...[...this.#tasks.values()].map((t) => t.transport.close()), ...this.#removals]);
   }
 
   /** Timeout of state and stats questions. */

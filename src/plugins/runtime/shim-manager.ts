@@ -50,7 +50,7 @@ export class ShimStarter {
   ): Promise<FoundShim> {
     if (shim.own) return await this.#startOwn(bundle, shim, spec, shimCgroup);
     const address = await startShim(shim, bundle, options, this.launch);
-    await writeAddress(bundle, address, shim.path);
+    writeAddress(bundle, address, shim.path);
     return { address, joined: false };
   }
 
@@ -63,14 +63,11 @@ export class ShimStarter {
     const { daemon, debug } = this.launch;
     const { socket, shared } = this.#socketOf(bundle, spec);
     const address = { version: MAX_VERSION, address: socket, protocol: "ttrpc" };
-    // where it will listen is known: written while it starts, so that a daemon that ends now finds it again
-    const written = writeAddress(bundle, address, shim.path);
-    written.catch(() => {}); // told below, unless the launch fails first
     if (shared && (await answers(socket))) {
-      await written;
+      writeAddress(bundle, address, shim.path);
       return { address, joined: true };
     }
-    const result = await this.#spares.launch({
+    const launched = this.#spares.launch({
       namespace: bundle.namespace,
       id: bundle.id,
       bundle: bundle.path,
@@ -79,8 +76,10 @@ export class ShimStarter {
       debug,
       shimCgroup,
     });
-    await written;
-    return { address, joined: result.status === "exists" };
+    launched.catch(() => {}); // told below
+    // where it will listen is known: written while it starts, so that a daemon that ends now finds it again
+    writeAddress(bundle, address, shim.path);
+    return { address, joined: (await launched).status === "exists" };
   }
 
   #socketOf({ namespace, id }: Bundle, spec: Uint8Array): { socket: string; shared: boolean } {
