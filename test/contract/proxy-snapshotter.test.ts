@@ -95,6 +95,22 @@ describe("proxy snapshotter", () => {
     await stores.close();
   });
 
+  test("changed labels reach the process, those that concern it", async () => {
+    const stores = await makeProxied();
+    const sn = stores.snapshotter("copying");
+    await sn.prepare(ns, "k", "", labelsOf({ "containerd.io/snapshot/a": "1" }));
+    await sn.update(ns, "k", labelsOf({ own: "1", "containerd.io/snapshot/b": "2" }), []);
+    const seen = async (): Promise<unknown> =>
+      (await list(stores.remote.walk(undefined, []))).map((s) => [...s.labels]);
+    assert.deepEqual(await seen(), [[["containerd.io/snapshot/b", "2"]]]);
+    await sn.commit(ns, "base", "k", labelsOf({ "containerd.io/snapshot/c": "3" }));
+    await sn.update(ns, "base", labelsOf({ "containerd.io/snapshot/c": "" }), [
+      "labels.containerd.io/snapshot/c",
+    ]);
+    assert.deepEqual(await seen(), [[]]);
+    await stores.close();
+  });
+
   test("a layer the process has already is taken over, once for each namespace that asks", async () => {
     const stores = await makeProxied(true);
     const sn = stores.snapshotter("copying");

@@ -1,8 +1,8 @@
 /** The plugins of `[proxy_plugins]`: entries for the plugin list, one per table. */
-import { invalidArgument, notImplemented } from "../../core/errors.ts";
+import { invalidArgument } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Platform } from "../../core/oci.ts";
-import { type AnyPluginDefinition, defineKind, definePlugin, noConfig } from "../../core/plugin/plugin.ts";
+import type { AnyPluginDefinition } from "../../core/plugin/plugin.ts";
 import type { ProxyPlugin } from "../../core/plugin/proxy.ts";
 import type { Builtin } from "./boot.ts";
 import { isTable, type Table } from "./config/migrate.ts";
@@ -22,7 +22,10 @@ const kinds: Readonly<Record<string, readonly [type: string, load: Load]>> = {
     "io.containerd.differ.v1",
     async (p) => (await import("../../plugins/diff/proxy.ts")).proxyDiffer(p),
   ],
-  sandbox: ["io.containerd.sandbox.controller.v1", async (p) => refusedSandbox(p)],
+  sandbox: [
+    "io.containerd.sandbox.controller.v1",
+    async (p) => (await import("../../plugins/sandbox/proxy.ts")).proxySandbox(p),
+  ],
 };
 
 /**
@@ -78,21 +81,4 @@ function platformOf(value: unknown, where: string): Platform {
     throw invalidArgument(`${where}.platform "${String(value)}": want OS/ARCHITECTURE[/VARIANT]`);
   if (architecture === undefined) return { ...own, os };
   return variant === undefined ? { os, architecture } : { os, architecture, variant };
-}
-
-/** Shown as failed, with the reason, instead of a daemon that does not start or a plugin that is silently missing. */
-function refusedSandbox(plugin: ProxyPlugin): AnyPluginDefinition {
-  return definePlugin({
-    kind: defineKind<never>("io.containerd.sandbox.controller.v1"),
-    id: plugin.name,
-    requires: {},
-    config: noConfig,
-    onFailure: "optional",
-    init(host): never {
-      host.describe({ exports: { ...plugin.exports, address: plugin.address } });
-      throw notImplemented(
-        `proxy plugin "${plugin.name}": sandbox controllers in another process are not supported`,
-      );
-    },
-  });
 }

@@ -102,6 +102,8 @@ export interface SnapshotBackend {
   ): Promise<void>;
   /** Makes everything committed before this call durable, in one go. With it, commits are answered before they are. */
   flush?(call: Call): Promise<void>;
+  /** Called after labels changed, for backends that tell another process. `labels` are those it may see, all of them. */
+  update?(call: NamespacedCall, snapshot: BackendSnapshot): Promise<void>;
   /** Deletes the directory; the row is gone already. Must not fail on what is missing. */
   remove(call: NamespacedCall, id: bigint): Promise<void>;
   /** Ids that have something on disk: compared with the rows at start and by cleanup. */

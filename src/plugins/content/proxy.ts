@@ -7,6 +7,7 @@ import type { ContentStore } from "../../core/content/content.ts";
 import { type AnyPluginDefinition, defineKind, definePlugin, noConfig } from "../../core/plugin/plugin.ts";
 import type { ProxyPlugin } from "../../core/plugin/proxy.ts";
 import { createGrpcTransport } from "../../rpc/grpc/transport.ts";
+import { limitedContent } from "./limited.ts";
 
 /** containerd's type of content stores, here with the whole interface: a process has no folder that others may use. */
 const REMOTE_CONTENT = defineKind<ContentStore>("io.containerd.content.v1");
@@ -27,7 +28,10 @@ export function proxyContent(plugin: ProxyPlugin): AnyPluginDefinition {
         capabilities: plugin.capabilities,
         platforms: [plugin.platform],
       });
-      return contentClient(transport);
+      return limitedContent(
+        contentClient(transport),
+        host.daemon.timeout("gantry.timeout.proxy.read", 30_000),
+      );
     },
   });
 }

@@ -94,6 +94,7 @@ export class SqliteSnapshotter implements Snapshotter {
       return next;
     });
     this.#context.mutated("change");
+    await this.#backend.update?.(call, this.#forBackend(updated));
     return this.#info(updated);
   }
 

@@ -25,6 +25,9 @@ export interface OverlayConfig {
   readonly mountOptions: readonly string[];
 }
 
+/** Mappings of a user namespace. */
+const UID_LABEL = "containerd.io/snapshot/uidmapping";
+const GID_LABEL = "containerd.io/snapshot/gidmapping";
 const UPPERDIR_LABEL = "containerd.io/snapshot/overlay.upperdir";
 
 /** Stores snapshots as overlay layers. */
@@ -68,13 +71,21 @@ export class OverlayBackend implements SnapshotBackend {
     const [nearest] = parents;
     const readonly = kind !== "active";
     if (nearest === undefined) return [bind(this.#dirs.path(id, "fs"), readonly)];
-    if (readonly && parents.length === 1) return [bind(this.#dirs.path(nearest, "fs"), true)];
+    const shift = this.#shift(snapshot.labels);
+    if (readonly && parents.length === 1)
+      return [bind(this.#dirs.path(nearest, "fs"), true, shift)];
     const lower = parents.map((parent) => escapeLayer(this.#dirs.path(parent, "fs")));
-    const options = [...this.#options];
+    const options = [...this.#options, ...shift];
     if (!readonly)
       options.push(`workdir=${this.#dirs.path(id, "work")}`, `upperdir=${this.#dirs.path(id, "fs")}`);
     options.push(`lowerdir=${lower.join(":")}`);
     return [{ type: "overlay", source: "overlay", target: "", options }];
+  }
+
+  /** Options that shift the owners of lower layers for a user namespace. */
+  #shift(labels: Labels): string[] {
+    if (mappedRoot(labels) === undefined) return [];
+    return [`uidmap=${labels.get(UID_LABEL) ?? ""}`, `gidmap=${labels.get(GID_LABEL) ?? ""}`];
   }
 
   usage(call: NamespacedCall, snapshot: BackendSnapshot): Promise<Usage> {
@@ -103,8 +114,8 @@ export class OverlayBackend implements SnapshotBackend {
   }
 }
 
-function bind(source: string, readonly: boolean): Mount {
-  return { type: "bind", source, target: "", options: [readonly ? "ro" : "rw", "rbind"] };
+function bind(source: string, readonly: boolean, more: readonly string[] = []): Mount {
+  return { type: "bind", source, target: "", options: [readonly ? "ro" : "rw", "rbind", ...more] };
 }
 
 /** In a lowerdir list a colon separates. */
@@ -114,8 +125,8 @@ function escapeLayer(path: string): string {
 
 /** Host owner of the container's root by the mapping labels (`container:host:size`, comma separated). */
 function mappedRoot(labels: Labels): { uid: number; gid: number } | undefined {
-  const uid = hostOf(labels.get("containerd.io/snapshot/uidmapping"));
-  const gid = hostOf(labels.get("containerd.io/snapshot/gidmapping"));
+  const uid = hostOf(labels.get(UID_LABEL));
+  const gid = hostOf(labels.get(GID_LABEL));
   return uid === undefined || gid === undefined ? undefined : { uid, gid };
 }
 

@@ -126,6 +126,18 @@ export class ProxyBackend implements SnapshotBackend {
     await this.#remote.commit(call.within(this.#limits.change), name, key, labels, parent);
   }
 
+  /** The labels are ours; the process has those that concern it, all of them, after each change. */
+  async update(call: NamespacedCall, snapshot: BackendSnapshot): Promise<void> {
+    if (this.#names.isShared(snapshot.id)) return; // what several namespaces took over is the process's own
+    const { key, name } = this.#names.get(snapshot.id);
+    const current = snapshot.kind === "committed" ? (name ?? key) : key;
+    await this.#remote
+      .update(call.within(this.#limits.read), current, snapshot.labels, ["labels"])
+      .catch((err: unknown) => {
+        if (!isNotImplemented(err)) throw err;
+      });
+  }
+
   async remove(call: NamespacedCall, id: bigint): Promise<void> {
     this.#fresh.delete(id);
     if (!(await this.#remove(call, id))) {
