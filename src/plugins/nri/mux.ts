@@ -20,6 +20,9 @@ const FIRST_MAX = 4096;
 /** Bytes received and not read on one stream, above which the connection stops reading. */
 const UNREAD_MAX = 8 << 20;
 
+/** How long a peer may take to read our last bytes. */
+const LINGER_MS = 1000;
+
 /** A connection cut into streams. */
 export class Mux {
   readonly #trunk: Duplex;
@@ -52,12 +55,19 @@ export class Mux {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#trunk.destroy();
+    // what was written still goes out, to a peer that reads
+    const timer = setTimeout(() => this.#trunk.destroy(), LINGER_MS);
+    timer.unref();
+    this.#trunk.end(() => {
+      clearTimeout(timer);
+      this.#trunk.destroy();
+    });
     for (const stream of this.#streams.values()) stream.over();
   }
 
   #receive(chunk: Uint8Array): void {
     let at = 0;
+    if (this.#closed) return;
     while (at < chunk.length && !this.#closed) {
       if (this.#need === 0) {
         const part = chunk.subarray(at, at + HEADER - this.#head.length);
@@ -121,7 +131,12 @@ class Stream extends Duplex {
       done();
       return;
     }
-    this.#trunk.write(Buffer.concat(frames), (err) => done(err ?? null));
+    // once the connection is going, what would be said goes nowhere; its end tells everybody
+    if (this.#trunk.destroyed || this.#trunk.writableEnded) {
+      done();
+      return;
+    }
+    this.#trunk.write(Buffer.concat(frames), () => done());
   }
 
   override _destroy(err: Error | null, done: (err?: Error | null) => void): void {

@@ -264,7 +264,8 @@ export class RemotePlugin {
         ? invalidArgument(`invalid plugin name "${name}"`)
         : undefined;
     if (problem !== undefined) {
-      this.#registered.reject(problem);
+      // its answer goes first
+      setImmediate(() => this.#registered.reject(problem));
       throw problem;
     }
     this.index = index;
