@@ -1,5 +1,5 @@
 /** Uploads blobs and manifests. */
-import { failedPrecondition, unavailable, wrap } from "../core/errors.ts";
+import { failedPrecondition, isUnavailable, unavailable, wrap } from "../core/errors.ts";
 import type { Descriptor } from "../core/oci.ts";
 import { backoffDelay, sleep } from "../lib/retry.ts";
 import { isIndexType, isManifestType } from "../oci/media-types.ts";
@@ -32,9 +32,12 @@ export type PushOutcome = "exists" | "mounted" | "pushed";
 /** Uploads to the registry of one session. */
 export class Pusher {
   readonly #session: Session;
+  readonly #initialDelayMs: number;
 
-  constructor(session: Session) {
+  /** @param initialDelayMs first wait after a broken upload */
+  constructor(session: Session, initialDelayMs = 200) {
     this.#session = session;
+    this.#initialDelayMs = initialDelayMs;
   }
 
   /** Uploads one descriptor unless it is there. @throws the masked failure */
@@ -99,16 +102,41 @@ export class Pusher {
     const { ref } = this.#session;
     if (await this.#exists(host, `/${ref.repository}/blobs/${o.desc.digest}`, o.desc, o.signal))
       return "exists";
-    for (let attempt = 1; ; attempt++) {
-      const start = await this.#start(host, o);
-      if (start === "mounted") return "mounted";
+    let upload: Upload | undefined;
+    for (let barren = 1; ; barren++) {
+      const before = upload?.at ?? 0n;
+      if (upload === undefined) {
+        const start = await this.#start(host, o);
+        if (start === "mounted") return "mounted";
+        upload = { url: start, at: 0n };
+      }
       try {
-        await this.#upload(host, start, o);
+        await this.#upload(host, upload, o);
         return "pushed";
       } catch (err) {
-        if (attempt >= 5 || o.signal.aborted || !retryUpload(err)) throw err;
-        await sleep(backoffDelay(attempt, { initialDelayMs: 200 }), o.signal);
+        if (o.signal.aborted || !retryUpload(err)) throw err;
+        upload = await this.#received(host, upload, o);
+        // As long as bytes arrive it goes on.
+        if ((upload?.at ?? 0n) > before) barren = 0;
+        else if (barren >= 5) throw err;
+        await sleep(backoffDelay(barren + 1, { initialDelayMs: this.#initialDelayMs }), o.signal);
       }
+    }
+  }
+
+  /** What the registry has of a broken upload; undefined = nothing that could be gone on with. */
+  async #received(host: RegistryHost, upload: Upload, o: PushOptions): Promise<Upload | undefined> {
+    const request = { method: "GET", path: upload.url, scope: this.#scope(), signal: o.signal } as const;
+    try {
+      const response = await this.#session.client.call(host, { ...request, attempts: 3 });
+      response.drop();
+      const at = received(response) ?? 0n;
+      if (at > o.desc.size) return undefined;
+      const location = response.header("location");
+      return { url: location === undefined ? upload.url : redirectTarget(response.url, location), at };
+    } catch (err) {
+      if (o.signal.aborted) throw err;
+      return undefined;
     }
   }
 
@@ -155,21 +183,21 @@ export class Pusher {
     response?.drop();
   }
 
-  async #upload(host: RegistryHost, start: URL, o: PushOptions): Promise<void> {
+  /** Sends what is missing of an upload and closes it. `upload` follows, for another try. */
+  async #upload(host: RegistryHost, upload: Upload, o: PushOptions): Promise<void> {
     const size = o.desc.size;
     const chunk = BigInt(o.chunkBytes ?? 0);
-    let url = start;
-    let at = 0n;
-    if (chunk > 0n) {
-      while (at < size) {
-        const end = at + chunk < size ? at + chunk : size;
-        const response = await this.#piece(host, url, o, at, end);
-        url = uploadUrl(response);
-        at = received(response) ?? end;
-      }
+    // Whole in one request at first, as every client does; pieces when asked for, or after a break.
+    const pieces = chunk > 0n || upload.at > 0n;
+    while (pieces && upload.at < size) {
+      const end = chunk > 0n && upload.at + chunk < size ? upload.at + chunk : size;
+      const response = await this.#piece(host, upload.url, o, upload.at, end);
+      upload.url = uploadUrl(response);
+      upload.at = received(response) ?? end;
     }
+    const url = new URL(upload.url);
     url.searchParams.set("digest", o.desc.digest);
-    const rest = chunk > 0n ? 0n : size;
+    const rest = pieces ? 0n : size;
     const response = await this.#session.client.call(host, {
       method: "PUT",
       path: url,
@@ -180,12 +208,7 @@ export class Pusher {
       attempts: 1,
     });
     response.drop();
-    if (
-      response.status !== 201 &&
-      response.status !== 204 &&
-      response.status !== 202 &&
-      response.status !== 200
-    )
+    if (![200, 201, 202, 204].includes(response.status))
       throw new StatusError(response.status, `upload: unexpected status ${response.status}`, [], undefined);
   }
 
@@ -201,15 +224,26 @@ export class Pusher {
       body: () => counted(o, at, end),
       scope: this.#scope(),
       signal: o.signal,
-      attempts: 3,
+      // Another try begins where the registry says, not where this one did.
+      attempts: 1,
     });
     response.drop();
     return response;
   }
 }
 
+/** An open upload: where it goes on, and how many bytes the registry has. */
+interface Upload {
+  url: URL;
+  at: bigint;
+}
+
 function retryUpload(err: unknown): boolean {
-  return isTransient(err) || (err instanceof StatusError && (err.status === 404 || err.status === 416));
+  return (
+    isTransient(err) ||
+    isUnavailable(err) ||
+    (err instanceof StatusError && (err.status === 404 || err.status === 416))
+  );
 }
 
 /** Where an upload goes on. @throws failed-precondition without a location, or one with a weaker scheme */

@@ -87,7 +87,7 @@ export class RegistrySession {
     this.ref = session.ref;
     this.#session = session;
     this.fetcher = new Fetcher(session, limits);
-    this.pusher = new Pusher(session);
+    this.pusher = new Pusher(session, limits.initialDelayMs);
   }
 
   /** Descriptor of what the reference names. @throws see resolver.ts */

@@ -21,6 +21,8 @@ export interface Fault {
   readonly resetAfter?: number;
   /** Send this many bytes, then nothing more; the connection stays open. */
   readonly stallAfter?: number;
+  /** Keep this many bytes of an upload's body, then break the connection. */
+  readonly breakAfter?: number;
   /** Do not answer at all. */
   readonly silent?: boolean;
   /** Send other bytes of the same length. */
@@ -219,6 +221,13 @@ export class FakeRegistry implements AsyncDisposable {
     const query = new URL(url, "http://x").searchParams;
     if (path === "/token") return this.#token(req, res, query);
     if (!this.#authorized(req)) return this.#challenge(res, path, method);
+    if (fault?.breakAfter !== undefined) {
+      const id = /\/blobs\/uploads\/([^/]+)$/.exec(path)?.[1] ?? "";
+      const got = await readSome(req, fault.breakAfter);
+      this.#uploads.set(id, Buffer.concat([this.#uploads.get(id) ?? new Uint8Array(), got]));
+      res.socket?.destroy();
+      return;
+    }
     const body = ["POST", "PUT", "PATCH"].includes(method) ? await readAll(req) : new Uint8Array();
     this.#route(method, path, query, req, res, body, fault);
   }
@@ -287,7 +296,7 @@ export class FakeRegistry implements AsyncDisposable {
     if (path === "/v2/") res.writeHead(200).end("{}");
     else if (manifest !== null)
       this.#manifest(method, manifest[1] ?? "", manifest[2] ?? "", req, res, body, fault);
-    else if (/\/blobs\/uploads\//.test(path)) this.#upload(method, path, query, res, body);
+    else if (/\/blobs\/uploads\//.test(path)) this.#upload(method, path, query, req, res, body);
     else if (bytes === undefined) notFound(res, "BLOB_UNKNOWN");
     else this.#bytes(method, req, res, bytes, { "docker-content-digest": digestOf(bytes) }, fault);
   }
@@ -318,7 +327,14 @@ export class FakeRegistry implements AsyncDisposable {
     this.#bytes(method, req, res, found.bytes, headers, fault);
   }
 
-  #upload(method: string, path: string, query: URLSearchParams, res: ServerResponse, body: Uint8Array): void {
+  #upload(
+    method: string,
+    path: string,
+    query: URLSearchParams,
+    req: IncomingMessage,
+    res: ServerResponse,
+    body: Uint8Array,
+  ): void {
     if (method === "POST") {
       const mount = query.get("mount") ?? "";
       if (this.blobs.has(mount) && query.get("from") !== null) {
@@ -331,6 +347,20 @@ export class FakeRegistry implements AsyncDisposable {
       return;
     }
     const id = path.slice(path.lastIndexOf("/") + 1);
+    const had = this.#uploads.get(id);
+    if (had === undefined) {
+      notFound(res, "BLOB_UPLOAD_UNKNOWN");
+      return;
+    }
+    if (method === "GET") {
+      res.writeHead(204, { location: `${path}?state=z`, range: `0-${Math.max(0, had.length - 1)}` }).end();
+      return;
+    }
+    const from = /^(\d+)-/.exec(req.headers["content-range"] ?? "")?.[1];
+    if (from !== undefined && Number(from) !== had.length) {
+      res.writeHead(416).end();
+      return;
+    }
     const all = Buffer.concat([this.#uploads.get(id) ?? new Uint8Array(), body]);
     this.#uploads.set(id, all);
     if (method === "PATCH") {
@@ -401,6 +431,18 @@ function notFound(res: ServerResponse, code: string): void {
 
 function basic(auth: FakeAuth): string {
   return `Basic ${Buffer.from(`${auth.username}:${auth.password}`).toString("base64")}`;
+}
+
+/** The first bytes of a body. */
+async function readSome(req: IncomingMessage, length: number): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  for await (const part of req) {
+    parts.push(part as Uint8Array);
+    size += (part as Uint8Array).length;
+    if (size >= length) break;
+  }
+  return Buffer.concat(parts).subarray(0, length);
 }
 
 async function readAll(req: IncomingMessage): Promise<Uint8Array> {
