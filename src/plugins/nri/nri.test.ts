@@ -614,7 +614,10 @@ await connectPlugin(new FdDuplex(Number(process.env.NRI_PLUGIN_SOCKET)), {
       writeFileSync(join(plugins, name), text);
       chmodSync(join(plugins, name), mode);
     };
-    const run = process.versions["bun"] === undefined ? `${process.execPath} run -A` : process.execPath;
+    const run =
+      process.versions["bun"] === undefined
+        ? `${process.execPath} run -A --no-check --config ${join(here, "../../../deno.json")}`
+        : process.execPath;
     install("10-real", `#!/bin/sh\nexec ${run} ${script}\n`, 0o755);
     install("20-broken", "#!/bin/sh\nexit 1\n", 0o755);
     install("nonsense", "#!/bin/sh\nexit 1\n", 0o755);

@@ -35,6 +35,9 @@ import { Mux, PLUGIN_STREAM, RUNTIME_STREAM } from "./mux.ts";
 /** Every event a plugin may ask for. */
 const ALL_EVENTS = (1 << (Event.LAST - 1)) - 1;
 
+/** Version of NRI whose messages these are. */
+const NRI_VERSION = "v0.12.0";
+
 /** Who the engine says it is, and how long plugins may take. Milliseconds. */
 export interface RemoteOptions {
   readonly runtimeName: string;
@@ -136,6 +139,7 @@ export class RemotePlugin {
           runtimeVersion,
           registrationTimeout: BigInt(registrationMs),
           requestTimeout: BigInt(requestMs),
+          NRIVersion: NRI_VERSION,
         },
         requestMs,
       );
