@@ -54,8 +54,8 @@ export function withUserNamespace(spec: Spec, { uids, gids }: Mappings): void {
 }
 
 /**
- * Makes the image's files belong to the mapped users. With --remap-labels the snapshotter does it while it mounts; else a copy
- * of what an image unpacks to is made once for these mappings, and kept for the next container.
+ * Makes the image's files belong to the mapped users. A snapshotter that can does it while it mounts; else a copy of what an
+ * image unpacks to is made once for these mappings, and kept for the next container.
  * @returns the parent of the container's snapshot, and the labels of that
  */
 export async function remapSnapshot(
@@ -71,13 +71,14 @@ export async function remapSnapshot(
     ["containerd.io/snapshot/uidmapping", format(uids)],
     ["containerd.io/snapshot/gidmapping", format(gids)],
   ]);
+  const byLabels = await remapsByLabels(transport, call, snapshotter);
   if (options["remapLabels"] === true) {
-    if (!(await remapsByLabels(transport, call, snapshotter)))
+    if (!byLabels)
       throw notImplemented(`flag --remap-labels: snapshotter "${snapshotter}" does not remap ids`, {
         hint: "leave it out: files are then given to the mapped users once per image",
       });
-    return { parent, labels };
   }
+  if (byLabels) return { parent, labels };
   const snapshots = snapshotterClient(transport, snapshotter);
   const remapped = `${parent}-${format(uids)}-${format(gids)}`;
   const exists = await snapshots.stat(call, remapped).then(
@@ -87,7 +88,8 @@ export async function remapSnapshot(
       throw err;
     },
   );
-  if (exists) return { parent: remapped, labels };
+  // the files have the right owners by then: nothing is left to shift
+  if (exists) return { parent: remapped, labels: new Map() };
   const key = `remap-${process.pid}-${Date.now()} ${remapped}`;
   const mounts = await snapshots.prepare(call, key, parent, new Map());
   try {
@@ -97,7 +99,7 @@ export async function remapSnapshot(
     await snapshots.remove(call.detached(10_000), key).catch(() => {});
     if (!isAlreadyExists(err)) throw err;
   }
-  return { parent: remapped, labels };
+  return { parent: remapped, labels: new Map() };
 }
 
 async function remapsByLabels(

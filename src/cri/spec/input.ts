@@ -127,7 +127,7 @@ export interface SandboxSpecInput {
   /** Pause image. */
   readonly image: ImageRunConfig;
   readonly imageName: string;
-  /** Path of the pod's network namespace; not used on the host's network. */
+  /** Path of the pod's network namespace; "" = the runtime makes one. Not used on the host's network. */
   readonly netnsPath: string;
   /** Path of a pinned user namespace; undefined = the runtime makes one (when the pod asks for one). */
   readonly usernsPath?: string | undefined;

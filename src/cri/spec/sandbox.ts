@@ -52,7 +52,7 @@ export async function buildSandboxSpec(input: SandboxSpecInput): Promise<Spec> {
     withoutNamespace(spec, "network");
     withoutNamespace(spec, "uts");
     delete spec.hostname;
-  } else withNamespace(spec, "network", input.netnsPath);
+  } else if (input.netnsPath !== "") withNamespace(spec, "network", input.netnsPath);
   if ((options?.pid as number | undefined) === NAMESPACE_MODE.node) withoutNamespace(spec, "pid");
   const hostIpc = (options?.ipc as number | undefined) === NAMESPACE_MODE.node;
   if (hostIpc) withoutNamespace(spec, "ipc");

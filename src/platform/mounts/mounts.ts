@@ -6,6 +6,7 @@ import { resolveInRoot } from "../fs/safe-path.ts";
 import * as c from "../syscalls/constants.ts";
 import { isErrno } from "../syscalls/errors.ts";
 import { type Kernel, kernel as realKernel } from "../syscalls/kernel.ts";
+import { isIdMapped, mountIdMapped } from "./id-mapped.ts";
 import { attachLoop } from "./loop.ts";
 import { type Mount, parseOptions } from "./options.ts";
 import { MAX_DATA, mountChecked, mountLongOverlay } from "./overlay.ts";
@@ -45,6 +46,10 @@ export function mountOne(mount: Mount, target: string, kernel: Kernel = realKern
     using device = attachLoop(mount.source, mount.options.includes("ro"));
     const options = mount.options.filter((option) => option !== "loop");
     mountOne({ ...mount, source: device.path, options }, target, kernel);
+    return;
+  }
+  if (isIdMapped(mount)) {
+    mountIdMapped(mount, target, kernel, (plain, place) => mountOne(plain, place, kernel));
     return;
   }
   const parsed = parseOptions(mount.options);

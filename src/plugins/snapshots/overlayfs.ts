@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { chmod, chown, mkdir, mkdtemp, rm, stat } from "node:fs/promises";
+import { release } from "node:os";
 import { join } from "node:path";
 import type { Labels } from "../../core/any.ts";
 import type { Call, NamespacedCall } from "../../core/call.ts";
@@ -20,7 +21,7 @@ export interface OverlayConfig {
   readonly rootPath: string;
   readonly upperdirLabel: boolean;
   readonly syncRemove: boolean;
-  /** Accepted for compatibility: id mappings are done by changing owners, never by mount. */
+  /** Never shift owners by mount: clients then change the owners of files (no capability `remap-ids`). */
   readonly slowChown: boolean;
   readonly mountOptions: readonly string[];
 }
@@ -33,13 +34,17 @@ const UPPERDIR_LABEL = "containerd.io/snapshot/overlay.upperdir";
 /** Stores snapshots as overlay layers. */
 export class OverlayBackend implements SnapshotBackend {
   readonly name = "overlayfs";
-  readonly capabilities = ["rebase"];
+  readonly capabilities: readonly string[];
   readonly exports: ReadonlyMap<string, string>;
   readonly #dirs: SnapshotDirectories;
   readonly #options: readonly string[];
   readonly #upperdirLabel: boolean;
+  /** Owners are shifted for user namespaces by the mounts. */
+  readonly #shifts: boolean;
 
   constructor(dirs: SnapshotDirectories, config: OverlayConfig, options: readonly string[]) {
+    this.#shifts = !config.slowChown && kernelShiftsOverlays();
+    this.capabilities = this.#shifts ? ["rebase", "remap-ids"] : ["rebase"];
     this.#dirs = dirs;
     this.#options = [...options, ...config.mountOptions];
     this.#upperdirLabel = config.upperdirLabel;
@@ -72,8 +77,7 @@ export class OverlayBackend implements SnapshotBackend {
     const readonly = kind !== "active";
     if (nearest === undefined) return [bind(this.#dirs.path(id, "fs"), readonly)];
     const shift = this.#shift(snapshot.labels);
-    if (readonly && parents.length === 1)
-      return [bind(this.#dirs.path(nearest, "fs"), true, shift)];
+    if (readonly && parents.length === 1) return [bind(this.#dirs.path(nearest, "fs"), true, shift)];
     const lower = parents.map((parent) => escapeLayer(this.#dirs.path(parent, "fs")));
     const options = [...this.#options, ...shift];
     if (!readonly)
@@ -84,7 +88,7 @@ export class OverlayBackend implements SnapshotBackend {
 
   /** Options that shift the owners of lower layers for a user namespace. */
   #shift(labels: Labels): string[] {
-    if (mappedRoot(labels) === undefined) return [];
+    if (!this.#shifts || mappedRoot(labels) === undefined) return [];
     return [`uidmap=${labels.get(UID_LABEL) ?? ""}`, `gidmap=${labels.get(GID_LABEL) ?? ""}`];
   }
 
@@ -149,6 +153,12 @@ function inUserNamespace(): boolean {
   } catch {
     return false;
   }
+}
+
+/** Lower layers may be id mapped mounts since Linux 5.19. */
+function kernelShiftsOverlays(): boolean {
+  const [major = 0, minor = 0] = release().split(/[.-]/).map(Number);
+  return !inUserNamespace() && (major > 5 || (major === 5 && minor >= 19));
 }
 
 /** Options every overlay mount gets here. */
