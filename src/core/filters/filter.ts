@@ -5,12 +5,13 @@
  *   selector := path [operator value]               without operator: the field is present
  *   path     := field ("." field)*
  *   field    := quoted | [A-Za-z0-9_]+
- *   operator := "==" | "!=" | "~="                  "~=" takes a regular expression, unanchored
+ *   operator := "==" | "!=" | "~="                  "~=" takes a regular expression of Go's, unanchored
  *   value    := quoted | any run without space or ","
  *
  * Several filters are alternatives; no filter and the empty filter match everything.
  */
-import { invalidArgument } from "../errors.ts";
+import { invalidArgument, messageOf } from "../errors.ts";
+import { compileRegexp, type Regexp } from "./regexp.ts";
 import { Scanner, type Token } from "./scan.ts";
 
 /** What an object answers for a field. `present` false means the field is not set. */
@@ -92,11 +93,20 @@ class Parser {
         return (adaptor) => adaptor(path).value !== want;
       }
       case "~=": {
-        const pattern = compilePattern(this.#value(true));
-        return (adaptor) => pattern?.test(adaptor(path).value) === true;
+        const pattern = this.#regexp(this.#value(true));
+        return (adaptor) => pattern.test(adaptor(path).value);
       }
       default:
         throw this.#error(operator.at, `unsupported operator "${operator.text}"`);
+    }
+  }
+
+  /** containerd logs a bad expression and matches nothing; here who asks is told. */
+  #regexp(source: string): Regexp {
+    try {
+      return compileRegexp(source);
+    } catch (err) {
+      throw invalidArgument(`filters: parse error: [${this.#input}]: ${messageOf(err)}`);
     }
   }
 
@@ -128,38 +138,3 @@ class Parser {
     return invalidArgument(`filters: parse error: [${shown}]: ${message}`);
   }
 }
-
-/** Go's regular expressions in JavaScript's: flags in front, named groups, text anchors, POSIX classes. */
-function compilePattern(source: string): RegExp | undefined {
-  let pattern = source;
-  let flags = "u";
-  const lead = /^\(\?([ims]+)\)/.exec(pattern);
-  if (lead !== null) {
-    pattern = pattern.slice(lead[0].length);
-    flags += [...new Set(lead[1])].join("");
-  }
-  pattern = pattern
-    .replaceAll("(?P<", "(?<")
-    .replaceAll("\\A", "^")
-    .replaceAll("\\z", "$")
-    .replaceAll(/\[:(\w+):\]/g, (all, name: string) => POSIX.get(name) ?? all);
-  for (const f of [flags, flags.replace("u", "")]) {
-    try {
-      return new RegExp(pattern, f);
-    } catch {
-      // without the u flag more escapes are allowed; a pattern that no flag accepts matches nothing, as in containerd
-    }
-  }
-  return undefined;
-}
-
-const POSIX: ReadonlyMap<string, string> = new Map([
-  ["alpha", "A-Za-z"],
-  ["digit", "0-9"],
-  ["alnum", "0-9A-Za-z"],
-  ["upper", "A-Z"],
-  ["lower", "a-z"],
-  ["space", "\\s"],
-  ["word", "\\w"],
-  ["xdigit", "0-9A-Fa-f"],
-]);
