@@ -50,7 +50,13 @@ module.exports = {
       "platform knows only Linux and the runtime",
     ),
     only("core", "^src/core", ["src/lib", "src/core"], [], "core knows contracts only"),
-    only("oci", "^src/oci", ["src/core", "src/lib", "src/oci"], ["zod"], "oci is formats and schemas"),
+    only(
+      "oci",
+      "^src/oci",
+      ["src/core", "src/lib", "src/oci"],
+      ["zod", "yaml"],
+      "oci is formats and schemas",
+    ),
     only("api", "^src/api", ["src/api"], [PB], "generated code only"),
     only(
       "rpc",

@@ -1,5 +1,5 @@
 /** Makes a container record from flags: image, snapshot, spec. Used by `run` and `containers create`. */
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { containersClient } from "../../client/containers.ts";
 import { contentClient } from "../../client/content.ts";
@@ -10,7 +10,7 @@ import { snapshotterClient } from "../../client/snapshots.ts";
 import { beginLease, type HeldLease } from "../../client/with-lease.ts";
 import type { NamespacedCall } from "../../core/call.ts";
 import type { Container } from "../../core/containers/containers.ts";
-import { invalidArgument, isAlreadyExists, isNotFound, notFound, notImplemented } from "../../core/errors.ts";
+import { invalidArgument, isAlreadyExists, isNotFound, notFound } from "../../core/errors.ts";
 import { checkIdentifier } from "../../core/ids/namespace.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
 import { hostPlatform, parsePlatform } from "../../oci/platform.ts";
@@ -21,6 +21,7 @@ import type { Spec } from "../../oci/spec/types.ts";
 import type { Transport } from "../../rpc/types.ts";
 import { labelsOf, listOf, textOf } from "./context.ts";
 import { chainIdOf, type ResolvedImage, resolveImage } from "./image-config.ts";
+import { applyClasses } from "./io-classes.ts";
 import { applyLimits } from "./limits.ts";
 import { applyUser } from "./run-user.ts";
 import { runtimeOptions } from "./runtime-options.ts";
@@ -119,6 +120,7 @@ async function create(request: CreateRequest, lease: Promise<HeldLease>): Promis
     const process = opt.processOf(spec);
     process.args = rest;
     process.env = opt.mergeEnv(process.env ?? [], envOf(options));
+    dump(spec, options);
     return await containers.create((await lease).call, {
       ...base,
       image: "",
@@ -149,7 +151,6 @@ async function create(request: CreateRequest, lease: Promise<HeldLease>): Promis
     labels.set("io.containerd.image.config.stop-signal", resolved.run.stopSignal);
   const snapshots = snapshotterClient(transport, snapshotter);
   const snapshotLabels = labelsOf(listOf(options, "snapshotterLabel"));
-  const prepare = options["readOnly"] === true ? snapshots.view : snapshots.prepare;
   let top = parent ?? "";
   if (mappings !== undefined) {
     withUserNamespace(spec, mappings);
@@ -157,7 +158,8 @@ async function create(request: CreateRequest, lease: Promise<HeldLease>): Promis
     top = remapped.parent;
     for (const [k, v] of remapped.labels) snapshotLabels.set(k, v);
   }
-  const mounts = await prepare(call, id, top, snapshotLabels);
+  // also for --read-only: the OCI runtime makes the folders it mounts on, and closes the root after that
+  const mounts = await snapshots.prepare(call, id, top, snapshotLabels);
   try {
     await applyUser(
       spec,
@@ -169,8 +171,7 @@ async function create(request: CreateRequest, lease: Promise<HeldLease>): Promis
     const process = opt.processOf(spec);
     process.env = opt.mergeEnv(process.env ?? [], envOf(options));
     await request.adjust?.(spec);
-    if (textOf(options, "dumpConfig") !== "")
-      (await import("node:fs")).writeFileSync(textOf(options, "dumpConfig"), toExactJson(spec, 4));
+    dump(spec, options);
     return await containers.create(call, {
       ...base,
       image: first,
@@ -182,6 +183,16 @@ async function create(request: CreateRequest, lease: Promise<HeldLease>): Promis
     await snapshots.remove(call.detached(10_000), id).catch(() => {});
     throw err;
   }
+}
+
+/** Thrown when the spec was to be written and nothing more: what was made for it is undone on the way. */
+export class SpecWritten extends Error {}
+
+function dump(spec: Spec, options: Options): void {
+  const path = textOf(options, "dumpConfig");
+  if (path === "") return;
+  writeFileSync(path, toExactJson(spec, 4));
+  throw new SpecWritten();
 }
 
 async function defaultSnapshotter(transport: Transport, call: NamespacedCall): Promise<string> {
@@ -291,15 +302,8 @@ async function applyFlags(spec: Spec, options: Options): Promise<void> {
   for (const device of listOf(options, "device")) addDevice(spec, device);
   applyLimits(spec, options);
   await addCdiDevices(spec, listOf(options, "gpus"));
-  refuse(options, "blockioClass", "block IO classes are not offered");
-  refuse(options, "rdtClass", "RDT classes are not offered");
+  await applyClasses(spec, options);
   await applySeccomp(spec, options);
-}
-
-function refuse(options: Options, name: string, hint: string): void {
-  const value = options[name];
-  if (value === undefined || value === false || (Array.isArray(value) && value.length === 0)) return;
-  throw notImplemented(`flag --${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`, { hint });
 }
 
 function exists(path: string): boolean {

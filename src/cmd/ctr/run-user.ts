@@ -3,8 +3,8 @@
 import { invalidArgument } from "../../core/errors.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
 import { processOf } from "../../oci/spec/options.ts";
-import type { Spec } from "../../oci/spec/types.ts";
-import { resolveUser, type UserDatabase } from "../../oci/spec/users.ts";
+import type { Spec, User } from "../../oci/spec/types.ts";
+import { isNumeric, resolveUser, splitUser, type UserDatabase } from "../../oci/spec/users.ts";
 import { readFileInRoot } from "../../platform/fs/read-in-root.ts";
 import { withTempMount } from "../../platform/mounts/mounts.ts";
 
@@ -28,6 +28,14 @@ export async function applyUser(
       throw invalidArgument(`home of user "${value}": contains a forbidden character`);
     process.env = [...(process.env ?? []), `HOME=${home}`];
   }
+}
+
+/** A USER value in the root of a process that runs: for exec. */
+export function userOfProcess(value: string, pid: number): User {
+  const { user, group } = splitUser(value);
+  const numbers = isNumeric(user) && (group === undefined || isNumeric(group));
+  const { home: _home, ...found } = resolveUser(value, database(`/proc/${pid}/root`, numbers));
+  return found;
 }
 
 function database(root: string, lenient: boolean): UserDatabase {

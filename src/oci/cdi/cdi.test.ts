@@ -42,6 +42,18 @@ write(join(high, "b.json"), {
   ],
 });
 writeFileSync(join(low, "c.yaml"), "kind: x");
+writeFileSync(
+  join(low, "e.yml"),
+  `cdiVersion: "0.5.0"
+kind: vendor.example/net
+devices:
+  - name: eth
+    containerEdits:
+      env: ["NET=1"]
+      deviceNodes:
+        - {path: /dev/n0, type: c, major: 10, minor: 200, fileMode: 0660}
+`,
+);
 write(join(low, "d.json"), { cdiVersion: "0.6.0", kind: "no", devices: [] });
 
 const lookup = (path: string): HostDevice => {
@@ -49,14 +61,17 @@ const lookup = (path: string): HostDevice => {
   return { type: "c", major: 195, minor: 7, mode: 0o20660 };
 };
 
-test("files: broken ones and YAML are named with the reason", () => {
+test("files: JSON and YAML are read, broken ones are named with the reason", () => {
   const { specs, broken } = readCdiFiles([low, join(dir, "none"), high]);
-  assert.deepEqual(deviceNames(specs), ["vendor.test/gpu=0", "vendor.test/gpu=1"]);
+  assert.deepEqual(deviceNames(specs), ["vendor.example/net=eth", "vendor.test/gpu=0", "vendor.test/gpu=1"]);
+  const node = specs.find((s) => s.kind === "vendor.example/net")?.devices[0]?.containerEdits
+    .deviceNodes?.[0];
+  assert.deepEqual(node, { path: "/dev/n0", type: "c", major: 10, minor: 200, fileMode: 0o660 });
   assert.deepEqual(
     broken.map((b) => b.file),
     [join(low, "c.yaml"), join(low, "d.json")],
   );
-  assert.match(broken[0]?.reason ?? "", /JSON/);
+  assert.match(broken[0]?.reason ?? "", /cdiVersion/);
 });
 
 test("edits: the file's once, the device's each; the host is asked for what a file leaves out", () => {

@@ -1,5 +1,5 @@
 /**
- * Container Device Interface: vendors describe devices as edits of a container spec in JSON files of a few folders. Devices are
+ * Container Device Interface: vendors describe devices as edits of a container spec in JSON or YAML files of a few folders. Devices are
  * named `VENDOR/CLASS=NAME`.
  */
 import { invalidArgument } from "../../core/errors.ts";

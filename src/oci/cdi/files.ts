@@ -1,6 +1,7 @@
 /** Reads the CDI files of the host. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { parse as parseYaml } from "yaml";
 import { invalidArgument, messageOf } from "../../core/errors.ts";
 import { type CdiSpec, cdiSchema } from "./schema.ts";
 
@@ -43,9 +44,10 @@ function list(dir: string): string[] {
 }
 
 function parse(file: string): CdiSpec {
-  if (!file.endsWith(".json"))
-    throw invalidArgument("YAML is not read: write the file as JSON (nvidia-ctk has --format=json)");
-  const result = cdiSchema.safeParse(JSON.parse(readFileSync(file, "utf8")));
+  const text = readFileSync(file, "utf8");
+  // version 1.1, as the tools that write these files read them: 0660 is octal
+  const value: unknown = file.endsWith(".json") ? JSON.parse(text) : parseYaml(text, { version: "1.1" });
+  const result = cdiSchema.safeParse(value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   throw invalidArgument(`${issue?.path.join(".") ?? ""}: ${issue?.message ?? "not a CDI file"}`);

@@ -7,13 +7,22 @@ import { invalidArgument } from "../../../core/errors.ts";
 import type { ContainerNetwork } from "../cni-network.ts";
 import type { Action } from "../command.ts";
 import { type GlobalOptions, listOf, textOf } from "../context.ts";
-import { createContainer } from "../create-container.ts";
+import { createContainer, SpecWritten } from "../create-container.ts";
 import { runForeground } from "../process-session.ts";
 import { restartLabels } from "../restart-flag.ts";
 import { taskOptions } from "../runtime-options.ts";
 import { openStdio } from "../stdio.ts";
 
 export const run: Action = async (context, args, given) => {
+  try {
+    return await runWithNetwork(context, args, given);
+  } catch (err) {
+    if (err instanceof SpecWritten) return 0;
+    throw err;
+  }
+};
+
+const runWithNetwork: Action = async (context, args, given) => {
   const wanted = { ...given, label: [...listOf(given, "label"), ...restartLabels(given)] };
   if (given["cni"] !== true) return await runContainer(context, args, wanted, undefined);
   const clash = ["netHost", "uidmap"].find((name) => given[name] === true || listOf(given, name).length > 0);

@@ -4,9 +4,8 @@ import { writeFileSync } from "node:fs";
 import { containersClient } from "../../../client/containers.ts";
 import { snapshotterClient } from "../../../client/snapshots.ts";
 import { tasksClient } from "../../../client/tasks.ts";
-import { invalidArgument } from "../../../core/errors.ts";
 import { packProcess, unpackSpec } from "../../../oci/spec/json.ts";
-import { isNumeric, splitUser } from "../../../oci/spec/users.ts";
+import type { User } from "../../../oci/spec/types.ts";
 import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
 import { runForeground } from "../process-session.ts";
@@ -64,15 +63,21 @@ export const exec: Action = async (context, args, options) => {
   const container = await hintTask(id, containersClient(transport).get(call, id));
   const spec = unpackSpec(container.spec);
   const terminal = options["tty"] === true;
+  const tasks = tasksClient(transport);
+  /** Names are looked up in the files of the container as it runs. */
+  const execUser = async (value: string): Promise<{ user?: User }> => {
+    if (value === "") return {};
+    const { userOfProcess } = await import("../run-user.ts");
+    return { user: userOfProcess(value, (await hintTask(id, tasks.get(call, id, ""))).pid) };
+  };
   const base = spec.process ?? { user: { uid: 0, gid: 0 }, cwd: "/" };
   const process_ = {
     ...base,
     terminal,
     args: command,
     ...(textOf(options, "cwd") === "" ? {} : { cwd: textOf(options, "cwd") }),
-    ...(textOf(options, "user") === "" ? {} : { user: execUser(textOf(options, "user")) }),
+    ...(await execUser(textOf(options, "user"))),
   };
-  const tasks = tasksClient(transport);
   const detach = options["detach"] === true;
   const io = await openStdio(execId, {
     terminal,
@@ -98,18 +103,6 @@ export const exec: Action = async (context, args, options) => {
     io.dispose();
   }
 };
-
-/** Exec knows no rootfs: names cannot be looked up here. */
-function execUser(value: string): { uid: number; gid: number } {
-  const { user, group = "0" } = splitUser(value);
-  if (!isNumeric(user) || !isNumeric(group))
-    throw invalidArgument(`user "${value}": exec needs numbers`, {
-      hint: "use --user UID or --user UID:GID",
-    });
-  const ids = [Number(user), Number(group)];
-  if (ids.some((i) => i > 2 ** 31 - 1)) throw invalidArgument(`user "${value}": out of range`);
-  return { uid: ids[0] ?? 0, gid: ids[1] ?? 0 };
-}
 
 export const attach: Action = async (context, args) => {
   await using transport = context.connect();
