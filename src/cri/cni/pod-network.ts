@@ -1,5 +1,5 @@
 /** Attaches pods to the networks of their handler and detaches them, whatever happened to the pod meanwhile. */
-import { readdir } from "node:fs/promises";
+import { readdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { PodSandboxConfig } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import { internal, messageOf, unavailable, wrap } from "../../core/errors.ts";
@@ -55,6 +55,9 @@ export class PodNetwork {
 
   /** Loads and watches every folder. */
   async open(): Promise<void> {
+    // halves of files that a killed daemon left
+    for (const name of await this.#cacheFiles())
+      if (/\.tmp-[0-9a-f]+$/.test(name)) await unlink(join(this.#cacheDir, "results", name)).catch(() => {});
     await Promise.all([...this.#folders.values()].map((f) => f.open()));
   }
 
