@@ -103,10 +103,7 @@ linux: {cgroup_parent: /${name}}
 
   test("pods, ps, images: tables, quiet, json, yaml, filters", () => {
     const pods = ok("pods").split("\n");
-    assert.match(
-      pods[0] ?? "",
-      /^POD ID {14}CREATED +STATE {15}NAME {16}NAMESPACE {11}ATTEMPT {13}RUNTIME$/,
-    );
+    assert.match(pods[0] ?? "", /^POD ID {14}CREATED +STATE {15}NAME {16}NAMESPACE {11}ATTEMPT {13}RUNTIME$/);
     assert.match(
       pods[1] ?? "",
       new RegExp(`^${pod.slice(0, 13)} {7}.*ago +Ready +web +default +1 +\\(default\\)$`),

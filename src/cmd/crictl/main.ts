@@ -6,6 +6,10 @@ import { crictl } from "./tool.ts";
 
 /** @returns the exit code */
 export async function main(args: string[]): Promise<number> {
+  if (args.length === 1 && (args[0] === "-v" || args[0] === "--version")) {
+    process.stdout.write(`${crictl.version}\n`);
+    return 0;
+  }
   try {
     const quick = quickParse(args, crictl.globals, await quickDeclarations(args), process.env);
     if (quick !== undefined) {
