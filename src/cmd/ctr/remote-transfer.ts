@@ -14,6 +14,7 @@ import {
 import { introspectionClient, serverVersion } from "../../client/introspection.ts";
 import { openStream, transfer } from "../../client/streaming.ts";
 import type { NamespacedCall } from "../../core/call.ts";
+import type { Descriptor } from "../../core/oci.ts";
 import type { Progress } from "../../core/transfer/transfer.ts";
 import { hostPlatform } from "../../oci/platform.ts";
 import { apiHost, parseReference } from "../../oci/reference.ts";
@@ -212,6 +213,12 @@ function streamId(kind: string): string {
   return `${kind}-${randomBytes(9).toString("base64url")}`;
 }
 
+/** What progress is about; parts of Docker's archives have names instead of digests until they are stored. */
+function descriptorOf(desc: Parameters<typeof fromDescriptor>[0] | undefined): { desc?: Descriptor } {
+  if (desc === undefined || !desc.digest.includes(":")) return {};
+  return { desc: fromDescriptor(desc, "progress") };
+}
+
 async function progressStream(job: RemoteJob, side: Side): Promise<string> {
   const id = streamId("progress");
   const stream = await openStream(job.transport, side.call, id);
@@ -225,7 +232,7 @@ async function progressStream(job: RemoteJob, side: Side): Promise<string> {
         parents: p.parents,
         progress: p.progress,
         total: p.total,
-        ...(p.desc === undefined ? {} : { desc: fromDescriptor(p.desc, "progress") }),
+        ...descriptorOf(p.desc),
       });
     }
   })().catch(() => {

@@ -47,7 +47,7 @@ async function store(
   const ref = expected === undefined ? `import-${crypto.randomUUID()}` : `import-${expected}`;
   try {
     if (ctx.stores.local !== undefined && entry.size >= HELPER_FROM)
-      return await viaHelper(ctx.stores.local, call, ref, entry, expected, onBytes);
+      return await viaHelper(ctx, ctx.stores.local, call, ref, entry, expected, onBytes);
     const desc = expected === undefined ? undefined : { mediaType: "", digest: expected, size };
     await using writer = await openWriter(ctx, call, ref, desc);
     if (writer.status().offset > 0n) await writer.truncate(0n);
@@ -73,6 +73,7 @@ async function store(
 }
 
 async function viaHelper(
+  ctx: TransferContext,
   local: NonNullable<TransferContext["stores"]["local"]>,
   call: NamespacedCall,
   ref: string,
@@ -103,7 +104,12 @@ async function viaHelper(
       throw failedPrecondition(
         `import "${entry.name}": unexpected commit digest ${digest}, expected ${expected}`,
       );
-    await ingest.adopt(blob.size, digest, expected);
+    await ingest.adopt(blob.size, digest, expected).catch(async (err: unknown) => {
+      // a file without a digest in its name turns out to be known only at its end
+      if (!isAlreadyExists(err)) throw err;
+      await holdBlob(ctx, call, digest);
+      await ingest.abort().catch(() => {});
+    });
     return { digest, size: blob.size };
   } catch (err) {
     await ingest.abort().catch(() => {});
