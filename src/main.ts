@@ -22,6 +22,8 @@ const modes: Readonly<Record<string, () => Promise<Mode>>> = {
   check: () => import("./cmd/gantry/check.ts"),
   system: () => import("./cmd/gantry/system.ts"),
   gc: () => import("./cmd/gantry/gc.ts"),
+  doctor: () => import("./cmd/gantry/doctor.ts"),
+  status: () => import("./cmd/gantry/status.ts"),
   "network-hook": () => import("./cmd/engine/hook.ts"),
 };
 
@@ -58,6 +60,8 @@ parts of the engine:
   ctr             the client of containerd's API (also: called as "ctr")
   shim            the runtime v2 shim (also: called as "containerd-shim-runc-v2")
   builtin-image   write an image archive that is part of this executable to stdout
+  status          the engine at a glance
+  doctor          find and explain what is wrong on this host; --repair mends leftovers
   check           find damaged blobs and snapshots; --repair lets the next pull heal them
   system df       what uses the disk, and what could be freed
   gc explain REF  what keeps an image, blob, snapshot or lease from being collected
