@@ -22,6 +22,7 @@ const modes: Readonly<Record<string, () => Promise<Mode>>> = {
   check: () => import("./cmd/gantry/check.ts"),
   system: () => import("./cmd/gantry/system.ts"),
   gc: () => import("./cmd/gantry/gc.ts"),
+  cni: () => import("./cmd/gantry/cni.ts"),
   doctor: () => import("./cmd/gantry/doctor.ts"),
   status: () => import("./cmd/gantry/status.ts"),
   "network-hook": () => import("./cmd/engine/hook.ts"),
@@ -64,6 +65,7 @@ parts of the engine:
   doctor          find and explain what is wrong on this host; --repair mends leftovers
   check           find damaged blobs and snapshots; --repair lets the next pull heal them
   system df       what uses the disk, and what could be freed
+  cni             attach namespaces to CNI networks by hand: cni add|check|del NETWORK NETNS
   gc explain REF  what keeps an image, blob, snapshot or lease from being collected
 
 Run "gantry COMMAND --help" for the options of a command.

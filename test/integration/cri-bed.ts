@@ -181,7 +181,7 @@ export class CriBed implements AsyncDisposable {
       logDirectory: join(this.dir, "logs", name),
       ...more,
       linux: { cgroupParent: `/gantry-cri-${this.tag}`, ...more.linux },
-    };
+    } as PodInit;
   }
 
   /** A busybox container that runs a shell command. */
@@ -192,7 +192,7 @@ export class CriBed implements AsyncDisposable {
       command: ["sh", "-c", script],
       logPath: `${name}.log`,
       ...more,
-    };
+    } as ContainerInit;
   }
 
   /** Creates and starts a container. @returns its id */

@@ -5,7 +5,7 @@
  * (`<cache>/results/NETWORK-CONTAINER-IFNAME`), so that DEL works after a crash, after the configuration has changed, and by
  * other tools.
  */
-import { mkdir, readFile, unlink } from "node:fs/promises";
+import { mkdir, readdir, readFile, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { failedPrecondition, invalidArgument, wrap } from "../../core/errors.ts";
 import { writeFileAtomic } from "../../platform/fs/atomic-write.ts";
@@ -163,6 +163,20 @@ export class Cni {
     );
     const versions = answer?.["supportedVersions"];
     return Array.isArray(versions) ? versions.filter((v) => typeof v === "string") : [];
+  }
+
+  /** What is remembered of a network. */
+  async attachments(network: string): Promise<{ containerId: string; ifName: string }[]> {
+    const dir = join(this.#settings.cacheDir, "results");
+    const names = await readdir(dir).catch(() => []);
+    const found: { containerId: string; ifName: string }[] = [];
+    for (const name of names.filter((n) => n.startsWith(`${network}-`))) {
+      const value: unknown = JSON.parse(await readFile(join(dir, name), "utf8"));
+      if (!isObject(value) || value["networkName"] !== network) continue;
+      const { containerId, ifName } = value;
+      if (typeof containerId === "string" && typeof ifName === "string") found.push({ containerId, ifName });
+    }
+    return found;
   }
 
   /** The network that a file of the cache speaks of. @throws when it cannot be read */
