@@ -154,6 +154,8 @@ function networkHint(code: string, message: string, url: URL): string | undefine
     return "check the host name, /etc/resolv.conf and the network";
   if (/wrong.version|packet length|EPROTO/i.test(`${code} ${message}`))
     return `${url.host} seems to speak plain HTTP: use --plain-http, or server = "http://${url.host}" in hosts.toml`;
+  if (code === "UND_ERR_SOCKET" && url.protocol === "https:")
+    return `${url.host} ended the connection: does it want a client certificate (client = [["cert", "key"]] in hosts.toml, or --tlscert)?`;
   if (isTlsFailure(code, message))
     return `give the authority's certificate: ca = "ca.crt" in hosts.toml of ${url.host}, or --tlscacert`;
   return undefined;
