@@ -23,6 +23,10 @@ export function mountsClient(transport: Transport): MountManager {
     async deactivate(call, name) {
       await client.deactivate({ name }, callOptions(call));
     },
+    async update(call, name, labels, fields) {
+      const request = { info: { name, labels: toRecord(labels) }, updateMask: { paths: [...fields] } };
+      return fromWire((await client.update(request, callOptions(call))).info);
+    },
     async info(call, name) {
       return fromWire((await client.info({ name }, callOptions(call))).info);
     },

@@ -1,7 +1,7 @@
 import { Mounts } from "../api/gen/containerd/services/mounts/v1/mounts_pb.ts";
-import { notImplemented } from "../core/errors.ts";
+import { invalidArgument } from "../core/errors.ts";
 import type { Activation, MountManager } from "../core/mounts/activation.ts";
-import { fromLabels, toRecord, toTimestamp } from "../rpc/convert/basic.ts";
+import { fieldPaths, fromLabels, toRecord, toTimestamp } from "../rpc/convert/basic.ts";
 import { fromMount, toMount } from "../rpc/convert/oci.ts";
 import { bindService, type ServiceBinding } from "../rpc/types.ts";
 
@@ -24,8 +24,11 @@ export function mountsService(manager: MountManager): ServiceBinding {
     async info(r, { call }) {
       return { info: toWire(await manager.info(call.namespaced(), r.name)) };
     },
-    async update() {
-      throw notImplemented("update of mount activations");
+    async update(r, { call }) {
+      if (r.info === undefined) throw invalidArgument("mount activation is required");
+      const { name, labels } = r.info;
+      const fields = fieldPaths(r.updateMask);
+      return { info: toWire(await manager.update(call.namespaced(), name, fromLabels(labels), fields)) };
     },
     async *list(r, { call }) {
       for (const found of await manager.list(call.namespaced(), r.filters)) yield { info: toWire(found) };

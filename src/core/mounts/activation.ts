@@ -35,6 +35,8 @@ export interface MountManager {
   activate(call: NamespacedCall, request: ActivateRequest): Promise<Activation>;
   /** Takes the mounts down. @throws not-found */
   deactivate(call: NamespacedCall, name: string): Promise<void>;
+  /** Changes labels: `labels`, `labels.KEY`; empty = labels. @throws not-found, invalid-argument (another field) */
+  update(call: NamespacedCall, name: string, labels: Labels, fields: readonly string[]): Promise<Activation>;
   /** @throws not-found */
   info(call: NamespacedCall, name: string): Promise<Activation>;
   list(call: NamespacedCall, filters: readonly string[]): Promise<Activation[]>;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { mountsClient } from "../../client/mounts.ts";
 import { Call } from "../../core/call.ts";
-import { codeOf, type ErrorCode } from "../../core/errors.ts";
+import { codeOf, type ErrorCode, notFound } from "../../core/errors.ts";
 import { parseNamespace } from "../../core/ids/namespace.ts";
 import { noLog } from "../../core/log.ts";
 import { formatMount, type MountManager, parseTransformers } from "../../core/mounts/activation.ts";
@@ -16,6 +16,7 @@ import { createGrpcServer } from "../../rpc/grpc/server.ts";
 import { createGrpcTransport } from "../../rpc/grpc/transport.ts";
 import { mountsService } from "../../services/mounts.ts";
 import { FileMountManager } from "./manager.ts";
+import type { TieStores } from "./ties.ts";
 
 const root = process.getuid?.() === 0 ? {} : { skip: "needs root" };
 const call = new Call({}).in(parseNamespace("testing"));
@@ -92,6 +93,11 @@ async function lifecycle(mounts: MountManager): Promise<void> {
     ["a"],
   );
   assert.deepEqual(await mounts.list(other, []), []);
+  const changed = await mounts.update(call, "a", new Map([["new", "1"]]), ["labels.new", "labels.k"]);
+  assert.deepEqual([...changed.labels], [["new", "1"]]);
+  assert.deepEqual(await mounts.info(call, "a"), changed);
+  await assert.rejects(mounts.update(call, "a", new Map(), ["active"]), refused("invalid-argument"));
+  await assert.rejects(mounts.update(call, "none", new Map(), []), refused("not-found"));
   for (const name of ["a", "b/with any:name"]) await mounts.deactivate(call, name);
   await assert.rejects(mounts.deactivate(call, "a"), refused("not-found"));
   assert.deepEqual(mountsBelow(state), []);
@@ -101,7 +107,7 @@ async function lifecycle(mounts: MountManager): Promise<void> {
 
 test("the life of an activation", root, async () => lifecycle(await manager()));
 
-test("the same over gRPC; update is not offered", root, async () => {
+test("the same over gRPC", root, async () => {
   const path = join(dir, "s.sock");
   const server = createGrpcServer({ services: [mountsService(await manager())] });
   await server.listen({ path });
@@ -142,6 +148,47 @@ test("what needs nothing of the manager, or too much, is left to the caller", as
   for (const list of [[mount("overlay")], [mount("loop"), mount("format/x")], [mount("mkfs/ext4")], []])
     await assert.rejects(mounts.activate(call, request("x", list)), refused("not-implemented"));
   await assert.rejects(mounts.activate(call, request("", [mount("format/x")])), refused("invalid-argument"));
+});
+
+test("what lost its last tie is taken down: lease, owner, time; without any tie it stays", root, async () => {
+  const leases = new Set(["l"]);
+  const images = new Set(["owner"]);
+  const stores = {
+    leases: { list: async () => [...leases].map((id) => ({ id })) },
+    images: {
+      get: async (_call: unknown, name: string) => {
+        if (!images.has(name)) throw notFound(name);
+      },
+    },
+  } as unknown as TieStores;
+  const mounts = await manager();
+  const make = (name: string, labels: Record<string, string>, lease?: string) =>
+    mounts.activate(lease === undefined ? call : call.with({ lease }).in(call.namespace), {
+      ...request(name, layered()),
+      labels: new Map(Object.entries(labels)),
+    });
+  const year = (n: number): string => `${n}-01-01T00:00:00Z`;
+  await make("free", {});
+  await make("leased", {}, "l");
+  await make("owned", { "containerd.io/gc.bref.image": "owner" });
+  await make("both", { "containerd.io/gc.bref.image": "owner" }, "l");
+  await make("rooted", { "containerd.io/gc.root": "1" }, "none");
+  await make("later", { "containerd.io/gc.expire": year(2999) });
+  await make("past", { "containerd.io/gc.expire": year(2001) });
+  const left = async (): Promise<string[]> => (await mounts.list(call, [])).map((a) => a.name);
+  assert.equal(await mounts.collect(new Call({}), stores), 1);
+  assert.deepEqual(await left(), ["both", "free", "later", "leased", "owned", "rooted"]);
+  images.clear();
+  assert.equal(await mounts.collect(new Call({}), stores), 1);
+  leases.clear();
+  const second = await manager();
+  assert.equal(await second.collect(new Call({}), stores), 2);
+  assert.deepEqual(
+    (await second.list(call, [])).map((a) => a.name),
+    ["free", "later", "rooted"],
+  );
+  assert.equal(mountsBelow(state).length, 3);
+  for (const name of ["free", "later", "rooted"]) await second.deactivate(call, name);
 });
 
 test("templates", () => {

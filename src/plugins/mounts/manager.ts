@@ -2,9 +2,12 @@
 import { createHash } from "node:crypto";
 import { chown, mkdir, readdir, readFile, rmdir, unlink } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
-import type { NamespacedCall } from "../../core/call.ts";
+import type { Labels } from "../../core/any.ts";
+import type { Call, NamespacedCall } from "../../core/call.ts";
 import { alreadyExists, invalidArgument, notFound, notImplemented, wrap } from "../../core/errors.ts";
+import { checkFields, maskLabels } from "../../core/fieldmask.ts";
 import { compileFilters } from "../../core/filters/filter.ts";
+import { parseNamespace } from "../../core/ids/namespace.ts";
 import { checkLabels } from "../../core/labels.ts";
 import type { Logger } from "../../core/log.ts";
 import {
@@ -23,12 +26,16 @@ import { writeFileAtomic } from "../../platform/fs/atomic-write.ts";
 import { mountOne, unmountAll } from "../../platform/mounts/mounts.ts";
 import { MNT_DETACH } from "../../platform/syscalls/constants.ts";
 
+import { isKept, type TieStores } from "./ties.ts";
+
 /** What is on disk of an activation: written before anything is mounted, and again when all is. */
 interface Stored {
   readonly namespace: string;
   readonly name: string;
   readonly labels: readonly (readonly [string, string])[];
   readonly temporary: boolean;
+  /** It was made under this lease, and goes with it. */
+  readonly lease?: string | undefined;
   /** False while it is being made: taken down at the next start. */
   readonly done: boolean;
   readonly active: readonly {
@@ -50,6 +57,11 @@ export class FileMountManager implements MountManager {
   constructor(dir: string, log: Logger) {
     this.#dir = dir;
     this.#log = log;
+  }
+
+  /** Activations now. */
+  get size(): number {
+    return this.#records.size;
   }
 
   /** Reads what an earlier daemon left; takes down what was temporary or half made. */
@@ -78,7 +90,7 @@ export class FileMountManager implements MountManager {
     const key = keyOf(call.namespace, name);
     using _lock = await this.#locks.acquire(key, call.signal);
     if (this.#records.has(key)) throw alreadyExists(`mount activation "${name}"`);
-    const base = { namespace: call.namespace, name, labels: [...labels], temporary };
+    const base = { namespace: call.namespace, name, labels: [...labels], temporary, lease: call.lease };
     const points = parsed.slice(0, first).map((_p, i) => join(this.#place(key), String(i)));
     const planned = points.map((mountPoint, i) => ({
       mount: parsed[i]?.mount ?? EMPTY,
@@ -122,6 +134,41 @@ export class FileMountManager implements MountManager {
     using _lock = await this.#locks.acquire(key, call.signal);
     await this.#takeDown(key, this.#find(call, name));
     this.#records.delete(key);
+  }
+
+  async update(
+    call: NamespacedCall,
+    name: string,
+    labels: Labels,
+    fields: readonly string[],
+  ): Promise<Activation> {
+    checkFields(fields, ["labels"], ["labels."], `mount activation "${name}"`);
+    const key = keyOf(call.namespace, name);
+    using _lock = await this.#locks.acquire(key, call.signal);
+    const old = this.#find(call, name);
+    const next = maskLabels(new Map(old.labels), labels, fields);
+    checkLabels(next);
+    const record = { ...old, labels: [...next] };
+    await this.#write(key, record);
+    this.#records.set(key, record);
+    return toActivation(record);
+  }
+
+  /** Takes down every activation whose last tie is gone. @returns how many */
+  async collect(call: Call, stores: TieStores): Promise<number> {
+    let count = 0;
+    for (const [key, record] of [...this.#records]) {
+      const within = call.in(parseNamespace(record.namespace));
+      if (await isKept(within, stores, new Map(record.labels), record.lease)) continue;
+      using _lock = await this.#locks.acquire(key);
+      // labels may have been changed meanwhile: the next round decides
+      if (this.#records.get(key) !== record) continue;
+      await this.#takeDown(key, record);
+      this.#records.delete(key);
+      this.#log.info("took down mounts that nothing keeps", { name: record.name });
+      count++;
+    }
+    return count;
   }
 
   async info(call: NamespacedCall, name: string): Promise<Activation> {
