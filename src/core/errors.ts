@@ -95,6 +95,14 @@ export const alreadyExists = make("already-exists");
 export const permissionDenied = make("permission-denied");
 /** A limit was reached. */
 export const resourceExhausted = make("resource-exhausted");
+/** The file system, or the quota on it, is full. `action` may say so already (a helper's words). */
+export function diskFull(action: string, code: "ENOSPC" | "EDQUOT", cause?: unknown): GantryError {
+  const what = code === "ENOSPC" ? "no space left on device" : "disk quota exceeded";
+  return resourceExhausted(/no space left/i.test(action) ? action : `${action}: ${what}`, {
+    cause,
+    hint: "free space on the file system of the root folder: delete images (ctr images rm) or files of others",
+  });
+}
 /** The state does not allow this now. */
 export const failedPrecondition = make("failed-precondition");
 /** Another operation holds the thing. */

@@ -5,7 +5,7 @@
  * Everything it needs is imported, and every file opened, before it changes its root: afterwards nothing is looked up by
  * name but the layer's own entries (S5).
  */
-import { codeOf, messageOf } from "../../core/errors.ts";
+import { codeOf, GantryError, messageOf } from "../../core/errors.ts";
 import * as fs from "../../platform/syscalls/raw-fs.ts";
 import type { CompareInstruction } from "../../plugins/diff/helper/protocol.ts";
 import { report } from "../../plugins/diff/helper/report.ts";
@@ -38,7 +38,13 @@ async function reporting(work: () => Promise<void>): Promise<number> {
     await work();
     return 0;
   } catch (err) {
-    report({ type: "error", code: codeOf(err), message: messageOf(err) });
+    const hint = err instanceof GantryError ? err.hint : undefined;
+    report({
+      type: "error",
+      code: codeOf(err),
+      message: messageOf(err),
+      ...(hint === undefined ? {} : { hint }),
+    });
     return 1;
   }
 }

@@ -379,10 +379,12 @@ function isFull(err: unknown): boolean {
 
 function mapError(err: unknown): GantryError {
   const text = messageOf(err);
-  if (/database or disk is full|disk I\/O error/.test(text))
+  if (/database or disk is full/.test(text)) return diskFull("write metadata", "ENOSPC", err);
+  // also what SQLite says of a full disk when its index of the log cannot grow
+  if (/disk I\/O error/.test(text))
     return resourceExhausted(`write metadata: ${text}`, {
       cause: err,
-      hint: "free space on the file system of the root folder",
+      hint: "free space on the file system of the root folder, and look for disk errors in the kernel's log",
     });
   if (/malformed|not a database/.test(text)) return dataLoss(`write metadata: ${text}`, { cause: err });
   return internal(`write metadata: ${text}`, { cause: err });

@@ -3,6 +3,7 @@ import type { NamespacedCall } from "../../core/call.ts";
 import {
   alreadyExists,
   failedPrecondition,
+  GantryError,
   invalidArgument,
   isAlreadyExists,
   notFound,
@@ -26,6 +27,7 @@ import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { nowNs } from "../../lib/time.ts";
 import type { StoreContext } from "./context.ts";
 import type { Row } from "./db.ts";
+import { mapFsError } from "./fs-error.ts";
 import { encodeLabels, int, labels, maybe, text } from "./rows.ts";
 import type { SnapshotFlushes } from "./snapshot-flushes.ts";
 import type { SnapshotRemovals } from "./snapshot-removals.ts";
@@ -271,7 +273,7 @@ export class SqliteSnapshotter implements Snapshotter {
       if (isAlreadyExists(err) && (await this.#adopt(call, snapshot, given)))
         throw alreadyExists(`target snapshot "${target}"`);
       this.#removals.add(this.#backend, call, [snapshot.id]);
-      throw err;
+      throw err instanceof GantryError ? err : mapFsError(err, `make snapshot "${key}"`);
     }
   }
 

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { abortError, type Call } from "../../core/call.ts";
-import { internal, resourceExhausted } from "../../core/errors.ts";
+import { diskFull, internal } from "../../core/errors.ts";
 import { SkipPlugin } from "../../core/plugin/plugin.ts";
 import { run } from "../../platform/process/spawn.ts";
 
@@ -37,7 +37,7 @@ export async function buildImage(
     if (made.code !== 0) {
       const said = new TextDecoder().decode(made.stderr).trim().slice(-500);
       const message = `mkfs.erofs ended with code ${made.code}: ${said}`;
-      throw /No space left/i.test(said) ? resourceExhausted(message) : internal(message);
+      throw /No space left/i.test(said) ? diskFull(message, "ENOSPC") : internal(message);
     }
     await rename(temporary, join(folder, IMAGE));
   } catch (err) {

@@ -1,6 +1,6 @@
 import type { Call } from "../../core/call.ts";
 import { abortError } from "../../core/call.ts";
-import { internal, resourceExhausted } from "../../core/errors.ts";
+import { diskFull, internal } from "../../core/errors.ts";
 import { run } from "../../platform/process/spawn.ts";
 import { reExec } from "../../platform/runtime.ts";
 import type { TreeJob } from "./tree-jobs.ts";
@@ -29,5 +29,5 @@ export async function runJob(call: Call, job: JobOf<TreeJob>): Promise<void> {
   if (ended.code === 0) return;
   const said = new TextDecoder().decode(ended.stderr).trim();
   const message = said === "" ? `helper ended with code ${ended.code}` : said;
-  throw /ENOSPC|EDQUOT/.test(message) ? resourceExhausted(message) : internal(message);
+  throw /ENOSPC|EDQUOT|no space left/i.test(message) ? diskFull(message, "ENOSPC") : internal(message);
 }

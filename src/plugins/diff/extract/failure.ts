@@ -1,4 +1,5 @@
 import {
+  diskFull,
   type GantryError,
   internal,
   invalidArgument,
@@ -12,7 +13,9 @@ export function fail(what: string, negativeErrno: number): GantryError {
   const message = `${what}: ${errnoName(negativeErrno)}`;
   switch (-negativeErrno) {
     case ERRNO.ENOSPC:
+      return diskFull(what, "ENOSPC");
     case ERRNO.EDQUOT:
+      return diskFull(what, "EDQUOT");
     case ERRNO.EMFILE:
     case ERRNO.ENOMEM:
       return resourceExhausted(message);

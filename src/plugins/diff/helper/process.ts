@@ -184,7 +184,13 @@ export class HelperProcess {
   #report(report: UnpackReport): void {
     if (report.type === "progress") this.#onProgress(BigInt(report.bytes));
     else if (report.type === "error")
-      this.#fail(new GantryError(report.code satisfies ErrorCode, report.message));
+      this.#fail(
+        new GantryError(
+          report.code satisfies ErrorCode,
+          report.message,
+          report.hint === undefined ? {} : { hint: report.hint },
+        ),
+      );
     else {
       const waiter = this.#waiters.shift();
       if (waiter === undefined) this.#reports.push(report);

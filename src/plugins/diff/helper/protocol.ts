@@ -74,7 +74,7 @@ export type UnpackReport =
   /** `again`: the helper is back in the root it started with and takes another layer. */
   | { readonly type: "finished"; readonly again: boolean }
   | { readonly type: "compared"; readonly blob: DigestAndSize; readonly diff: DigestAndSize }
-  | { readonly type: "error"; readonly code: ErrorCode; readonly message: string };
+  | { readonly type: "error"; readonly code: ErrorCode; readonly message: string; readonly hint?: string };
 
 export interface DigestAndSize {
   readonly digest: string;
