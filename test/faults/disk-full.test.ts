@@ -132,7 +132,7 @@ function records(small: Small): Record<string, readonly string[]> {
 
 async function started(kind: "ext4" | "tmpfs"): Promise<Small> {
   const small = new Small(kind);
-  await until(() => small.ctr("version").code === 0, "the daemon answers");
+  await until("the daemon answers", () => small.ctr("version").code === 0);
   return small;
 }
 
@@ -199,7 +199,7 @@ describe("a full disk", { skip: process.getuid?.() !== 0, timeout: 300_000 }, ()
         small.ok("images", "rm", "--sync", keep);
         assert.deepEqual(small.rows("content", "ls").filter(Boolean), []);
         const snapshots = join(small.root, "io.containerd.snapshotter.v1.overlayfs", "snapshots");
-        await until(() => small.free() > 1 << 20, "space is given back");
+        await until("space is given back", () => small.free() > 1 << 20);
         small.empty();
         small.ok("images", "pull", "--plain-http", more);
         assert.match(small.ok("run", "--rm", more, "v", "/verify.sh"), / 0 bad/);

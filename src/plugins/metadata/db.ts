@@ -14,7 +14,7 @@ import { mkdir, open, rename, rm, stat, truncate } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers";
-import { dataLoss, GantryError, internal, messageOf, resourceExhausted } from "../../core/errors.ts";
+import { dataLoss, diskFull, GantryError, internal, messageOf, resourceExhausted } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import { nowNs } from "../../lib/time.ts";
 import { GroupSync } from "./group-sync.ts";
