@@ -61,6 +61,8 @@ export interface CriOptions {
   readonly ctr: string;
   /** The archive of the sandbox image. */
   readonly pause: Uint8Array;
+  /** More of the configuration file, given the engine's folder. */
+  readonly more?: (dir: string) => string;
 }
 
 /** Starts an engine that takes containerd's configuration of version 2. */
@@ -70,7 +72,7 @@ export async function startCri(options: CriOptions): Promise<CriPeer> {
   const address = join(dir, "c.sock");
   mkdirSync(join(dir, "cni"));
   writeFileSync(join(dir, "cni/10-test.conflist"), conflist(tag, dir));
-  writeFileSync(join(dir, "config.toml"), config(dir, address));
+  writeFileSync(join(dir, "config.toml"), config(dir, address) + (options.more?.(dir) ?? ""));
   writeFileSync(join(dir, "pause.tar"), options.pause);
   const log = openSync(join(dir, "log"), "a");
   const setup = [
@@ -202,7 +204,13 @@ function conflist(tag: string, dir: string): string {
 async function stop(child: ChildProcess, dir: string, tag: string): Promise<void> {
   if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
     const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-    for (const pid of shims(dir)) process.kill(pid, "SIGKILL");
+    for (const pid of [...shims(dir), ...contained(tag)]) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // ended by itself
+      }
+    }
     child.kill("SIGTERM");
     const hard = setTimeout(() => child.kill("SIGKILL"), 10_000);
     await gone;
@@ -216,7 +224,24 @@ async function stop(child: ChildProcess, dir: string, tag: string): Promise<void
   rmSync(dir, { recursive: true, force: true });
 }
 
-/** Shims and containers of a daemon whose folder is `dir`. */
+/** Processes in the cgroups of the peer's pods. */
+function contained(tag: string): number[] {
+  const find = [
+    "/sys/fs/cgroup",
+    "-path",
+    `*gantry-${tag}*`,
+    "-name",
+    "cgroup.procs",
+    "-exec",
+    "cat",
+    "{}",
+    "+",
+  ];
+  const found = spawnSync("find", find, { encoding: "utf8" });
+  return [...new Set(found.stdout.split("\n").map(Number))].filter((pid) => pid > 0);
+}
+
+/** Shims of a daemon whose folder is `dir`. */
 function shims(dir: string): number[] {
   const found = spawnSync("sh", ["-c", 'grep -lsa -- "$0" /proc/[0-9]*/cmdline', `${dir}/c.sock`], {
     encoding: "utf8",
