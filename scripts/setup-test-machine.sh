@@ -12,6 +12,8 @@ NEEDS=(
   "docker-registry docker-registry"
   "skopeo skopeo"
   "umoci umoci"
+  "podman podman"
+  "buildah buildah"
   "/bin/busybox busybox-static"
   "iptables iptables"
   "ip iproute2"
@@ -73,6 +75,8 @@ if [ "${#todo[@]}" -gt 0 ]; then
     exit 1
   fi
   rm -f "$log"
+  # podman brings a network of its own, which would become the first one that tests of our CNI find.
+  rm -f /etc/cni/net.d/87-podman-bridge.conflist
   mapfile -t todo < <(missing)
   if [ "${#todo[@]}" -gt 0 ]; then
     echo "setup-test-machine: still missing after the installation: ${todo[*]}" >&2

@@ -1,6 +1,7 @@
 #!/bin/bash
 # fetch-peers.sh [DIR]: unpacks Debian's own containerd packages beside the system, for tests and benchmarks that hold ours
 # against them: DIR/1.6 (bookworm) and DIR/1.7 (trixie), each a small root with usr/bin/{containerd,ctr,containerd-shim-runc-v2}.
+# DIR/docker is bookworm's docker daemon, when it runs here.
 # DIR is /var/cache/gantry-test/peers unless given. Nothing is installed. The package mirror is the machine's own: its
 # address is read from the apt sources at run time. Prints the folder of each peer; idempotent.
 set -euo pipefail
@@ -70,3 +71,14 @@ for pair in 1.6:bookworm 1.7:trixie; do
   [ -x "$out/usr/bin/containerd-shim-runc-v2" ] || { echo "fetch-peers: no shim in $out" >&2; exit 1; }
   echo "$out"
 done
+# Docker's daemon, for tests that let it read what we write. One that does not run here is left out: its tests are skipped.
+out=$DIR/docker
+if [ ! -x "$out/usr/sbin/dockerd" ]; then
+  rm -rf "$out.new"
+  if fetch bookworm docker.io "$out.new" && "$out.new/usr/sbin/dockerd" --version > /dev/null 2>&1; then
+    mv "$out.new" "$out"
+  else
+    rm -rf "$out.new"
+  fi
+fi
+[ ! -x "$out/usr/sbin/dockerd" ] || echo "$out"
