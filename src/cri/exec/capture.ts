@@ -1,6 +1,14 @@
+import { constants } from "node:os";
+import { setTimeout as delay } from "node:timers/promises";
 import { readFd } from "../../platform/fs/fd-stream.ts";
+import { SyscallError } from "../../platform/syscalls/errors.ts";
+import { tryRead } from "../../platform/syscalls/files.ts";
 
 const BLOCK = 64 << 10;
+/** From here on a stream is read into one buffer again and again: each chunk of the runtime's streams is new memory. */
+const MUCH = 1 << 20;
+/** How often a stream with much output is looked at while it has none, milliseconds. */
+const POLL_MS = 5;
 
 /** Bytes that two streams may keep together, and what each of them is sure of. */
 export class CaptureBudget {
@@ -32,11 +40,32 @@ export class Capture {
   #length = 0;
   #last = BLOCK;
 
-  /** Reads `fd` to its end or until `signal` aborts. */
+  /** Reads `fd` (non-blocking) to its end or until `signal` aborts. */
   async pump(fd: number, budget: CaptureBudget, stream: 0 | 1, signal: AbortSignal): Promise<void> {
-    for await (const chunk of readFd(fd, signal)) {
+    const take = (chunk: Uint8Array): void => {
       const keep = budget.take(stream, chunk.length);
       if (keep > 0) this.#append(keep === chunk.length ? chunk : chunk.subarray(0, keep));
+    };
+    let much = false;
+    for await (const chunk of readFd(fd, signal)) {
+      take(chunk);
+      if (this.#length < MUCH) continue;
+      much = true;
+      break;
+    }
+    if (!much) return;
+    const buffer = new Uint8Array(BLOCK);
+    while (!signal.aborted) {
+      const length = tryRead(fd, buffer);
+      if (length === 0) return;
+      if (length > 0) {
+        take(buffer.subarray(0, length));
+        await new Promise((resolve) => setImmediate(resolve));
+      } else if (length === -constants.errno.EAGAIN) {
+        await delay(POLL_MS);
+      } else {
+        throw new SyscallError("read", -length);
+      }
     }
   }
 
@@ -54,13 +83,15 @@ export class Capture {
     }
   }
 
-  /** What was kept. */
-  bytes(): Uint8Array {
-    const all = new Uint8Array(this.#length);
-    this.#blocks.forEach((block, index) => {
-      const at = index * BLOCK;
-      all.set(at + BLOCK > this.#length ? block.subarray(0, this.#length - at) : block, at);
-    });
-    return all;
+  /** Bytes that were kept. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** What was kept, in pieces. */
+  parts(): Uint8Array[] {
+    return this.#blocks.map((block, index) =>
+      block.subarray(0, Math.min(BLOCK, this.#length - index * BLOCK)),
+    );
   }
 }

@@ -19,8 +19,9 @@ const KILL_MS = 10_000;
 
 /** Outcome of a command. */
 export interface ExecSyncResult {
-  readonly stdout: Uint8Array;
-  readonly stderr: Uint8Array;
+  /** In pieces: it may be large, and is only passed on. */
+  readonly stdout: readonly Uint8Array[];
+  readonly stderr: readonly Uint8Array[];
   readonly exitCode: number;
 }
 
@@ -67,7 +68,7 @@ export async function execSync(
         `failed to drain exec process "${process.execId}" io in ${goDuration(limit)} because io is still held by other processes`,
       );
     }
-    return { stdout: captures[0].bytes(), stderr: captures[1].bytes(), exitCode: exit.status };
+    return { stdout: captures[0].parts(), stderr: captures[1].parts(), exitCode: exit.status };
   } finally {
     stop.abort();
     await process.dispose();

@@ -4,10 +4,12 @@ import { join } from "node:path";
 import { failedPrecondition, invalidArgument, wrap } from "../../core/errors.ts";
 import type { ServerConfig } from "../../cri/config.ts";
 import type { Cri } from "../../cri/cri.ts";
+import type { ExecSyncResult } from "../../cri/exec/exec-sync.ts";
 import { runningContainer } from "../../cri/exec/process.ts";
 import { createExecRuntime } from "../../cri/exec/runtime.ts";
 import type { StreamingServer } from "../../cri/streaming/server.ts";
 import { lazyAsync } from "../../lib/lazy.ts";
+import { EncodedMessage } from "../../rpc/types.ts";
 import type { RuntimeMethods } from "./service.ts";
 
 export function streamingMethods(cri: Cri, config: ServerConfig): RuntimeMethods {
@@ -55,9 +57,31 @@ export function streamingMethods(cri: Cri, config: ServerConfig): RuntimeMethods
     },
     async execSync(r, { call }) {
       if (r.cmd.length === 0) throw invalidArgument("exec: no command");
-      return runtime.execSync(r.containerId, r.cmd, Number(r.timeout) * 1000, call.signal);
+      return encodeResult(
+        await runtime.execSync(r.containerId, r.cmd, Number(r.timeout) * 1000, call.signal),
+      );
     },
   };
+}
+
+/** An ExecSyncResponse (stdout 1, stderr 2, exit_code 3) around its bytes, which may be many and are not copied. */
+function encodeResult({ stdout, stderr, exitCode }: ExecSyncResult): EncodedMessage {
+  const parts: Uint8Array[] = [];
+  const field = (number: number, bytes: readonly Uint8Array[]): void => {
+    const length = bytes.reduce((sum, each) => sum + each.length, 0);
+    if (length > 0) parts.push(Uint8Array.from([(number << 3) | 2, ...varint(length)]), ...bytes);
+  };
+  field(1, stdout);
+  field(2, stderr);
+  if (exitCode !== 0) parts.push(Uint8Array.from([3 << 3, ...varint(exitCode)]));
+  return new EncodedMessage(parts);
+}
+
+function varint(value: number): number[] {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest > 127; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 128);
+  return [...bytes, rest];
 }
 
 /** Files of the key pair, when TLS is on. @throws invalid-argument, not-found (a file) */
