@@ -39,7 +39,10 @@ export interface PullRequest {
   readonly platform?: Platform | undefined;
   /** Unpack with this snapshotter; undefined = store only. */
   readonly snapshotter?: string | undefined;
-  /** Credentials for the reference's host: username/password, auth, identitytoken or registrytoken. */
+  /**
+   * Credentials for the reference's own host, never for its mirrors: username/password, auth, identitytoken or
+   * registrytoken. With a serveraddress of another registry they are not used.
+   */
   readonly auth?: Readonly<Record<string, unknown>> | undefined;
   /** Tell snapshotters image, manifest and layer digests by labels. */
   readonly annotate?: boolean | undefined;

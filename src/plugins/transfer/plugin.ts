@@ -24,7 +24,6 @@ import type {
 } from "../../core/transfer/transfer.ts";
 import { lazyAsync } from "../../lib/lazy.ts";
 import { hostPlatform, matchAll, matchAny, matchOnly } from "../../oci/platform.ts";
-import { credentialsFrom, fixedSource } from "../../registry/credentials.ts";
 import type { DumpOptions } from "../../registry/dump.ts";
 import { type HostsConfig, splitConfigPath } from "../../registry/hosts.ts";
 import type { Registry, RegistrySession } from "../../registry/registry.ts";
@@ -40,6 +39,7 @@ import { pull } from "./pull.ts";
 import { push } from "./push.ts";
 import { sourcesFrom } from "./refetch.ts";
 import { registrySource } from "./registry-source.ts";
+import { requestCredentials } from "./request-auth.ts";
 import { diffOrder, unpackRoutes } from "./routes.ts";
 import { tag } from "./tag.ts";
 import { unpackStored } from "./unpack-stored.ts";
@@ -193,11 +193,12 @@ export class LocalTransfer implements ImageTransfer {
   }
 
   async pull(call: NamespacedCall, request: PullRequest): Promise<PullOutcome> {
-    const credentials = request.auth === undefined ? undefined : credentialsFrom(request.auth);
+    const { reference, auth } = request;
+    const credentials = auth === undefined ? undefined : requestCredentials(reference, auth);
     const hosts: HostsConfig = { ...this.#hosts, log: call.log };
     const session = await (await this.#registry()).session(
-      request.reference,
-      credentials === undefined ? { hosts } : { hosts, credentials: fixedSource(credentials) },
+      reference,
+      credentials === undefined ? { hosts } : { hosts, credentials },
     );
     const { snapshotter } = request;
     const result = await pull(this.#ctx, call, {
