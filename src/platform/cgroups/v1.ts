@@ -13,8 +13,8 @@ export function readV1(dirs: V1Dirs, brief = false): V1Stats {
   const rdma = brief ? undefined : dirs.get("rdma");
   return {
     version: 1,
-    cpu: readCpu(dirs),
-    memory: readMemory(dirs.get("memory")),
+    cpu: readCpu(dirs, brief),
+    memory: readMemory(dirs.get("memory"), brief),
     pids: readPids(dirs.get("pids")),
     blkio: brief ? undefined : readBlkioStats(dirs.get("blkio")),
     hugetlb:
@@ -35,7 +35,7 @@ export function cpuNsV1(dirs: V1Dirs): bigint | undefined {
   return dir === undefined ? undefined : readNumber(dir, "cpuacct.usage");
 }
 
-function readCpu(dirs: V1Dirs): V1Cpu | undefined {
+function readCpu(dirs: V1Dirs, brief: boolean): V1Cpu | undefined {
   const accounting = dirs.get("cpuacct");
   const total = accounting === undefined ? undefined : readNumber(accounting, "cpuacct.usage");
   const cpu = dirs.get("cpu");
@@ -46,7 +46,7 @@ function readCpu(dirs: V1Dirs): V1Cpu | undefined {
     totalNs: total,
     userNs: (ticks?.get("user") ?? 0n) * TICK_NS,
     kernelNs: (ticks?.get("system") ?? 0n) * TICK_NS,
-    perCpuNs: (readText(accounting, "cpuacct.usage_percpu") ?? "")
+    perCpuNs: ((brief ? undefined : readText(accounting, "cpuacct.usage_percpu")) ?? "")
       .trim()
       .split(/\s+/)
       .filter(Boolean)
@@ -57,15 +57,15 @@ function readCpu(dirs: V1Dirs): V1Cpu | undefined {
   };
 }
 
-function readMemory(dir: string | undefined): V1Memory | undefined {
+function readMemory(dir: string | undefined, brief: boolean): V1Memory | undefined {
   const stat = dir === undefined ? undefined : readMap(dir, "memory.stat");
   const usage = dir === undefined ? undefined : readEntry(dir, "memory");
   if (dir === undefined || stat === undefined || usage === undefined) return undefined;
   return {
     usage,
     swap: readEntry(dir, "memory.memsw"),
-    kernel: readEntry(dir, "memory.kmem"),
-    kernelTcp: readEntry(dir, "memory.kmem.tcp"),
+    kernel: brief ? undefined : readEntry(dir, "memory.kmem"),
+    kernelTcp: brief ? undefined : readEntry(dir, "memory.kmem.tcp"),
     stat,
     oom: readMap(dir, "memory.oom_control") ?? new Map(),
   };
