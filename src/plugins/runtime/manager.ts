@@ -55,6 +55,7 @@ import { shimApi } from "./shim-api.ts";
 import { ShimLogs } from "./shim-logs.ts";
 import { answers, type ShimStarter } from "./shim-manager.ts";
 import { removeFifos } from "./stdio-files.ts";
+import { forgetBundle, isNewBoot, sweep } from "./sweep.ts";
 import { newTask, settleExit, type Task, taskKey } from "./task.ts";
 
 /** 128 + SIGKILL: how a container ended whose shim was killed and told nothing. */
@@ -346,17 +347,61 @@ export class TaskManager {
   /** Finds the shims of an earlier daemon again; cleans up after those that died meanwhile. */
   async load(): Promise<void> {
     const { state, root, log } = this.#options;
-    const bundles = await listBundles(state, root);
+    const newBoot = await isNewBoot(state);
+    const listed = await listBundles(state, root);
+    if (newBoot) {
+      await Promise.all(
+        listed.map((bundle) =>
+          forgetBundle(bundle).catch((err: unknown) =>
+            log.error("forget a task of before the reboot", {
+              namespace: bundle.namespace,
+              id: bundle.id,
+              err,
+            }),
+          ),
+        ),
+      );
+      log.info("the machine was restarted: its tasks are forgotten", { tasks: listed.length });
+    }
+    const bundles = newBoot ? [] : listed;
     this.#found = bundles;
+    /** What is not understood is not removed. */
+    const failed = new Set<string>();
     await Promise.all(
       bundles.map((bundle) =>
-        this.#loadOne(bundle).catch((err: unknown) =>
-          log.error("load task", { namespace: bundle.namespace, id: bundle.id, err }),
-        ),
+        this.#loadOne(bundle).catch((err: unknown) => {
+          log.error("load task", { namespace: bundle.namespace, id: bundle.id, err });
+          failed.add(taskKey(bundle.namespace, bundle.id));
+        }),
       ),
     );
     this.#found = [];
+    await sweep({
+      state,
+      root,
+      address: this.#options.shims.launch.daemon.address,
+      socketDir: this.#options.shims.launch.socketDir,
+      isKnown: (namespace, id) =>
+        this.#tasks.has(taskKey(namespace, id)) || failed.has(taskKey(namespace, id)),
+      knownShims: () => this.#shimPids(),
+      log,
+    });
     if (bundles.length > 0) log.info("loaded tasks", { bundles: bundles.length, live: this.#tasks.size });
+  }
+
+  /** Undefined when a shim does not answer. */
+  async #shimPids(): Promise<Set<number> | undefined> {
+    const pids = new Set<number>();
+    const ask = async (task: Task): Promise<void> => {
+      const limited = callOptions(task.call.within(this.#options.timeouts.load));
+      pids.add((await task.api.connect({ id: task.bundle.id }, limited)).shimPid);
+    };
+    try {
+      await Promise.all([...this.#tasks.values()].map(ask));
+      return pids;
+    } catch {
+      return undefined;
+    }
   }
 
   async #loadOne(bundle: Bundle): Promise<void> {
