@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { PodSandboxConfig } from "../api/gen/cri/runtime/v1/api_pb.ts";
 import { KeyedMutex } from "../lib/keyed-mutex.ts";
 import { SingleFlight } from "../lib/single-flight.ts";
+import { Namespaces } from "./cni/namespaces.ts";
 import { PodNetwork } from "./cni/pod-network.ts";
 import type { CriDeps } from "./deps.ts";
 import { Handlers } from "./handlers.ts";
@@ -37,8 +38,7 @@ export class Cri {
   readonly pause: PauseImages;
   readonly monitor: Monitor;
   readonly host: HostFacts;
-  /** Folder of network namespaces. */
-  readonly netnsDir: string;
+  readonly namespaces: Namespaces;
   /** One change at a time for each pod and container, by id. */
   readonly locks = new KeyedMutex();
   /** Stops under way, by pod. */
@@ -61,7 +61,8 @@ export class Cri {
     this.pause = new PauseImages(deps, images);
     this.monitor = new Monitor(this);
     this.host = readHostFacts();
-    this.netnsDir = config.netnsMountsUnderStateDir ? join(deps.state, "netns") : NETNS_DIR;
+    const netnsDir = config.netnsMountsUnderStateDir ? join(deps.state, "netns") : NETNS_DIR;
+    this.namespaces = new Namespaces(netnsDir, deps.root, deps.log);
   }
 
   /** SELinux labels of a new pod. */

@@ -19,8 +19,13 @@ export function startCri(cri: Cri, host: Pick<PluginHost, "onReady" | "onServe" 
   // tasks of an earlier life are known by now, and no socket is open yet
   host.onServe(async () => {
     await recover(cri);
+    // not on nodes without a network for pods
+    if (cri.network.status(cri.handlers.get("")) === undefined) cri.namespaces.fill();
     await cri.nri.start().catch((err: unknown) => cri.deps.log.error("start NRI", { err }));
     for (const handler of cri.deps.config.handlers.values()) void cri.handlers.facts(handler);
   });
-  host.onStop(async () => cri.network.close());
+  host.onStop(async () => {
+    cri.network.close();
+    await cri.namespaces.close();
+  });
 }

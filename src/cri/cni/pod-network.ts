@@ -5,7 +5,7 @@ import type { PodSandboxConfig } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import { internal, messageOf, unavailable, wrap } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import { retry } from "../../lib/retry.ts";
-import { createNetns, deleteNetns, isPinned, pinNetns } from "../../platform/net/netns.ts";
+import { deleteNetns, isPinned, pinNetns } from "../../platform/net/netns.ts";
 import type { CniConfig, RuntimeHandler } from "../config.ts";
 import type { Pod } from "../model.ts";
 import { podCapabilities } from "./capabilities.ts";
@@ -75,11 +75,6 @@ export class PodNetwork {
     const own = this.#folders.get(handler.name) ?? this.#folders.get("");
     if (own === undefined) throw internal("network folders are not loaded");
     return own;
-  }
-
-  /** Makes the namespace. */
-  async createNetns(path: string, signal: AbortSignal): Promise<void> {
-    await createNetns(path, signal);
   }
 
   /** Keeps the namespace that the runtime made (it belongs to the pod's user namespace). */

@@ -74,6 +74,14 @@ async function make(cri: Cri, making: Making): Promise<void> {
   const call = deps.call.within(TOTAL_MS);
   const hostNetwork = onHostNetwork(config);
   const options = cri.handlers.options(handler);
+  // a namespace inside the pod's user namespace is made by the runtime, with the process
+  const userns = config.linux?.securityContext?.namespaceOptions?.usernsOptions;
+  const madeByRuntime = !hostNetwork && userMappings(userns) !== undefined;
+  const namespace = hostNetwork
+    ? { path: "", ready: true }
+    : madeByRuntime
+      ? { path: cri.namespaces.name(), ready: true }
+      : cri.namespaces.take();
   const pod: Pod = {
     id,
     name,
@@ -83,23 +91,25 @@ async function make(cri: Cri, making: Making): Promise<void> {
     state: "creating",
     createdAt: nowNs(),
     pid: 0,
-    netnsPath: hostNetwork ? "" : join(cri.netnsDir, `cni-${id.slice(0, 32)}`),
+    netnsPath: namespace.path,
     ips: [],
     ...(await cri.labels(config)),
-    userns: config.linux?.securityContext?.namespaceOptions?.usernsOptions,
+    userns,
     stateDir: join(deps.state, "sandboxes", id),
   };
-  using _creating = await step(call, progress, "nri", NRI_MS, () => cri.nri.creating());
   let dirty = false;
   await using undo = new UndoStack((err) => {
     dirty = true;
     deps.log.warn("undo a pod that could not be made", { id, name, err });
   });
+  undo.push(() => cri.namespaces.fill());
   undo.push(async () => {
     if (!dirty) return await store.removePod(id);
     // what could not be undone is the kubelet's to try again, by stop and remove
     await store.changePod(id, { state: "unknown" });
   });
+  undo.push(() => cri.network.deleteNetns(pod.netnsPath));
+  using _creating = await step(call, progress, "nri", NRI_MS, () => cri.nri.creating());
   // held by the pod's lease: nothing refers to its snapshots before their containers are stored
   const leased = call.with({ lease: id }).in(call.namespace);
   undo.push(() => ignoreMissing(deps.leases.delete(deps.call.detached(UNDO_MS), id)));
@@ -114,14 +124,12 @@ async function make(cri: Cri, making: Making): Promise<void> {
     );
     store.notePod(id, { ips: attached.ips, cniResult: attached.results });
   };
-  // a namespace inside the pod's user namespace is made by the runtime, with the process
-  const madeByRuntime = !hostNetwork && userMappings(pod.userns) !== undefined;
   const network = async (): Promise<void> => {
     if (hostNetwork || madeByRuntime) return;
-    undo.push(() => cri.network.deleteNetns(pod.netnsPath));
-    await step(call, progress, "create network namespace", NETNS_MS, (c) =>
-      cri.network.createNetns(pod.netnsPath, c.signal),
-    );
+    if (!namespace.ready)
+      await step(call, progress, "create network namespace", NETNS_MS, (c) =>
+        cri.namespaces.create(pod.netnsPath, c.signal),
+      );
     netnsReady.resolve();
     await attach();
   };
@@ -141,7 +149,6 @@ async function make(cri: Cri, making: Making): Promise<void> {
     await (networkFirst ? networking : netnsReady.promise);
     const created = async (pid: number): Promise<void> => {
       if (!madeByRuntime) return;
-      undo.push(() => cri.network.deleteNetns(pod.netnsPath));
       cri.network.pinNetns(pid, pod.netnsPath);
       await attach();
     };
@@ -156,6 +163,7 @@ async function make(cri: Cri, making: Making): Promise<void> {
   undo.commit();
   await store.changePod(id, { state: "ready" });
   cri.monitor.watchPod(id);
+  if (!hostNetwork) cri.namespaces.fill();
   store.tell("created", id, id);
   store.tell("started", id, id);
 }

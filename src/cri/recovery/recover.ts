@@ -30,6 +30,7 @@ export async function recover(cri: Cri): Promise<void> {
   ]);
   const states = new Map(tasks.map((t) => [t.containerId, t]));
   store.load(pods, containers);
+  await cri.namespaces.sweep(new Set(pods.map((p) => p.netnsPath)));
   await Promise.all([
     ...pods.map((pod) => settle(cri, pod.id, () => recoverPod(cri, pod, states.get(pod.id)))),
     ...containers.map((c) => settle(cri, c.id, () => recoverContainer(cri, c, states.get(c.id)))),
