@@ -9,6 +9,7 @@ import { algorithmOf, type Digest, hexOf } from "../../core/ids/digest.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { CachedFolder } from "../../platform/fs/cached-file.ts";
 import { syncFolder } from "./db.ts";
+import { mapFsError } from "./fs-error.ts";
 import { GroupSync } from "./group-sync.ts";
 
 /** See the head of this file. */
@@ -54,8 +55,10 @@ export class BlobFiles {
 
   /** Makes an empty ingest, removing what an earlier one of this number left. */
   async makeIngest(id: bigint): Promise<void> {
-    await rm(this.ingest(id), { recursive: true, force: true });
-    await mkdir(this.ingest(id), { recursive: true, mode: 0o700 });
+    await this.removeIngest(id);
+    await mkdir(this.ingest(id), { recursive: true, mode: 0o700 }).catch((err: unknown) => {
+      throw mapFsError(err, "make ingest");
+    });
   }
 
   /** Removes an ingest's files; missing is fine. */
@@ -65,6 +68,12 @@ export class BlobFiles {
 
   /** Turns an ingest's data into the blob `digest`: durable when it resolves. Hold the blob's lock. */
   async promote(id: bigint, digest: Digest): Promise<void> {
+    await this.#promote(id, digest).catch((err: unknown) => {
+      throw mapFsError(err, `store blob ${digest}`);
+    });
+  }
+
+  async #promote(id: bigint, digest: Digest): Promise<void> {
     const from = this.data(id);
     if (!this.#noSync) {
       const file = await open(from, "r");

@@ -14,9 +14,19 @@ import { mkdir, open, rename, rm, stat, truncate } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers";
-import { dataLoss, diskFull, GantryError, internal, messageOf, resourceExhausted } from "../../core/errors.ts";
+import {
+  dataLoss,
+  diskFull,
+  GantryError,
+  internal,
+  messageOf,
+  resourceExhausted,
+} from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import { nowNs } from "../../lib/time.ts";
+import { preallocate, preallocateFd } from "../../platform/fs/preallocate.ts";
+import { isBun } from "../../platform/runtime.ts";
+import { isErrno } from "../../platform/syscalls/errors.ts";
 import { GroupSync } from "./group-sync.ts";
 import { rescue } from "./rescue.ts";
 import { ADDED_COLUMNS, SCHEMA, SCHEMA_VERSION, type Table } from "./schema.ts";
@@ -40,6 +50,11 @@ const CHECKPOINT_BYTES = 4 << 20;
 const IDLE_MS = 15_000;
 /** Space kept back so that deleting still works on a full disk. */
 const RESERVE_BYTES = 1 << 20;
+/**
+ * Set aside for the log, and for the database to grow into, after each checkpoint: small records, and above all deletions,
+ * then find room on a full disk, whoever else takes what the reserve gave up.
+ */
+const ROOM_BYTES = 1 << 20;
 
 /** See the head of this file. */
 export class Database {
@@ -119,7 +134,9 @@ export class Database {
     const wal = await open(`${path}-wal`, "r+");
     await file.sync();
     await syncFolder(dirname(path));
-    return new Database(db, options, { file, wal }, { unclean, rescued });
+    const made = new Database(db, options, { file, wal }, { unclean, rescued });
+    made.#setAside((await file.stat()).size);
+    return made;
   }
 
   /** All rows of a query. Statements are kept prepared by their text. */
@@ -145,17 +162,38 @@ export class Database {
    */
   async write<T>(body: () => T, how: { frees?: boolean; durable?: boolean } = {}): Promise<T> {
     while (this.#gate !== undefined) await this.#gate;
-    let result: T;
-    try {
-      result = this.#transaction(body);
-    } catch (err) {
-      if (how.frees !== true || !isFull(err) || !(await this.#freeReserve())) throw err;
-      result = this.#transaction(body);
-    }
+    const result = await this.#withRoom(() => this.#transaction(body), how.frees === true);
     this.#armIdle();
     if (how.durable === false) return result;
     await this.#sync.wait();
     return result;
+  }
+
+  /** Runs a transaction; on a full disk again with the log folded in, and again, when it `frees`, with the reserve. */
+  async #withRoom<T>(transaction: () => T, frees: boolean): Promise<T> {
+    const room = [() => this.#foldLog(), () => (frees ? this.#freeReserve() : Promise.resolve(false))];
+    for (;;) {
+      try {
+        return transaction();
+      } catch (err) {
+        if (!isFull(err)) throw err;
+        let more = false;
+        while (!more) {
+          const make = room.shift();
+          if (make === undefined) throw err;
+          more = await make();
+        }
+        while (this.#gate !== undefined) await this.#gate;
+      }
+    }
+  }
+
+  /** Gives the log's own space back to it. */
+  async #foldLog(): Promise<boolean> {
+    return await this.checkpoint().then(
+      () => true,
+      () => false,
+    );
   }
 
   /** Resolves when everything committed so far is on disk. */
@@ -283,7 +321,10 @@ export class Database {
       await this.#datasync(this.#wal);
       this.#db.exec("PRAGMA wal_checkpoint(PASSIVE)");
       await this.#datasync(this.#file);
+      const { size } = await this.#file.stat();
       this.#db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+      // at once: on a full disk others wait for what this gave up
+      this.#setAside(size);
       await this.#datasync(this.#wal);
       this.#lastWalSize = 0;
       await this.keepReserve();
@@ -315,6 +356,17 @@ export class Database {
       if (!this.#closed) this.#startCheckpoint();
     }, IDLE_MS);
     this.#idle.unref();
+  }
+
+  /** Keeps room for the log and the database; a disk that is full now, or a file system that cannot, is no failure. */
+  #setAside(size: number): void {
+    try {
+      preallocate(`${this.#options.path}-wal`, ROOM_BYTES);
+      // not by name: closing another descriptor of the database would drop SQLite's locks; Deno's numbers are its own
+      if (isBun) preallocateFd(this.#file.fd, size + ROOM_BYTES);
+    } catch (err) {
+      if (!isErrno(err, "ENOSPC", "EDQUOT", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EINVAL")) throw err;
+    }
   }
 
   /** Sets the reserve file aside when there is none. */
