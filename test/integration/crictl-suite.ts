@@ -110,6 +110,7 @@ linux: {cgroup_parent: /${name}}
     );
     assert.equal(ok("pods", "-q", "--state", "ready", "--label", "app=web", "--name", "^w"), pod);
     assert.equal(ok("pods", "-q", "--name", "nope"), "");
+    for (const list of ["pods", "ps"]) assert.match(ok(list, "--no-trunc"), new RegExp(`\\b${pod} `));
     const { items } = JSON.parse(ok("pods", "-o", "json")) as {
       items: { id: string; state: string; createdAt: string }[];
     };

@@ -57,7 +57,7 @@ async function load<D extends DescMessage>(schema: D, path: string): Promise<Mes
     source = readFileSync(path === "-" ? 0 : path, "utf8");
   } catch (err) {
     if (err instanceof Error && "code" in err && err.code === "ENOENT")
-      throw notFound(`config at ${path}`, { cause: err });
+      throw notFound(`load config: config at ${path} not found`, { cause: err });
     throw wrong(path, messageOf(err));
   }
   let value: unknown;

@@ -15,6 +15,11 @@ export function on(options: Options, name: string): boolean {
   return options[name] === true;
 }
 
+/** Whether --no-trunc was given: the argument library takes it for the opposite of --trunc. */
+export function untruncated(options: Options): boolean {
+  return options["trunc"] === false;
+}
+
 /** A flag given any number of times. */
 export function list(options: Options, name: string): string[] {
   const value = options[name];

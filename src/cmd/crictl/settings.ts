@@ -74,7 +74,7 @@ export function resolveSettings(globals: Readonly<Record<string, unknown>>): Set
 function loadFile(named: string | undefined): FileOptions {
   if (named !== undefined) {
     if (!existsSync(named))
-      throw notFound(`load config file "${named}"`, {
+      throw notFound(`load config file "${named}": no such file`, {
         hint: "create it with: crictl --config FILE config --list",
       });
     return readOptions(named);

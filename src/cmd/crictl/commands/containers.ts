@@ -50,7 +50,7 @@ export const containers: readonly CommandSpec[] = [
   },
   {
     name: "logs",
-    args: "<id>",
+    args: "[id]",
     about: "show the logs of a container",
     flags: [
       { flag: "-f, --follow", about: "keep showing what is added" },
@@ -74,7 +74,7 @@ export const containers: readonly CommandSpec[] = [
   },
   {
     name: "start",
-    args: "<ids...>",
+    args: "[ids...]",
     about: "start created containers",
     examples: ["crictl start ID"],
     action: async () => (await import("../verbs/lifecycle.ts")).start,
@@ -104,7 +104,7 @@ export const containers: readonly CommandSpec[] = [
   },
   {
     name: "update",
-    args: "<ids...>",
+    args: "[ids...]",
     about: "change the resources of containers",
     flags: [
       { flag: "--cpu-count <n>", about: "(Windows) CPUs of the container" },
@@ -122,7 +122,7 @@ export const containers: readonly CommandSpec[] = [
   },
   {
     name: "checkpoint",
-    args: "<ids...>",
+    args: "[ids...]",
     about: "checkpoint running containers",
     flags: [{ flag: "-e, --export <file>", about: "archive to write" }],
     examples: ["crictl checkpoint --export=/tmp/checkpoint.tar ID"],

@@ -41,7 +41,7 @@ export const pods: readonly CommandSpec[] = [
   },
   {
     name: "stopp",
-    args: "<ids...>",
+    args: "[ids...]",
     about: "stop running pods",
     examples: ["crictl stopp POD-ID"],
     action: async () => (await import("../verbs/pods.ts")).stopp,

@@ -5,7 +5,7 @@ import * as flags from "./flags.ts";
 export const streaming: readonly CommandSpec[] = [
   {
     name: "exec",
-    args: "<id-or-command> [args...]",
+    args: "[id-or-command] [args...]",
     about:
       "run a command in a running container\n\nThe container's id comes first, unless --image, --label, --last, --latest, --name, --pod or --state pick containers.",
     flags: [
@@ -36,7 +36,7 @@ export const streaming: readonly CommandSpec[] = [
   },
   {
     name: "attach",
-    args: "<id>",
+    args: "[id]",
     about: "attach to a running container; ctrl-p ctrl-q leaves it running",
     flags: [
       { flag: "-i, --stdin", about: "send stdin" },
@@ -48,7 +48,7 @@ export const streaming: readonly CommandSpec[] = [
   },
   {
     name: "port-forward",
-    args: "<pod> <ports...>",
+    args: "[pod] [ports...]",
     about: "forward local ports to a pod",
     flags: [...flags.transport],
     examples: ["crictl port-forward POD-ID 8080:80", "crictl port-forward POD-ID :80 5432"],

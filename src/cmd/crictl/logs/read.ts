@@ -80,7 +80,7 @@ async function openLog(path: string): Promise<FileHandle> {
   } catch (err) {
     const code = err instanceof Error && "code" in err ? err.code : undefined;
     if (code === "ENOENT")
-      throw notFound(`open log file "${path}"`, {
+      throw notFound(`open log file "${path}": no such file or directory`, {
         cause: err,
         hint: "logs are read from the engine's machine: run this there",
       });

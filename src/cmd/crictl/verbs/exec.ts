@@ -122,7 +122,9 @@ export function withoutToken(url: string): string {
 
 export const attach: Action = async (context, args, options) => {
   await using cri = context;
-  const [id = ""] = args;
+  const [id = "", ...more] = args;
+  if (id === "" || more.length > 0)
+    throw invalidArgument("ID cannot be empty", { hint: "crictl attach -it CONTAINER-ID" });
   const [tty, stdin] = [on(options, "tty"), on(options, "stdin")];
   checkTerminal({ tty, stdin });
   const kinds = { stdin, stdout: true, stderr: !tty, tty };

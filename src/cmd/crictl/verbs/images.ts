@@ -10,7 +10,7 @@ import { invalidArgument, messageOf, notFound, wrap } from "../../../core/errors
 import { formatSizeSi } from "../../../lib/human.ts";
 import type { Action } from "../command.ts";
 import type { CriContext } from "../context.ts";
-import { format, list, on, text } from "../options.ts";
+import { format, list, on, text, untruncated } from "../options.ts";
 import {
   LIST_FORMATS,
   messageJson,
@@ -46,7 +46,7 @@ export const images: Action = async (context, args, options) => {
     );
   else if (on(options, "verbose")) process.stdout.write(found.map(verbose).join(""));
   else {
-    const [digests, pinned, whole] = [on(options, "digests"), on(options, "pinned"), on(options, "noTrunc")];
+    const [digests, pinned, whole] = [on(options, "digests"), on(options, "pinned"), untruncated(options)];
     const line = (
       name: string,
       tag: string,

@@ -1,4 +1,5 @@
 /** inspect, inspectp. */
+import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import {
   ContainerState,
   type ContainerStatus,
@@ -33,7 +34,7 @@ export const inspect: Action = async (context, args, options) => {
       .catch((err: unknown) => {
         throw wrap(err, "get the status of containers");
       });
-    if (answer.status === undefined) throw notFound(`container "${id}"`);
+    if (answer.status === undefined) throw notFound(`container "${id}" not found`);
     if (out === "table") process.stdout.write(containerTable(answer, answer.status, verbose));
     else statuses.push({ status: containerJson(answer.status), info: answer.info });
   }
@@ -55,7 +56,7 @@ export const inspectp: Action = async (context, args, options) => {
       .catch((err: unknown) => {
         throw wrap(err, "get the status of pod sandboxes");
       });
-    if (answer.status === undefined) throw notFound(`pod sandbox "${id}"`);
+    if (answer.status === undefined) throw notFound(`pod sandbox "${id}" not found`);
     if (out === "table") process.stdout.write(podTable(answer, answer.status, verbose));
     else statuses.push({ status: podJson(answer.status), info: answer.info });
   }
@@ -65,7 +66,7 @@ export const inspectp: Action = async (context, args, options) => {
 
 export function nothing(what: string): GantryError {
   return invalidArgument("no IDs provided or nothing found per filter", {
-    hint: `name a ${what}, or use other filters`,
+    hint: `name at least one ${what}, or use other filters`,
   });
 }
 
@@ -76,16 +77,22 @@ function containerJson(status: ContainerStatus): Json {
     status.state === ContainerState.CONTAINER_EXITED ||
     (status.state === ContainerState.CONTAINER_UNKNOWN && status.finishedAt > 0n);
   return {
-    ...(messageJson(ContainerStatusSchema, status) as { [key: string]: Json }),
+    ...whole(ContainerStatusSchema, status),
     createdAt: localRfc3339(status.createdAt),
     startedAt: started ? localRfc3339(status.startedAt) : ZERO_TIME,
     finishedAt: finished ? localRfc3339(status.finishedAt) : ZERO_TIME,
   };
 }
 
+/** A message whose unset fields are there, as null. */
+function whole<D extends DescMessage>(schema: D, message: MessageShape<D>): { [key: string]: Json } {
+  const unset = Object.fromEntries(schema.fields.map((field) => [field.jsonName, null]));
+  return { ...unset, ...(messageJson(schema, message) as { [key: string]: Json }) };
+}
+
 function podJson(status: PodSandboxStatus): Json {
   return {
-    ...(messageJson(PodSandboxStatusSchema, status) as { [key: string]: Json }),
+    ...whole(PodSandboxStatusSchema, status),
     createdAt: localRfc3339(status.createdAt),
   };
 }

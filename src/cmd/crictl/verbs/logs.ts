@@ -39,7 +39,7 @@ export const logs: Action = async (context, args, options) => {
   if (on(options, "previous")) {
     const attempt = status?.metadata?.attempt ?? 0;
     if (attempt === 0)
-      throw notFound(`previous terminated container ${status?.metadata?.name ?? containerId}`);
+      throw notFound(`previous terminated container ${status?.metadata?.name ?? containerId} not found`);
     path = join(dirname(path), `${attempt - 1}${extname(path)}`);
   }
   const running = async (): Promise<boolean> => {

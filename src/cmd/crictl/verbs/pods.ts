@@ -7,7 +7,18 @@ import {
 import { failedPrecondition, invalidArgument, wrap } from "../../../core/errors.ts";
 import type { Action } from "../command.ts";
 import type { CriContext } from "../context.ts";
-import { format, integer, labels, list, needIds, type Options, on, pattern, text } from "../options.ts";
+import {
+  format,
+  integer,
+  labels,
+  list,
+  needIds,
+  type Options,
+  on,
+  pattern,
+  text,
+  untruncated,
+} from "../options.ts";
 import { LIST_FORMATS, messageJson, writeValue } from "../output/structured.ts";
 import { pairLines, renderTable, shortId } from "../output/table.ts";
 import { ago, localGoTime } from "../output/times.ts";
@@ -51,7 +62,7 @@ export const pods: Action = async (context, _args, options) => {
   else if (on(options, "verbose")) process.stdout.write(items.map(verbose).join(""));
   else {
     const rows = items.map((pod) => [
-      on(options, "noTrunc") ? pod.id : shortId(pod.id),
+      untruncated(options) ? pod.id : shortId(pod.id),
       ago(pod.createdAt),
       stateName(pod.state),
       pod.metadata?.name ?? "",

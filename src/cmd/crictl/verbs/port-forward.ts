@@ -30,6 +30,8 @@ export function parsePorts(spec: string): PortPair {
 export const portForward: Action = async (context, args, options) => {
   await using cri = context;
   const [podSandboxId = "", ...specs] = args;
+  if (podSandboxId === "" || specs.length === 0)
+    throw invalidArgument("a pod and ports are needed", { hint: "crictl port-forward POD-ID 8080:80" });
   const pairs = specs.map(parsePorts);
   const transport = transportName(text(options, "transport"));
   const tls = tlsOf(options);

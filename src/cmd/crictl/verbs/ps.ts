@@ -7,7 +7,7 @@ import {
 import { invalidArgument, wrap } from "../../../core/errors.ts";
 import type { Action } from "../command.ts";
 import type { CriContext } from "../context.ts";
-import { format, integer, labels, list, type Options, on, pattern, text } from "../options.ts";
+import { format, integer, labels, list, type Options, on, pattern, text, untruncated } from "../options.ts";
 import { LIST_FORMATS, messageJson, writeValue } from "../output/structured.ts";
 import { pairLines, renderTable, shortId } from "../output/table.ts";
 import { ago } from "../output/times.ts";
@@ -104,7 +104,7 @@ export const ps: Action = async (context, _args, options) => {
 };
 
 async function row(cri: CriContext, c: Container, options: Options): Promise<string[]> {
-  const whole = on(options, "noTrunc");
+  const whole = untruncated(options);
   let image = c.image?.image ?? "";
   if (on(options, "resolveImagePath")) {
     const { image: found } = await (await cri.images()).imageStatus({ image: { image } }, cri.options());
