@@ -13,6 +13,14 @@ const helpers: Readonly<Record<string, (args: readonly string[]) => Promise<void
     const { sendLoopbackConnection } = await import("./net/netns-helper.ts");
     sendLoopbackConnection(path, Number(port));
   },
+  /** Tells where a path really is, making a folder when nothing is there: for file systems that may not answer. */
+  "bind-source": async ([path]) => {
+    if (path === undefined) throw new TypeError("want a path");
+    const { mkdirSync, realpathSync, statSync } = await import("node:fs");
+    if (statSync(path, { throwIfNoEntry: false }) === undefined)
+      mkdirSync(path, { recursive: true, mode: 0o755 });
+    process.stdout.write(realpathSync(path));
+  },
   /** Copies what a folder holds into another one. */
   "copy-tree": async ([from, to]) => {
     if (from === undefined || to === undefined) throw new TypeError("want two paths");

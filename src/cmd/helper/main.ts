@@ -4,6 +4,7 @@
 type Helper = (args: string[]) => Promise<number>;
 
 const helpers: Readonly<Record<string, () => Promise<Helper>>> = {
+  "bind-source": platformHelper("bind-source"),
   "copy-tree": platformHelper("copy-tree"),
   "netns-connect": platformHelper("netns-connect"),
   "netns-pin": platformHelper("netns-pin"),

@@ -62,7 +62,7 @@ export async function buildContainerSpec(input: ContainerSpecInput): Promise<Spe
     ...(await podMounts(input)),
     ...volumes,
   ];
-  await withMounts(spec, binds, input, labels.mountLabel, hostLook(relabel));
+  await withMounts(spec, binds, input, labels.mountLabel, hostLook(relabel, input.signal));
   if (privileged) await withPrivilege(spec, podContext?.privileged === true, handler, host);
   process.noNewPrivileges = context?.noNewPrivs === true;
   if (labels.processLabel !== "") process.selinuxLabel = labels.processLabel;

@@ -6,7 +6,8 @@ import { MountSchema } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import { defaultSpec } from "../../oci/spec/default.ts";
 import type { Spec } from "../../oci/spec/types.ts";
 import type { MountInfo } from "../../platform/mounts/mountinfo.ts";
-import { type BindMount, type MountLook, mountOf, requestedMounts, withMounts } from "./mounts.ts";
+import { mountOf } from "./mount-table.ts";
+import { type BindMount, type MountLook, requestedMounts, withMounts } from "./mounts.ts";
 
 const mount = (
   target: string,

@@ -1,13 +1,15 @@
 /** Mounts of a container: defaults, the pod's files, volumes, and those of the request. */
-import { mkdir, realpath, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join, posix } from "node:path";
 import type { IDMapping, Mount } from "../../api/gen/cri/runtime/v1/api_pb.ts";
-import { failedPrecondition, invalidArgument, wrap } from "../../core/errors.ts";
+import { failedPrecondition, invalidArgument } from "../../core/errors.ts";
 import { linuxOf } from "../../oci/spec/options.ts";
 import type { Spec, SpecMount } from "../../oci/spec/types.ts";
 import { type MountInfo, readMountInfo } from "../../platform/mounts/mountinfo.ts";
+import { bindSource } from "./bind-source.ts";
 import { NAMESPACE_MODE, POD_FILES, PROPAGATION } from "./constants.ts";
 import type { ContainerSpecInput } from "./input.ts";
+import { mountOf } from "./mount-table.ts";
 import { idMappings } from "./userns.ts";
 
 /** A bind mount before its source was looked at. */
@@ -221,46 +223,12 @@ function checkPropagation(source: string, look: MountLook, wanted: readonly stri
   );
 }
 
-/** The mount that a path without links is on. */
-export function mountOf(path: string, mounts: readonly MountInfo[]): MountInfo | undefined {
-  let best: MountInfo | undefined;
-  for (const mount of mounts) {
-    const { target } = mount;
-    const above = target === "/" || path === target || path.startsWith(`${target}/`);
-    if (above && target.length >= (best?.target.length ?? 0)) best = mount;
-  }
-  return best;
-}
-
 /** The usual {@link MountLook}. */
-export function hostLook(relabel: MountLook["relabel"]): MountLook {
+export function hostLook(relabel: MountLook["relabel"], signal: AbortSignal | undefined): MountLook {
   let cached: readonly MountInfo[] | undefined;
-  return {
-    mounts: () => {
-      cached ??= readMountInfo();
-      return cached;
-    },
-    relabel,
-    source: bindSource,
+  const mounts = (): readonly MountInfo[] => {
+    cached ??= readMountInfo();
+    return cached;
   };
-}
-
-/** The source of a bind mount without links; a folder is made when nothing is there, as container engines do. */
-async function bindSource(path: string): Promise<string> {
-  try {
-    await stat(path);
-  } catch (err) {
-    if (!(err instanceof Error && "code" in err && err.code === "ENOENT"))
-      throw wrap(err, `failed to stat "${path}"`);
-    try {
-      await mkdir(path, { recursive: true, mode: 0o755 });
-    } catch (made) {
-      throw wrap(made, `failed to mkdir "${path}"`);
-    }
-  }
-  try {
-    return await realpath(path);
-  } catch (err) {
-    throw wrap(err, `failed to resolve symlink "${path}"`);
-  }
+  return { mounts, relabel, source: (path) => bindSource(path, mounts(), signal) };
 }
