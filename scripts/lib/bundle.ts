@@ -1,9 +1,9 @@
 /**
- * bundle.ts OPTIONS-AS-JSON: the part of compile.ts that needs Bun's own build function, since only that takes plugins. It
- * replaces the protobuf library's reader of embedded descriptors by our own (descriptors.ts).
+ * bundle.ts OPTIONS-AS-JSON: the part of compile.ts that needs Bun's own build function, since only that takes plugins. Generated
+ * code, and the library's own types, are replaced by tables that are read when they are first used (tables.ts).
  */
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { loadModules, tableModule, WKT } from "./tables.ts";
 
 /** What compile.ts passes. */
 export interface BundleOptions {
@@ -15,30 +15,23 @@ export interface BundleOptions {
 }
 
 interface Builder {
-  onLoad(filter: { filter: RegExp }, load: () => { contents: string; loader: "ts" }): void;
+  onLoad(
+    filter: { filter: RegExp; namespace?: string },
+    load: (args: { path: string }) => { contents: string; loader: "js" },
+  ): void;
+  onResolve(
+    filter: { filter: RegExp },
+    resolve: (args: { path: string; importer: string }) => { path: string; namespace: string } | undefined,
+  ): void;
 }
 interface BunBuild {
   build(options: Record<string, unknown>): Promise<{ success: boolean; logs: unknown[] }>;
 }
 
-/** Text of the library's codegenv2/file.js with our reader. */
-export function fileDescModule(): string {
-  return `
-import { base64Decode } from "../wire/base64-encoding.js";
-import { createEmbeddedFileRegistry } from "../registry.js";
-import { restoreJsonNames } from "./restore-json-names.js";
-${readFileSync(join(import.meta.dirname, "descriptors.ts"), "utf8")}
-export function fileDesc(b64, imports) {
-  const root = readFileDescriptor(base64Decode(b64));
-  root.messageType.forEach(restoreJsonNames);
-  root.dependency = imports === undefined ? [] : imports.map((f) => f.proto.name);
-  return createEmbeddedFileRegistry(root, (name) => imports?.find((f) => f.proto.name === name)).getFile(root.name);
-}
-`;
-}
-
 async function bundle(options: BundleOptions): Promise<boolean> {
   const bun = (globalThis as unknown as { Bun: BunBuild }).Bun;
+  const modules = await loadModules();
+  const runtime = join(options.root, "src/api/tables.ts");
   const { success, logs } = await bun.build({
     entrypoints: [join(options.root, "src/main.ts")],
     minify: { whitespace: true, syntax: true, identifiers: true, keepNames: true },
@@ -54,11 +47,19 @@ async function bundle(options: BundleOptions): Promise<boolean> {
     },
     plugins: [
       {
-        name: "descriptors",
+        name: "tables",
         setup(build: Builder) {
-          build.onLoad({ filter: /@bufbuild\/protobuf\/dist\/esm\/codegenv2\/file\.js$/ }, () => ({
-            contents: fileDescModule(),
-            loader: "ts",
+          build.onLoad({ filter: /\/src\/api\/gen\/.*_pb\.ts$/ }, ({ path }) => ({
+            contents: tableModule(modules, path, runtime),
+            loader: "js",
+          }));
+          build.onResolve({ filter: /^@bufbuild\/protobuf\/wkt$/ }, () => ({
+            path: WKT,
+            namespace: "tables",
+          }));
+          build.onLoad({ filter: /.*/, namespace: "tables" }, () => ({
+            contents: tableModule(modules, WKT, runtime),
+            loader: "js",
           }));
         },
       },
