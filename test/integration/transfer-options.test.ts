@@ -244,6 +244,9 @@ describe("retention of layers", { skip: process.getuid?.() !== 0 }, () => {
         const tar = join(daemon.dir, "out.tar");
         await ok("images", "export", tar, ref);
         await gone();
+        // Another snapshotter needs them too.
+        await ok("snapshots", "--snapshotter", "native", "unpack", image.digest);
+        assert.match(await ok("snapshots", "--snapshotter", "native", "ls"), /Committed[\s\S]*Committed/);
         const converted = (await ok("images", "convert", "--oci", ref, "local/oci:v1")).trim();
         assert.match(converted, /^sha256:/);
         await ok("images", "rm", "--sync", ref, "local/oci:v1");

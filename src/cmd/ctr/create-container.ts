@@ -3,14 +3,13 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { containersClient } from "../../client/containers.ts";
 import { contentClient } from "../../client/content.ts";
-import { diffClient } from "../../client/diff.ts";
 import { imagesClient } from "../../client/images.ts";
 import { namespacesClient } from "../../client/namespaces.ts";
 import { snapshotterClient } from "../../client/snapshots.ts";
 import { beginLease, type HeldLease } from "../../client/with-lease.ts";
 import type { NamespacedCall } from "../../core/call.ts";
 import type { Container } from "../../core/containers/containers.ts";
-import { invalidArgument, isAlreadyExists, isNotFound, notFound } from "../../core/errors.ts";
+import { invalidArgument, isNotFound, notFound } from "../../core/errors.ts";
 import { checkIdentifier } from "../../core/ids/namespace.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
 import { hostPlatform, parsePlatform } from "../../oci/platform.ts";
@@ -211,47 +210,14 @@ export async function ensureUnpacked(
 ): Promise<string | undefined> {
   const top = chainIdOf(image.diffIds);
   if (top === undefined) return undefined;
-  const snapshots = snapshotterClient(transport, snapshotter);
-  const has = async (key: string): Promise<boolean> =>
-    snapshots.stat(call, key).then(
-      () => true,
-      (err: unknown) => {
-        if (isNotFound(err)) return false;
-        throw err;
-      },
-    );
-  if (await has(top)) return top;
-  const diff = diffClient(transport);
-  for (const [i, layer] of image.layers.entries()) {
-    const chain = chainIdOf(image.diffIds.slice(0, i + 1)) ?? "";
-    if (await has(chain)) continue;
-    const key = `extract-${process.pid}-${i} ${chain}`;
-    const mounts = await snapshots.prepare(
-      call,
-      key,
-      chainIdOf(image.diffIds.slice(0, i)) ?? "",
-      new Map([["containerd.io/gc.root", new Date().toISOString()]]),
-    );
-    try {
-      const applied = await diff.apply(call, layer, mounts);
-      if (applied.digest !== image.diffIds[i])
-        throw invalidArgument(
-          `unpack layer ${layer.digest}: got diff id ${applied.digest}, the image says ${image.diffIds[i]}`,
-        );
-      await snapshots.commit(call, chain, key, new Map());
-    } catch (err) {
-      await snapshots.remove(call.detached(10_000), key).catch(() => {});
-      if (!isAlreadyExists(err)) throw err;
-    }
+  try {
+    await snapshotterClient(transport, snapshotter).stat(call, top);
+    return top;
+  } catch (err) {
+    if (!isNotFound(err)) throw err;
   }
-  // the config blob holds the chain against garbage collection
-  await contentClient(transport).update(
-    call,
-    image.config,
-    new Map([[`containerd.io/gc.ref.snapshot.${snapshotter}`, top]]),
-    [`labels.containerd.io/gc.ref.snapshot.${snapshotter}`],
-  );
-  return top;
+  const { unpackImage } = await import("./unpack.ts");
+  return await unpackImage(transport, call, snapshotter, image);
 }
 
 function envOf(options: Options): string[] {

@@ -1,11 +1,11 @@
 /** Unpacks an image in a foreign or own daemon step by step: prepare, apply, commit for every layer that is not there. */
 import { contentClient } from "../../client/content.ts";
-import { diffClient } from "../../client/diff.ts";
 import { snapshotterClient } from "../../client/snapshots.ts";
 import type { NamespacedCall } from "../../core/call.ts";
 import { dataLoss, isAlreadyExists, isNotFound } from "../../core/errors.ts";
 import type { Snapshotter } from "../../core/snapshots/snapshotter.ts";
 import type { Transport } from "../../rpc/types.ts";
+import { applyLayer } from "./apply-layer.ts";
 import { chainIdOf, type ResolvedImage } from "./image-config.ts";
 import { rootLabel } from "./snapshotter-name.ts";
 
@@ -20,7 +20,6 @@ export async function unpackImage(
   const top = chainIdOf(image.diffIds);
   if (top === undefined) return undefined;
   const snapshots = snapshotterClient(transport, snapshotter);
-  const diff = diffClient(transport);
   for (const [i, layer] of image.layers.entries()) {
     const chain = chainIdOf(image.diffIds.slice(0, i + 1)) ?? "";
     if (await exists(snapshots, call, chain)) continue;
@@ -28,7 +27,7 @@ export async function unpackImage(
     const key = `extract-${process.pid}-${Date.now()} ${chain}`;
     const mounts = await snapshots.prepare(call, key, parent, rootLabel());
     try {
-      const applied = await diff.apply(call, layer, mounts, { syncFs: options.syncFs });
+      const applied = await applyLayer(transport, call, layer, image.manifest, mounts, options);
       if (applied.digest !== image.diffIds[i])
         throw dataLoss(
           `unpack layer ${layer.digest}: wrong diff id ${applied.digest}, the image says ${image.diffIds[i]}`,
