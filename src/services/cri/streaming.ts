@@ -1,5 +1,6 @@
 /** Exec, Attach, PortForward (URLs of the streaming server) and ExecSync. */
 import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { failedPrecondition, invalidArgument, wrap } from "../../core/errors.ts";
 import type { ServerConfig } from "../../cri/config.ts";
@@ -28,7 +29,7 @@ export function streamingMethods(cri: Cri, config: ServerConfig): RuntimeMethods
     const made = createStreamingServer(runtime, {
       host: config.streamServerAddress,
       port: config.streamServerPort,
-      ...tls(config),
+      ...(await tls(config)),
       limits: { idleMs: config.streamIdleTimeout },
       log: deps.log,
     });
@@ -84,14 +85,18 @@ function varint(value: number): number[] {
   return [...bytes, rest];
 }
 
-/** Files of the key pair, when TLS is on. @throws invalid-argument, not-found (a file) */
-function tls(config: ServerConfig): { tls?: { cert: Uint8Array; key: Uint8Array } } {
-  const { tlsCertFile, tlsKeyFile } = config;
+/** The configured key pair, or one made now, when TLS is on. @throws invalid-argument, not-found (a file) */
+async function tls(
+  config: ServerConfig,
+): Promise<{ tls?: { cert: Uint8Array | string; key: Uint8Array | string } }> {
+  const { tlsCertFile, tlsKeyFile, streamServerAddress } = config;
   if (!config.enableTlsStreaming) return {};
+  if (tlsCertFile === "" && tlsKeyFile === "") {
+    const { selfSigned } = await import("../../cri/streaming/self-signed.ts");
+    return { tls: selfSigned([...new Set([streamServerAddress, "localhost", "127.0.0.1", hostname()])]) };
+  }
   if (tlsCertFile === "" || tlsKeyFile === "")
-    throw invalidArgument(
-      "enable_tls_streaming needs x509_key_pair_streaming.tls_cert_file and tls_key_file",
-    );
+    throw invalidArgument("x509_key_pair_streaming needs both tls_cert_file and tls_key_file");
   try {
     return { tls: { cert: readFileSync(tlsCertFile), key: readFileSync(tlsKeyFile) } };
   } catch (err) {
