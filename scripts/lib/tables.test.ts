@@ -45,18 +45,19 @@ after(() => rmSync(dir, { recursive: true, force: true }));
 /** Name of what is referred to, since the two sides refer to different objects. */
 const typeName = (of: { readonly typeName: string } | undefined): string | undefined => of?.typeName;
 
-function plainField(f: DescField): unknown {
-  const { kind, number, name, localName, jsonName, presence, utf8Validation, fieldKind, scalar, packed } = f;
+function plainField(field: DescField): unknown {
+  const f = field as unknown as Record<string, unknown>;
+  const same = ["kind", "number", "name", "localName", "jsonName", "presence", "utf8Validation", "fieldKind"];
+  const mayMiss = ["scalar", "packed", "listKind", "mapKind", "mapKey", "delimitedEncoding", "longAsString"];
   return {
-    ...{ kind, number, name, localName, jsonName, presence, utf8Validation, fieldKind, scalar, packed },
-    ...{ listKind: f.listKind, mapKind: f.mapKind, mapKey: f.mapKey, oneof: f.oneof?.name },
-    delimitedEncoding: f.delimitedEncoding ?? false,
-    longAsString: "longAsString" in f && f.longAsString === true,
-    message: typeName(f.message),
-    enum: typeName(f.enum),
-    parent: f.parent.typeName,
-    standard: "getDefaultValue" in f ? f.getDefaultValue?.() : undefined,
-    text: String(f),
+    values: same.map((key) => f[key]),
+    more: mayMiss.map((key) => f[key] || undefined),
+    oneof: field.oneof?.name,
+    message: typeName(field.message),
+    enum: typeName(field.enum),
+    parent: field.parent.typeName,
+    standard: "getDefaultValue" in field ? field.getDefaultValue?.() : undefined,
+    text: String(field),
   };
 }
 
