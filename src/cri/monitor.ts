@@ -3,8 +3,10 @@ import { isNotFound, messageOf } from "../core/errors.ts";
 import type { Exit } from "../core/tasks/tasks.ts";
 import { sleep } from "../lib/retry.ts";
 import { nowNs } from "../lib/time.ts";
-import type { Cri } from "./cri.ts";
+import type { CriDeps } from "./deps.ts";
 import type { Container } from "./model.ts";
+import type { NriHooks } from "./nri/hooks.ts";
+import type { CriStore } from "./store/store.ts";
 
 /** Exit code of a container whose end nobody saw. */
 export const UNKNOWN_EXIT = 255;
@@ -14,9 +16,16 @@ const DESTROY_MS = 60_000;
 /** How long the events of an exit are waited for, to know about a want of memory. Milliseconds. */
 const EVENTS_MS = 2_000;
 
+/** What the monitor needs of the pod domain. */
+interface Watched {
+  readonly deps: CriDeps;
+  readonly store: CriStore;
+  readonly nri: NriHooks;
+}
+
 /** See the file's comment. */
 export class Monitor {
-  readonly #cri: Cri;
+  readonly #cri: Watched;
   /** Containers that the kernel killed inside for want of memory. */
   readonly #oom = new Set<string>();
   /** Called when the exit event of a container came by. */
@@ -24,7 +33,7 @@ export class Monitor {
   /** Handling of exits under way, by id. */
   readonly #ending = new Map<string, Promise<void>>();
 
-  constructor(cri: Cri) {
+  constructor(cri: Watched) {
     this.#cri = cri;
   }
 

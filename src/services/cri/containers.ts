@@ -8,7 +8,7 @@ import type { Cri } from "../../cri/cri.ts";
 import type { Container } from "../../cri/model.ts";
 import { toContainerStatus } from "./convert.ts";
 import { containerInfo } from "./info.ts";
-import type { RuntimeMethods } from "./service.ts";
+import type { RuntimeMethods } from "./methods.ts";
 
 export function containerMethods(cri: Cri): RuntimeMethods {
   return {

@@ -9,7 +9,7 @@ import type { Cri } from "../../cri/cri.ts";
 import { EventFanout } from "../../cri/events/events.ts";
 import type { CriEvent } from "../../cri/model.ts";
 import { toContainerStatus, toPodStatus } from "./convert.ts";
-import type { RuntimeMethods } from "./service.ts";
+import type { RuntimeMethods } from "./methods.ts";
 
 type EventInit = MessageInitShape<typeof ContainerEventResponseSchema>;
 

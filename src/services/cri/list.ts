@@ -2,7 +2,7 @@
 import type { ContainerFilter, PodSandboxFilter } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import type { Cri } from "../../cri/cri.ts";
 import { containerState, podState, toContainer, toPodSandbox } from "./convert.ts";
-import type { RuntimeMethods } from "./service.ts";
+import type { RuntimeMethods } from "./methods.ts";
 
 /** Items of one message of a stream. */
 const BATCH = 5_000;

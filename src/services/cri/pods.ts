@@ -8,7 +8,7 @@ import { stopPod } from "../../cri/pods/stop.ts";
 import { nowNs } from "../../lib/time.ts";
 import { toContainerStatus, toPodStatus } from "./convert.ts";
 import { podInfo } from "./info.ts";
-import type { RuntimeMethods } from "./service.ts";
+import type { RuntimeMethods } from "./methods.ts";
 
 export function podMethods(cri: Cri): RuntimeMethods {
   return {

@@ -2,19 +2,17 @@
 import { RuntimeService } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import type { ServerConfig } from "../../cri/config.ts";
 import type { Cri } from "../../cri/cri.ts";
-import { bindService, type ServiceBinding, type ServiceHandlers } from "../../rpc/types.ts";
+import { bindService, type ServiceBinding } from "../../rpc/types.ts";
 import { containerMethods } from "./containers.ts";
 import { eventMethods } from "./events.ts";
 import { imageService } from "./image.ts";
 import { listMethods } from "./list.ts";
+import type { RuntimeMethods } from "./methods.ts";
 import { podMethods } from "./pods.ts";
 import { statsMethods } from "./stats.ts";
 import { statusMethods } from "./status.ts";
 import { streamingMethods } from "./streaming.ts";
 import { updateMethods } from "./update.ts";
-
-/** Some methods of the service. */
-export type RuntimeMethods = ServiceHandlers<typeof RuntimeService>;
 
 const groups: readonly ((cri: Cri, server: ServerConfig) => RuntimeMethods)[] = [
   statusMethods,

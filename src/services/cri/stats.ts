@@ -5,7 +5,7 @@ import { BASE_LABELS, DESCRIPTORS } from "../../cri/stats/descriptors.ts";
 import { podMetrics } from "../../cri/stats/metrics.ts";
 import { Stats } from "../../cri/stats/stats.ts";
 import { batches, matches } from "./list.ts";
-import type { RuntimeMethods } from "./service.ts";
+import type { RuntimeMethods } from "./methods.ts";
 
 export function statsMethods(cri: Cri): RuntimeMethods {
   const { deps, store } = cri;

@@ -4,7 +4,7 @@ import { CgroupDriver } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import type { NetworkFolder } from "../../cri/cni/networks.ts";
 import { applyPodCidr } from "../../cri/cni/pod-cidr.ts";
 import type { Cri } from "../../cri/cri.ts";
-import type { RuntimeMethods } from "./service.ts";
+import type { RuntimeMethods } from "./methods.ts";
 
 /** Version of the kubelet's API that this answers. */
 const KUBE_API = "0.1.0";

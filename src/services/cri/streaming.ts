@@ -11,7 +11,7 @@ import { createExecRuntime } from "../../cri/exec/runtime.ts";
 import type { StreamingServer } from "../../cri/streaming/server.ts";
 import { lazyAsync } from "../../lib/lazy.ts";
 import { EncodedMessage } from "../../rpc/types.ts";
-import type { RuntimeMethods } from "./service.ts";
+import type { RuntimeMethods } from "./methods.ts";
 
 export function streamingMethods(cri: Cri, config: ServerConfig): RuntimeMethods {
   const { deps, store } = cri;

@@ -2,7 +2,7 @@
 
 import { updateContainer, updatePodResources } from "../../cri/containers/update.ts";
 import type { Cri } from "../../cri/cri.ts";
-import type { RuntimeMethods } from "./service.ts";
+import type { RuntimeMethods } from "./methods.ts";
 
 export function updateMethods(cri: Cri): RuntimeMethods {
   return {
