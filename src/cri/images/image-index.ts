@@ -130,3 +130,18 @@ export function splitReferences(references: readonly string[]): { tags: string[]
   }
   return { tags, digests };
 }
+
+/** Does a list filter mean the image? A name without a tag means every tag of it. */
+export function matches(image: IndexedImage, wanted: string): boolean {
+  if (image.id === wanted || image.references.includes(wanted)) return true;
+  if (/^[a-f0-9]{4,}$/.test(wanted) && image.id.includes(`:${wanted}`)) return true;
+  try {
+    const name = recordName(wanted);
+    if (image.references.includes(name)) return true;
+    const { locator } = parseReference(name);
+    const bare = !/[:@]/.test(wanted.slice(wanted.lastIndexOf("/") + 1));
+    return bare && image.references.some((r) => r.startsWith(`${locator}:`) || r.startsWith(`${locator}@`));
+  } catch {
+    return false;
+  }
+}

@@ -2,7 +2,6 @@
 import { join } from "node:path";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import {
-  type AuthConfig,
   type FilesystemUsageSchema,
   type ImageSchema,
   ImageService,
@@ -10,11 +9,11 @@ import {
 } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import { invalidArgument, isNotFound } from "../../core/errors.ts";
 import type { Cri } from "../../cri/cri.ts";
+import { authFor } from "../../cri/images/auth.ts";
 import { FsUsage } from "../../cri/images/fs-usage.ts";
-import { type IndexedImage, recordName, splitReferences } from "../../cri/images/image-index.ts";
-import type { CriImageService, PullAuth } from "../../cri/images/service.ts";
+import { type IndexedImage, matches, splitReferences } from "../../cri/images/image-index.ts";
+import type { CriImageService } from "../../cri/images/service.ts";
 import { nowNs } from "../../lib/time.ts";
-import { apiHost, parseReference } from "../../oci/reference.ts";
 import { bindService, type ServiceBinding } from "../../rpc/types.ts";
 
 type Wire = MessageInitShape<typeof ImageSchema>;
@@ -93,21 +92,6 @@ function snapshotterOf({ deps }: Pick<Cri, "deps">, handler: string): string {
   return named || own || deps.imagesConfig.snapshotter;
 }
 
-/** Without a tag, every tag of the name; else the one that is named. */
-function matches(image: IndexedImage, wanted: string): boolean {
-  if (image.id === wanted || image.references.includes(wanted)) return true;
-  if (/^[a-f0-9]{4,}$/.test(wanted) && image.id.includes(`:${wanted}`)) return true;
-  try {
-    const name = recordName(wanted);
-    if (image.references.includes(name)) return true;
-    const { locator } = parseReference(name);
-    const bare = !/[:@]/.test(wanted.slice(wanted.lastIndexOf("/") + 1));
-    return bare && image.references.some((r) => r.startsWith(`${locator}:`) || r.startsWith(`${locator}@`));
-  } catch {
-    return false;
-  }
-}
-
 function toImage(image: IndexedImage): Wire {
   const { tags, digests } = splitReferences(image.references);
   const [user = ""] = (image.config?.config.user ?? "").split(":");
@@ -127,32 +111,6 @@ async function verboseInfo(images: CriImageService, image: IndexedImage): Promis
   const text = await images.configText(image);
   const imageSpec: unknown = JSON.parse(text);
   return { info: JSON.stringify({ chainID: image.chainId ?? "", imageSpec }) };
-}
-
-/** Credentials of the request; those for another server are not used. @throws invalid-argument */
-function authFor(auth: AuthConfig | undefined, reference: string): PullAuth | undefined {
-  if (auth === undefined) return undefined;
-  if (auth.serverAddress !== "") {
-    const { host } = parseReference(recordName(reference));
-    const server = serverHost(auth.serverAddress);
-    if (server !== host && apiHost(server) !== apiHost(host)) return undefined;
-  }
-  const table: PullAuth = {
-    username: auth.username,
-    password: auth.password,
-    auth: auth.auth,
-    identitytoken: auth.identityToken,
-    registrytoken: auth.registryToken,
-  };
-  const { username, auth: encoded, identitytoken, registrytoken } = table;
-  return [username, encoded, identitytoken, registrytoken].some((t) => t !== "") ? table : undefined;
-}
-
-function serverHost(address: string): string {
-  const text = address.includes("://") ? address : `https://${address}`;
-  const url = URL.parse(text);
-  if (url === null) throw invalidArgument(`parse server address "${address}": not an address`);
-  return url.host;
 }
 
 function toUsage(
