@@ -26,7 +26,7 @@ export async function checkBlobs(
   namespaces: readonly NamespaceInventory[],
   root: string | undefined,
 ): Promise<ReadonlyMap<string, string>> {
-  const local = root !== undefined && existsSync(join(root, "blobs")) ? root : undefined;
+  const local = localStore(root);
   const content = contentClient(transport);
   const turns = new Semaphore(AT_ONCE);
   const damaged = new Map<string, string>();
@@ -41,7 +41,7 @@ export async function checkBlobs(
         const problem = await checkBlob(blob, () =>
           local === undefined
             ? remoteBytes(content.reader(namespace.call, blob.digest))
-            : createReadStream(pathOf(local, blob.digest), { highWaterMark: CHUNK }),
+            : fileBytes(local, blob.digest),
         );
         if (problem !== undefined) damaged.set(blob.digest, problem);
       }),
@@ -76,6 +76,16 @@ async function* remoteBytes(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   await using open = await reader;
   yield* open.stream();
+}
+
+/** Folder of the content store when this process may read it. */
+export function localStore(root: string | undefined): string | undefined {
+  return root !== undefined && existsSync(join(root, "blobs")) ? root : undefined;
+}
+
+/** A blob's bytes from the store's files. */
+export function fileBytes(root: string, digest: string): AsyncIterable<Uint8Array> {
+  return createReadStream(pathOf(root, digest), { highWaterMark: CHUNK });
 }
 
 function pathOf(root: string, digest: string): string {

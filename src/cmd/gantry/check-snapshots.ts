@@ -1,5 +1,5 @@
-/** Looks for the folders of snapshots: at the places their mounts name. */
-import { randomBytes } from "node:crypto";
+/** Looks for the folders of snapshots, at the places their mounts name, and compares layers with their blobs. */
+import { createHash, randomBytes } from "node:crypto";
 import { lstat } from "node:fs/promises";
 import { snapshotterClient } from "../../client/snapshots.ts";
 import { withLease } from "../../client/with-lease.ts";
@@ -10,6 +10,7 @@ import type { SnapshotInfo, Snapshotter } from "../../core/snapshots/snapshotter
 import type { Transport } from "../../rpc/types.ts";
 import type { Damage } from "./damage.ts";
 import type { NamespaceInventory } from "./inventory.ts";
+import { compareTree } from "./layer-tree.ts";
 
 /** Longest time one snapshotter may take for one answer. Milliseconds. */
 const ANSWER_MS = 60_000;
@@ -21,18 +22,33 @@ interface Places {
   readonly parents: readonly string[];
 }
 
-/** Checks every snapshot of a namespace. What cannot be asked goes to `unread`. */
+/** Opens a blob's bytes. */
+export type OpenBlob = (digest: string) => AsyncIterable<Uint8Array>;
+
+/** Snapshotters that keep each layer in a folder of its own. */
+const LAYERED = new Set(["overlayfs", "erofs"]);
+
+/**
+ * Checks every snapshot of a namespace. What cannot be asked goes to `unread`.
+ * @param open given, the files of layers are compared with their blobs, but for those in `damaged`
+ */
 export async function checkSnapshots(
   transport: Transport,
   namespace: NamespaceInventory,
   unread: string[],
+  damaged: ReadonlyMap<string, string>,
+  open: OpenBlob | undefined,
 ): Promise<Damage[]> {
   const out: Damage[] = [];
+  const blobs = layerBlobs(namespace, damaged);
   for (const [name, list] of namespace.snapshots) {
     if (list.length === 0) continue;
     const checker = new Checker(name, list, snapshotterClient(transport, name));
     try {
-      await withLease(transport, namespace.call, (call) => checker.run(call));
+      await withLease(transport, namespace.call, async (call) => {
+        await checker.run(call);
+        if (open !== undefined && LAYERED.has(name)) await checker.compare(call, blobs, open);
+      });
     } catch (err) {
       unread.push(`snapshotter "${name}" in namespace "${namespace.call.namespace}": ${messageOf(err)}`);
     }
@@ -54,6 +70,8 @@ class Checker {
   readonly #byName: ReadonlyMap<string, SnapshotInfo>;
   readonly #client: Snapshotter;
   readonly #checked = new Set<string>();
+  /** Folders of committed layers. */
+  readonly #folders = new Map<string, string>();
 
   constructor(name: string, list: readonly SnapshotInfo[], client: Snapshotter) {
     this.#name = name;
@@ -88,6 +106,23 @@ class Checker {
     }
   }
 
+  /** Compares layers with the blobs they came from. A layer without one (`ctr snapshots commit`) is what it is. */
+  async compare(call: NamespacedCall, blobs: ReadonlyMap<string, string>, open: OpenBlob): Promise<void> {
+    for (const [name, folder] of this.#folders) {
+      const { parent = "" } = this.#byName.get(name) ?? {};
+      const digest = blobOf(name, parent, blobs);
+      if (digest === undefined || this.problems.has(name)) continue;
+      call.check();
+      try {
+        const problem = await compareTree(open(digest), folder);
+        if (problem !== "") this.problems.set(name, problem);
+      } catch (err) {
+        // a blob that went meanwhile says nothing about the layer
+        if (!(isNotFound(err) || isMissing(err))) throw err;
+      }
+    }
+  }
+
   async #check(snapshot: SnapshotInfo, ask: () => Promise<Mount[]>, blame = snapshot.name): Promise<void> {
     let places: Places;
     try {
@@ -116,18 +151,45 @@ class Checker {
   }
 
   async #look(name: string, path: string): Promise<void> {
+    if (this.#byName.get(name)?.kind === "committed") this.#folders.set(name, path);
     try {
       const stat = await lstat(path);
       if (!stat.isDirectory() && !stat.isFile() && !stat.isBlockDevice())
         this.problems.set(name, `"${path}" is not a folder`);
     } catch (err) {
-      const missing = err instanceof Error && "code" in err && err.code === "ENOENT";
       this.problems.set(
         name,
-        missing ? `its folder "${path}" is missing (${this.#name})` : `"${path}": ${messageOf(err)}`,
+        isMissing(err) ? `its folder "${path}" is missing (${this.#name})` : `"${path}": ${messageOf(err)}`,
       );
     }
   }
+}
+
+function isMissing(err: unknown): boolean {
+  return err instanceof Error && "code" in err && err.code === "ENOENT";
+}
+
+/** Blobs of layers by the digest of their archives. */
+function layerBlobs(
+  namespace: NamespaceInventory,
+  damaged: ReadonlyMap<string, string>,
+): ReadonlyMap<string, string> {
+  const out = new Map<string, string>();
+  for (const { digest, labels } of namespace.blobs) {
+    const diffId = labels.get("containerd.io/uncompressed");
+    if (diffId !== undefined && !damaged.has(digest)) out.set(diffId, digest);
+  }
+  return out;
+}
+
+/** The blob that gives the snapshot `name` on `parent`: names of unpacked layers are made of what is in them. */
+function blobOf(name: string, parent: string, blobs: ReadonlyMap<string, string>): string | undefined {
+  if (parent === "") return blobs.get(name);
+  for (const [diffId, digest] of blobs) {
+    const hash = createHash("sha256").update(`${parent} ${diffId}`).digest("hex");
+    if (name === `sha256:${hash}`) return digest;
+  }
+  return undefined;
 }
 
 function placesOf(mounts: readonly Mount[]): Places {

@@ -7,7 +7,7 @@ import { nodeId } from "../../core/gc/nodes.ts";
 import { parseDigest } from "../../core/ids/digest.ts";
 import { parseNamespace } from "../../core/ids/namespace.ts";
 import type { Transport } from "../../rpc/types.ts";
-import { checkBlobs } from "./check-blobs.ts";
+import { checkBlobs, fileBytes, localStore } from "./check-blobs.ts";
 import { checkSnapshots } from "./check-snapshots.ts";
 import type { Damage } from "./damage.ts";
 import { Holders } from "./holders.ts";
@@ -23,11 +23,13 @@ interface Finding extends Damage {
 const command: OwnCommand = {
   usage: `usage: gantry check [--repair] [FLAGS]
 
-Reads every blob and compares it with its digest and size, and looks for the folders of every snapshot. Run it beside the daemon,
-as root: files are read from its root folder; without access to that, blobs are read over the API.
+Reads every blob and compares it with its digest and size, looks for the folders of every snapshot, and compares the files of every
+layer with its blob (type, owner, mode, size, content). Run it beside the daemon, as root: files are read from its root folder;
+without access to that, blobs are read over the API and layers are not compared.
 Exit code 0: nothing is damaged; 1: something is, or the check failed.
 
       --repair           let go of what is damaged (blobs; snapshots that no container uses), so that a pull fetches it again
+      --quick            do not compare the files of layers
 ${commonFlags}
 examples:
   gantry check
@@ -43,6 +45,8 @@ examples:
     const root = (await introspectionClient(transport).plugins(call, ["id==content"]))
       .find((plugin) => plugin.type === "io.containerd.content.v1")
       ?.exports.get("root");
+    const local = localStore(root);
+    const open = local === undefined || args.quick ? undefined : (digest: string) => fileBytes(local, digest);
     const findings: Finding[] = [];
     const unread = [...inventory.unread];
     const damagedBlobs = await checkBlobs(transport, call, inventory.namespaces, root);
@@ -57,7 +61,7 @@ examples:
           object: digest,
           problem: damagedBlobs.get(digest) ?? "",
         }));
-      damages.push(...(await checkSnapshots(transport, namespace, unread)));
+      damages.push(...(await checkSnapshots(transport, namespace, unread, damagedBlobs, open)));
       for (const damage of damages) {
         if (await isGone(transport, namespace, damage)) continue;
         const node = nodeId(damage.kind === "blob" ? "content" : "snapshot", ns, damage.object);

@@ -14,6 +14,7 @@ export interface Arguments {
   readonly namespace: string;
   readonly json: boolean;
   readonly repair: boolean;
+  readonly quick: boolean;
 }
 
 /** A command: its help and what it does. Resolves with the exit code. */
@@ -81,6 +82,7 @@ function parse(args: string[]): Arguments | undefined {
     namespace: values.namespace,
     json: values.output === "json",
     repair: values.repair,
+    quick: values.quick,
   };
 }
 
@@ -93,6 +95,7 @@ function parseFlags(args: string[]) {
       namespace: { type: "string", short: "n", default: "" },
       output: { type: "string", short: "o", default: "table" },
       repair: { type: "boolean", default: false },
+      quick: { type: "boolean", default: false },
       help: { type: "boolean", short: "h", default: false },
     },
   });
