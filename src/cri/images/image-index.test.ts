@@ -34,7 +34,7 @@ test("look-ups: reference, short name, id, prefix", () => {
   const b = loaded("aa22");
   index.set("docker.io/library/one:latest", a);
   index.set(a.id, a);
-  index.set("host.test/two@sha256:" + hex("f"), b);
+  index.set(`host.test/two@sha256:${hex("f")}`, b);
   for (const name of [
     "docker.io/library/one:latest",
     "one",
@@ -45,7 +45,7 @@ test("look-ups: reference, short name, id, prefix", () => {
     hex("aa11"),
   ])
     assert.equal(index.resolve(name).id, a.id, name);
-  assert.equal(index.resolve("host.test/two:tag@sha256:" + hex("f")).id, b.id);
+  assert.equal(index.resolve(`host.test/two:tag@sha256:${hex("f")}`).id, b.id);
   assert.throws(() => index.resolve("aa"), isFailedPrecondition);
   for (const name of ["bb", "", "two", "one:other", "sha256:", "Not A Name", hex("aa33")])
     assert.throws(() => index.resolve(name), isNotFound, JSON.stringify(name));
