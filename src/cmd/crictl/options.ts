@@ -61,15 +61,6 @@ export function format<F extends string>(options: Options, known: readonly F[], 
   return found;
 }
 
-/** A regular expression, or one that matches everything. @throws invalid-argument */
-export function pattern(source: string): RegExp {
-  try {
-    return new RegExp(source, "u");
-  } catch (err) {
-    throw invalidArgument(`invalid regular expression "${source}"`, { cause: err });
-  }
-}
-
 /** @throws invalid-argument when there is no id */
 export function needIds(ids: readonly string[], what: string): readonly string[] {
   if (ids.length > 0 && ids.every((id) => id !== "")) return ids;

@@ -1,6 +1,7 @@
 /** Order, names and filters of images. */
 import type { Image } from "../../../api/gen/cri/runtime/v1/api_pb.ts";
 import { invalidArgument } from "../../../core/errors.ts";
+import { pattern } from "../pattern.ts";
 
 const NONE = "<none>";
 
@@ -56,9 +57,10 @@ export function filterImages(images: readonly Image[], filters: readonly string[
         left = left.filter((image) => (image.repoTags.length === 0) === (value === "true"));
         break;
       case "reference": {
-        const pattern = regexp(value);
+        const expression = pattern(value);
         left = left.filter(
-          (image) => pattern.test(nameAndDigest(image).name) || image.repoTags.some((t) => pattern.test(t)),
+          (image) =>
+            expression.test(nameAndDigest(image).name) || image.repoTags.some((t) => expression.test(t)),
         );
         break;
       }
@@ -69,14 +71,6 @@ export function filterImages(images: readonly Image[], filters: readonly string[
     }
   }
   return left;
-}
-
-function regexp(source: string): RegExp {
-  try {
-    return new RegExp(source, "u");
-  } catch (err) {
-    throw invalidArgument(`invalid regular expression "${source}"`, { cause: err });
-  }
 }
 
 /** Images up to the one that is named: by name and tag, by digest, or by the start of its id. */

@@ -7,21 +7,11 @@ import {
 import { failedPrecondition, invalidArgument, wrap } from "../../../core/errors.ts";
 import type { Action } from "../command.ts";
 import type { CriContext } from "../context.ts";
-import {
-  format,
-  integer,
-  labels,
-  list,
-  needIds,
-  type Options,
-  on,
-  pattern,
-  text,
-  untruncated,
-} from "../options.ts";
+import { format, integer, labels, list, needIds, type Options, on, text, untruncated } from "../options.ts";
 import { LIST_FORMATS, messageJson, writeValue } from "../output/structured.ts";
 import { pairLines, renderTable, shortId } from "../output/table.ts";
 import { ago, localGoTime } from "../output/times.ts";
+import { pattern } from "../pattern.ts";
 import { forAll } from "./parallel.ts";
 
 /** Pods that the flags ask for, newest first. */

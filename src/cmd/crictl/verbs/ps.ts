@@ -7,10 +7,11 @@ import {
 import { invalidArgument, wrap } from "../../../core/errors.ts";
 import type { Action } from "../command.ts";
 import type { CriContext } from "../context.ts";
-import { format, integer, labels, list, type Options, on, pattern, text, untruncated } from "../options.ts";
+import { format, integer, labels, list, type Options, on, text, untruncated } from "../options.ts";
 import { LIST_FORMATS, messageJson, writeValue } from "../output/structured.ts";
 import { pairLines, renderTable, shortId } from "../output/table.ts";
 import { ago } from "../output/times.ts";
+import { pattern } from "../pattern.ts";
 
 const STATES: Readonly<Record<string, ContainerState>> = {
   created: ContainerState.CONTAINER_CREATED,

@@ -37,6 +37,7 @@ test("images: order, names, filters", () => {
   assert.equal(ids("dangling=true"), "c");
   assert.equal(ids("dangling=false"), "ab");
   assert.equal(ids("reference=^x/[ab]$"), "ab");
+  assert.equal(ids("reference=(?i)X/A"), "a");
   assert.equal(ids("since=x/b:1"), "a");
   assert.equal(ids("before=x/a:2"), "bc");
   assert.equal(ids("before=aaa", "dangling=false"), "b");
