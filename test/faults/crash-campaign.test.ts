@@ -1,7 +1,8 @@
-/** A short crash campaign; the long one is `bun test/faults/crash-campaign.ts --rounds 1000`. Needs root. */
+/** A short crash campaign; the long one is `bun test/faults/crash-campaign.ts --rounds 1000 --shims 200`. Needs root. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { crashCampaign, random } from "./campaign.ts";
+import { shimKills } from "./shim-kills.ts";
 
 const ROUNDS = 10;
 const SEED = 20_261_121;
@@ -13,6 +14,13 @@ test(`${ROUNDS} kills of the daemon: nothing lost, nothing left`, { timeout: 170
     keepers: 3,
     log: (line) => console.log(line),
   });
+  assert.deepEqual(result.faults, []);
+});
+
+test("8 kills of a shim, half of them without a daemon: dead, told once and in time, nothing left", {
+  timeout: 120_000,
+}, async () => {
+  const result = await shimKills({ rounds: 8, seed: SEED, log: (line) => console.log(line) });
   assert.deepEqual(result.faults, []);
 });
 
