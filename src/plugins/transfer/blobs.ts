@@ -16,22 +16,7 @@ import type { Semaphore } from "../../lib/semaphore.ts";
 import type { RangeOptions } from "../../registry/ranges.ts";
 import type { TransferContext } from "./context.ts";
 import { type ProgressTracker, refKey } from "./progress.ts";
-
-/** Where bytes come from: a registry session, an archive, another store. */
-export interface BlobSource {
-  /**
-   * Exactly `desc.size - offset` bytes from `offset`; digests are checked by whoever stores them.
-   * @param ranges the source may use several connections
-   */
-  stream(
-    desc: Descriptor,
-    offset: bigint,
-    signal: AbortSignal,
-    ranges?: RangeOptions,
-  ): AsyncIterable<Uint8Array>;
-  /** The last bytes given for `digest` were wrong. */
-  distrust(digest: Digest): void;
-}
+import type { BlobSource } from "./sources.ts";
 
 /** The blob's facts, or undefined. */
 export async function findBlob(

@@ -10,10 +10,7 @@ import type { Snapshotter } from "../../core/snapshots/snapshotter.ts";
 import type { Progress } from "../../core/transfer/transfer.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { Semaphore } from "../../lib/semaphore.ts";
-import type { BlobSource } from "./blobs.ts";
-
-/** Opens the repository of a reference as a source of blobs: see refetch.ts. */
-export type OpenSource = (call: NamespacedCall, reference: string) => Promise<BlobSource>;
+import type { OpenSource } from "./sources.ts";
 
 /** Stores of one daemon: its own, or another one's over RPC. */
 export interface TransferStores {

@@ -10,11 +10,12 @@ import { hostPlatform, matchAll, matchOnly, type PlatformMatcher } from "../../o
 import { familiarName } from "../../oci/reference.ts";
 import { IMAGE_NAME, REF_NAME } from "./archive/naming.ts";
 import { type PackEntry, packArchive } from "./archive/pack.ts";
-import { type BlobSource, findBlob } from "./blobs.ts";
+import { findBlob } from "./blobs.ts";
 import type { OnProgress, TransferContext } from "./context.ts";
 import { MAX_DEPTH, noMatch, readConfig, readManifest, selectManifests } from "./graph.ts";
 import { ProgressTracker } from "./progress.ts";
 import { checkedStream, sourceOf } from "./refetch.ts";
+import type { BlobSource } from "./sources.ts";
 
 /** Options of {@link exportArchive}. */
 export interface ExportOptions {

@@ -21,13 +21,14 @@ import { dockerManifests } from "./archive/docker-save.ts";
 import { ingestEntry, readEntry, type StoredFile } from "./archive/ingest.ts";
 import { importNaming, type Naming } from "./archive/naming.ts";
 import { cleanPath, readTar, type TarEntry } from "./archive/tar-reader.ts";
-import { addLabels, type BlobSource, findBlob, storeBytes } from "./blobs.ts";
+import { addLabels, findBlob, storeBytes } from "./blobs.ts";
 import { type OnProgress, type TransferContext, withLease } from "./context.ts";
 import { childLabels, MAX_DEPTH, noMatch, readConfig, readManifest, selectManifests } from "./graph.ts";
 import { unpackImage } from "./layers.ts";
 import { ProgressTracker } from "./progress.ts";
 import { labelConfig, recordImage, type UnpackTarget } from "./pull.ts";
 import { releaseLayers } from "./refetch.ts";
+import type { BlobSource } from "./sources.ts";
 
 /** Options of {@link importArchive}. */
 export interface ImportOptions {

@@ -8,9 +8,9 @@ import type { Descriptor } from "../../core/oci.ts";
 import type { Snapshotter } from "../../core/snapshots/snapshotter.ts";
 import type { Semaphore } from "../../lib/semaphore.ts";
 import type { ImageConfig, Manifest } from "../../oci/documents.ts";
-import type { BlobSource } from "./blobs.ts";
 import type { TransferContext } from "./context.ts";
 import type { ProgressTracker } from "./progress.ts";
+import type { BlobSource } from "./sources.ts";
 
 /** One layer on its way to a snapshot. */
 export interface LayerJob {

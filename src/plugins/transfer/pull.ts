@@ -19,7 +19,6 @@ import { isConfigType, isLayerType } from "../../oci/media-types.ts";
 import { hostPlatform, matchAll, matchOnly, type PlatformMatcher } from "../../oci/platform.ts";
 import {
   addLabels,
-  type BlobSource,
   exclusive,
   findBlob,
   holdBlob,
@@ -36,16 +35,7 @@ import { unpackImage } from "./layers.ts";
 import { ProgressTracker } from "./progress.ts";
 import { releaseLayers } from "./refetch.ts";
 import { dropReceived, isInterruption, keepReceived } from "./resume.ts";
-
-/** A place images come from: a registry session fits. */
-export interface PullSource extends BlobSource {
-  resolve(signal: AbortSignal): Promise<Descriptor>;
-  /** A small document, digest checked. */
-  read(desc: Descriptor, max: number, signal: AbortSignal): Promise<Uint8Array>;
-  /** Where from, for labels and progress. */
-  readonly host: string;
-  readonly repository: string;
-}
+import type { PullSource } from "./sources.ts";
 
 /** Unpack one platform with one snapshotter. */
 export interface UnpackTarget {

@@ -9,10 +9,11 @@ import { algorithmOf, type Digest } from "../../core/ids/digest.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import type { RangeOptions } from "../../registry/ranges.ts";
 import type { Registry } from "../../registry/registry.ts";
-import { type BlobSource, findBlob, SOURCE_LABEL, storeBlob } from "./blobs.ts";
-import type { OpenSource, TransferContext } from "./context.ts";
+import { findBlob, SOURCE_LABEL, storeBlob } from "./blobs.ts";
+import type { TransferContext } from "./context.ts";
 import { ProgressTracker } from "./progress.ts";
 import { registrySource } from "./registry-source.ts";
+import type { BlobSource, OpenSource } from "./sources.ts";
 
 /** Sources from a registry client, which is made with the first use. */
 export function sourcesFrom(registry: () => Promise<Registry> | Registry): OpenSource {

@@ -1,6 +1,6 @@
 /** A registry session as a source of pulls. */
 import type { RegistrySession } from "../../registry/registry.ts";
-import type { PullSource } from "./pull.ts";
+import type { PullSource } from "./sources.ts";
 
 /** Wraps a session. */
 export function registrySource(session: RegistrySession): PullSource {

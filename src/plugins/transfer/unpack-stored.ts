@@ -7,12 +7,13 @@ import type { UnpackRequest } from "../../core/transfer/transfer.ts";
 import { Semaphore } from "../../lib/semaphore.ts";
 import { isImageManifest, type Manifest } from "../../oci/documents.ts";
 import { hostPlatform, matchOnly, type PlatformMatcher } from "../../oci/platform.ts";
-import type { BlobSource } from "./blobs.ts";
 import { type TransferContext, withLease } from "./context.ts";
 import { MAX_DEPTH, noMatch, readConfig, readManifest, selectManifests } from "./graph.ts";
 import { unpackImage } from "./layers.ts";
 import { ProgressTracker } from "./progress.ts";
 import { labelConfig } from "./pull.ts";
+import { sourceOf } from "./refetch.ts";
+import type { BlobSource } from "./sources.ts";
 
 /** See {@link ../../core/transfer/transfer.ts ImageTransfer.unpack}. */
 export async function unpackStored(
@@ -31,7 +32,8 @@ export async function unpackStored(
       manifest,
       manifestDesc: desc,
       config: await readConfig(ctx, leased, manifest.config),
-      source: nowhere,
+      // Layers that were dropped after an earlier unpack are fetched again.
+      source: (await sourceOf(ctx, leased, desc.digest)) ?? nowhere,
       blobLabels: new Map(),
       progress: new ProgressTracker(() => {}, request.name, "unpacking"),
       downloads: new Semaphore(ctx.limits.downloads),
@@ -61,7 +63,7 @@ async function find(
   throw invalidArgument(`index ${target.digest}: nested deeper than ${MAX_DEPTH}`);
 }
 
-/** Everything is in the store: nothing can be fetched. */
+/** What is not in the store cannot be had. */
 const nowhere: BlobSource = {
   // biome-ignore lint/correctness/useYield: it only throws
   async *stream(desc) {
