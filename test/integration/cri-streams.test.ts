@@ -22,8 +22,9 @@ import { createGrpcTransport } from "../../src/rpc/grpc/transport.ts";
 import type { Client, Transport } from "../../src/rpc/types.ts";
 import { connectPlugin, type PluginOptions, type TestPlugin } from "../fakes/nri-plugin.ts";
 import { BUSYBOX, type CriPeer, startCri } from "../peers/cri-peer.ts";
-import { until } from "./client.ts";
+import { Client as TaskClient, until } from "./client.ts";
 import { ourBin } from "./program.ts";
+import { parentOf, taskRow } from "./tasks.ts";
 
 let peer: CriPeer;
 let transport: Transport;
@@ -180,6 +181,39 @@ test("ExecSync: endless output takes no memory and is drained", () =>
     });
     assert.ok(once.stdout.length > 15_000_000 && once.stdout.length < 16 << 20);
   }));
+
+test("a shim that hangs: its execs end with their callers, statistics and other pods go on", () =>
+  withPod((stuck) =>
+    withPod(async (fine) => {
+      const [containerId, other] = [
+        await stuck.start(["sleep", "1000"]),
+        await fine.start(["sleep", "1000"]),
+      ];
+      const ctr = new TaskClient([`${ourBin()}/ctr`], peer.address, "k8s.io");
+      const shim = parentOf((await taskRow(ctr, containerId)).pid);
+      const files = openFiles();
+      process.kill(shim, "SIGSTOP");
+      try {
+        const calls = Array.from({ length: 20 }, () =>
+          cri.execSync({ containerId, cmd: ["true"], timeout: 1n }, { timeoutMs: 1000 }),
+        );
+        for (const outcome of await Promise.allSettled(calls))
+          assert.ok(outcome.status === "rejected" && codeOf(outcome.reason) === "deadline-exceeded");
+        const { stats } = await cri.listContainerStats({});
+        assert.ok(stats.find((each) => each.attributes?.id === containerId)?.cpu !== undefined);
+        await run(other, "true");
+      } finally {
+        process.kill(shim, "SIGCONT");
+      }
+      await run(containerId, "true");
+      await until("nothing is left of them", async () => {
+        const left = (await run(containerId, "ps", "-o", "args"))
+          .split("\n")
+          .filter((line) => line === "true");
+        return left.length === 0 && streamFolders().length === 0 && openFiles() <= files + 6;
+      });
+    }),
+  ));
 
 test("a log stays byte-exact while clients attach and leave and it is rotated", () =>
   withPod(async (pod) => {

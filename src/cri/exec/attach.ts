@@ -1,4 +1,4 @@
-import { failedPrecondition, wrap } from "../../core/errors.ts";
+import { wrap } from "../../core/errors.ts";
 import type { AttachRequest, StdioStreams } from "../streaming/runtime.ts";
 import { applySizes, copyOut, feed, gone } from "./exec.ts";
 import { makeFifos } from "./fifos.ts";
@@ -7,6 +7,9 @@ import { settlesWithin } from "./timed.ts";
 
 /** How long the last output of a container that ended is waited for. Milliseconds. */
 const DRAIN_MS = 4000;
+
+/** How long a shim may take to answer, milliseconds. */
+const SHIM_MS = 30_000;
 
 /**
  * Connects a client to the container's own process: its output from now on (the log goes on besides), and its input when the
@@ -20,7 +23,7 @@ export async function attach(deps: ExecDeps, request: AttachRequest, streams: St
   const { id, config } = container;
   const left = new AbortController();
   const call = view.call.until(left.signal);
-  const state = await tasks.get(view.call, id, "");
+  const state = await tasks.get(call.within(SHIM_MS), id, "");
   const fifos = makeFifos(deps.ioDir, {
     stdin: false,
     stdout: streams.stdout !== undefined,
@@ -33,7 +36,7 @@ export async function attach(deps: ExecDeps, request: AttachRequest, streams: St
     if (fifos.stdio.stdout !== "") wanted.set("gantry.attach.stdout", fifos.stdio.stdout);
     if (fifos.stdio.stderr !== "") wanted.set("gantry.attach.stderr", fifos.stdio.stderr);
     if (wanted.size > 0) {
-      await tasks.update(view.call, id, undefined, wanted).catch((err: unknown) => {
+      await tasks.update(call.within(SHIM_MS), id, undefined, wanted).catch((err: unknown) => {
         throw wrap(err, `attach to container "${id}"`);
       });
     }
@@ -43,9 +46,8 @@ export async function attach(deps: ExecDeps, request: AttachRequest, streams: St
       fifos.stderr === undefined ? undefined : copyOut(fifos.stderr, streams.stderr, left.signal),
     ]);
     outputs.catch(() => {});
-    if (streams.stdin !== undefined) {
-      if (state.stdin === "")
-        throw failedPrecondition(`attach to container "${id}": it was created without stdin`);
+    // input for a container that was created without stdin goes nowhere
+    if (streams.stdin !== undefined && state.stdin !== "") {
       const ends = config.stdinOnce && !config.tty;
       input = feed(state.stdin, streams.stdin, async () => {
         if (ends) await tasks.closeIO(view.call, id, "", true).catch(() => {});

@@ -38,12 +38,8 @@ export async function execSync(
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<ExecSyncResult> {
-  const process = await startExec(deps, containerId, command, {
-    stdin: false,
-    stdout: true,
-    stderr: true,
-    tty: false,
-  });
+  const wanted = { stdin: false, stdout: true, stderr: true, tty: false };
+  const process = await startExec(deps, containerId, command, wanted, signal);
   const stop = new AbortController();
   const budget = new CaptureBudget(KEPT_BYTES, RESERVED_BYTES);
   const captures = [new Capture(), new Capture()] as const;

@@ -24,12 +24,13 @@ export async function streamExec(
   request: ExecRequest,
   streams: StdioStreams,
 ): Promise<number> {
-  const process = await startExec(deps, request.containerId, request.command, {
+  const wanted = {
     stdin: streams.stdin !== undefined,
     stdout: streams.stdout !== undefined,
     stderr: streams.stderr !== undefined,
     tty: request.tty,
-  });
+  };
+  const process = await startExec(deps, request.containerId, request.command, wanted, streams.signal);
   const stop = new AbortController();
   const { stdio, stdout, stderr } = process.fifos;
   const outputs = Promise.all([

@@ -10,6 +10,7 @@ import { readProcStat } from "../../platform/process/proc.ts";
 import { kill } from "../../platform/syscalls/process.ts";
 import type { Container, CriView } from "../model.ts";
 import { type Fifos, makeFifos, type WantedStreams } from "./fifos.ts";
+import { settlesWithin } from "./timed.ts";
 
 /** What exec and attach work with. */
 export interface ExecDeps {
@@ -54,44 +55,62 @@ export function runningContainer(view: CriView, id: string, doing: string): Cont
   );
 }
 
+/** How long a killed process may take to be gone, milliseconds. */
+const GONE_MS = 10_000;
+/** How long a shim may take to add and to start a process, milliseconds. */
+const START_MS = 120_000;
+
 /**
  * Starts `command` in a container, with its own user, environment and limits.
- * @throws not-found; unknown with the runtime's words when it cannot be started
+ * @param signal ends the start: the caller is gone
+ * @throws not-found; unknown with the runtime's words when it cannot be started; deadline-exceeded for a shim that hangs
  */
 export async function startExec(
   deps: ExecDeps,
   containerId: string,
   command: readonly string[],
   wanted: WantedStreams,
+  signal: AbortSignal,
 ): Promise<RunningExec> {
   const { view, tasks } = deps;
   const { call } = view;
+  const starting = call.until(signal).within(START_MS);
   const container = runningContainer(view, containerId, "exec");
   const { id } = container;
-  const process = processFor(unpackSpec((await deps.containers.get(call, id)).spec).process, command, wanted);
+  const process = processFor(
+    unpackSpec((await deps.containers.get(starting, id)).spec).process,
+    command,
+    wanted,
+  );
   const execId = randomBytes(32).toString("hex");
   const fifos = makeFifos(deps.ioDir, wanted);
-  try {
-    await tasks.exec(call, { containerId: id, execId, ...fifos.stdio, spec: packProcess(process) });
-  } catch (err) {
-    fifos.dispose();
-    throw wrap(err, `failed to exec in container: failed to create exec "${execId}"`);
-  }
   const remove = async (): Promise<void> => {
     fifos.dispose();
     await tasks.deleteProcess(call.detached(10_000), id, execId).catch((err: unknown) => {
       if (!isNotFound(err)) deps.log.debug("delete exec", { container: id, exec: execId, err });
     });
   };
+  try {
+    await tasks.exec(starting, { containerId: id, execId, ...fifos.stdio, spec: packProcess(process) });
+  } catch (err) {
+    // not waited for: a shim that hangs may make it yet
+    void remove();
+    throw wrap(err, `failed to exec in container: failed to create exec "${execId}"`);
+  }
   let pid: number;
   try {
-    pid = await tasks.start(call, id, execId);
+    pid = await tasks.start(starting, id, execId);
   } catch (err) {
-    await remove();
+    // one that hangs may have started it
+    void tasks
+      .kill(call.detached(10_000), id, execId, 9, false)
+      .catch(() => {})
+      .then(remove);
     throw wrap(err, `failed to exec in container: failed to start exec "${execId}"`);
   }
   fifos.opened();
-  const exited = tasks.wait(call, id, execId);
+  const waiting = new AbortController();
+  const exited = tasks.wait(call.until(waiting.signal), id, execId);
   let ended = false;
   exited.then(
     () => {
@@ -101,7 +120,7 @@ export async function startExec(
       ended = true;
     },
   );
-  const signal = async (number: number): Promise<void> => {
+  const send = async (number: number): Promise<void> => {
     if (ended) return;
     await tasks.kill(call.detached(10_000), id, execId, number, false).catch((err: unknown) => {
       if (!isNotFound(err)) deps.log.debug("signal exec", { container: id, exec: execId, err });
@@ -113,26 +132,24 @@ export async function startExec(
     pid,
     fifos,
     exited,
-    signal,
+    signal: send,
     resize: (columns, rows) => tasks.resizePty(call, id, execId, columns, rows),
     async closeStdin() {
       if (!ended) await tasks.closeIO(call, id, execId, true);
     },
     async killTree() {
       const tree = ended ? [] : descendants(pid, cgroupOf(pid)?.procs() ?? []);
-      await signal(9);
+      await send(9);
       killAll(tree);
       // who was born meanwhile
       killAll(descendants(pid, cgroupOf(container.pid)?.procs() ?? []));
     },
     async dispose() {
       if (!ended) {
-        await signal(9);
-        await Promise.race([
-          exited.catch(() => {}),
-          tasks.wait(call.within(10_000), id, execId).catch(() => {}),
-        ]);
+        await send(9);
+        await settlesWithin(exited, GONE_MS);
       }
+      waiting.abort();
       await remove();
     },
   };
