@@ -147,6 +147,19 @@ export const KEYS: Readonly<Record<string, string>> = {
   [`${nri}|plugin_request_timeout`]: "Time a plugin has to answer; it is closed after that.",
   [`${nri}|disable_connections`]: "Only start plugins, let none connect.",
   [`${nri}|default_validator`]: "What plugins may not change.",
+  [`${nri}|default_validator|enable`]: "Check what plugins ask for.",
+  [`${nri}|default_validator|reject_oci_hook_adjustment`]: "Refuse OCI hooks from plugins.",
+  [`${nri}|default_validator|reject_runtime_default_seccomp_adjustment`]:
+    "Refuse changes of the default seccomp profile.",
+  [`${nri}|default_validator|reject_unconfined_seccomp_adjustment`]:
+    "Refuse changes of a container without a seccomp profile.",
+  [`${nri}|default_validator|reject_custom_seccomp_adjustment`]:
+    "Refuse changes of a container's own seccomp profile.",
+  [`${nri}|default_validator|reject_namespace_adjustment`]: "Refuse changes of namespaces.",
+  [`${nri}|default_validator|reject_sysctl_adjustment`]: "Refuse changes of sysctls.",
+  [`${nri}|default_validator|required_plugins`]: "Plugins without which no container is made.",
+  [`${nri}|default_validator|tolerate_missing_plugins_annotation`]:
+    "Annotation of containers that are made without them.",
 
   [`${gc}|pause_threshold`]: "Share of time that collection may take, at most 0.5.",
   [`${gc}|deletion_threshold`]: "Collect after this many deletions; 0 waits for other reasons.",
@@ -209,6 +222,23 @@ export const KEYS: Readonly<Record<string, string>> = {
   [`${snapshotter}.overlayfs|mount_options`]: "More mount options.",
   [`${snapshotter}.native|root_path`]: "Folder of the layers instead of the one below root.",
   [`${snapshotter}.btrfs|root_path`]: "Folder of the layers, on btrfs.",
+  [`${snapshotter}.erofs|root_path`]: "Folder of the layers' images.",
+  [`${snapshotter}.erofs|ovl_mount_options`]: "More options of the overlay mount.",
+  [`${snapshotter}.erofs|enable_fsverity`]:
+    "Not offered, any value but the default is refused: Protect layer images with fs-verity where the file system has it.",
+  [`${snapshotter}.erofs|set_immutable`]:
+    "Not offered, any value but the default is refused: Make layer images immutable.",
+  [`${snapshotter}.erofs|default_size`]:
+    'Not offered, any value but the default is refused: Size of a writable layer\'s own file system; "" uses the folder.',
+  [`${snapshotter}.erofs|dmverity_mode`]:
+    "Not offered, any value but the default is refused: Use of dm-verity: auto, on or off.",
+  [`${snapshotter}.erofs|layer_content_caches`]:
+    "Not offered, any value but the default is refused: Folders of layer images made ahead.",
+  "io.containerd.differ.v1.erofs|mkfs_options": "Options of mkfs.erofs, such as compression.",
+  "io.containerd.differ.v1.erofs|enable_tar_index":
+    "Not offered, any value but the default is refused: Make an index into the tar stream instead of a full image.",
+  "io.containerd.differ.v1.erofs|enable_dmverity":
+    "Not offered, any value but the default is refused: Add dm-verity data to layer images.",
   [`${snapshotter}.zfs|root_path`]: "Accepted; this snapshotter is not part of the engine.",
   [`${snapshotter}.blockfile|root_path`]: "Folder of the layers' files.",
   [`${snapshotter}.blockfile|scratch_file`]: "File with an empty file system to start from.",

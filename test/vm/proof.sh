@@ -1,0 +1,116 @@
+#!/bin/bash
+# proof.sh PHASE, in the guest: what an operator does on a fresh machine. PHASE is "first" or "after-reboot"; /root/t has the
+# tarball, crictl pod files are written here. One line per step; ends with "PHASE: N failed".
+# shellcheck disable=SC2016 # scripts for containers
+set -u
+phase=${1:?phase}
+fail=0
+mkdir -p /root/t
+cd /root/t || exit 1
+now() { date +%s%N; }
+step() { # step NAME CMD...: runs it, tells time and outcome
+  local name=$1 began rc out
+  shift
+  began=$(now)
+  out=$("$@" 2>&1)
+  rc=$?
+  printf '%-52s %s %6d ms\n' "$name" "$([ $rc = 0 ] && echo ok || echo FAILED)" $((($(now) - began) / 1000000))
+  if [ $rc != 0 ]; then
+    fail=$((fail + 1))
+    printf '%s\n' "$out" | tail -n 15 | sed 's/^/    /'
+  fi
+}
+want() { # want PATTERN CMD...: the output has it
+  local pattern=$1 out
+  shift
+  out=$("$@" 2>&1) || { printf '%s\n' "$out"; return 1; }
+  printf '%s\n' "$out" | grep -Eq -- "$pattern" || { printf 'want %s in:\n%s\n' "$pattern" "$out"; return 1; }
+}
+eventually() { # eventually CMD...: within two minutes
+  local out=
+  for _ in $(seq 120); do
+    out=$("$@" 2>&1) && return 0
+    sleep 1
+  done
+  printf '%s\n' "$out"
+  return 1
+}
+files() { find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log -o -path /root -o -path /var/lib/systemd -o -path /var/cache -o -path /var/lib/dpkg -o -path /var/lib/apt \) -prune -o -print | sort; }
+IMAGE=10.0.2.100:5000/test/busybox:latest
+
+if [ "$phase" = first ]; then
+  echo "== $(. /etc/os-release; echo "$PRETTY_NAME"), $(uname -r), cgroup $(stat -fc %T /sys/fs/cgroup), AppArmor $(cat /sys/module/apparmor/parameters/enabled 2> /dev/null), $(systemctl --version | head -n 1)"
+  step "unpack the tarball" sh -c "mkdir -p gantry && tar -xzf gantry.tar.gz -C gantry"
+  # the packages that the installer brings stay; what is compared is what it lays out itself
+  apt-get -qq -y install runc containernetworking-plugins iptables > /dev/null 2>&1
+  files > before.txt
+  step "install.sh --offline (starts the service, runs hello)" ./gantry/install.sh --offline --packages /var/debs
+  step "the service is active and enabled" sh -c 'systemctl is-active containerd && systemctl is-enabled containerd'
+  step "ctr version" want 'Server:' ctr version
+  step "pull from a registry" ctr images pull --plain-http $IMAGE
+  step "run --rm" want '^hello from a container$' ctr run --rm $IMAGE c1 echo 'hello from a container'
+  step "memory limit in cgroup v2" want '^67108864$' ctr run --rm --memory-limit 67108864 $IMAGE c2 cat /sys/fs/cgroup/memory.max
+  step "AppArmor profile of the engine" want 'cri-containerd.apparmor.d \(enforce\)|gantry.* \(enforce\)' ctr run --rm --apparmor-default-profile cri-containerd.apparmor.d $IMAGE c3 cat /proc/self/attr/current
+
+  mkdir -p /etc/cni/net.d
+  cat > /etc/cni/net.d/10-b.conflist <<'E'
+{"cniVersion":"1.0.0","name":"b","plugins":[{"type":"bridge","bridge":"cni0","isGateway":true,"ipMasq":true,"ipam":{"type":"host-local","subnet":"10.88.0.0/24","routes":[{"dst":"0.0.0.0/0"}]}},{"type":"portmap","capabilities":{"portMappings":true}}]}
+E
+  mkdir -p /etc/containerd/conf.d
+  cat > /etc/containerd/conf.d/10-systemd.toml <<'E'
+version = 3
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+  SystemdCgroup = true
+E
+  step "run -d, then restart the daemon under it" sh -c "ctr run -d $IMAGE live sleep 100000 && systemctl restart containerd"
+  step "the container lives on" eventually want 'live +[0-9]+ +RUNNING' ctr tasks ls
+  step "exec after the restart" want '^still here$' ctr tasks exec --exec-id e1 live echo 'still here'
+  ctr tasks kill -s KILL live > /dev/null 2>&1
+  eventually sh -c 'ctr tasks ls | grep -q "live.*STOPPED"'
+  step "remove it" sh -c 'ctr tasks rm live; ctr containers rm live'
+
+  cat > pod.json <<'E'
+{"metadata":{"name":"p","namespace":"default","uid":"u1","attempt":1},"hostname":"podhost","log_directory":"/tmp/pods","linux":{"cgroup_parent":"kubepods-test.slice"},"port_mappings":[{"protocol":0,"container_port":80,"host_port":18080}]}
+E
+  cat > con.json <<E
+{"metadata":{"name":"c"},"image":{"image":"$IMAGE"},"command":["/bin/sh","-c","echo started; mkdir -p /w; echo from the pod > /w/index.html; exec httpd -f -p 80 -h /w"],"log_path":"c.log","linux":{"resources":{"memory_limit_in_bytes":67108864,"cpu_quota":50000,"cpu_period":100000},"security_context":{"apparmor":{"profile_type":0}}}}
+E
+  step "pull through CRI's registry configuration" sh -c "mkdir -p /etc/containerd/certs.d/10.0.2.100:5000 && printf 'server = \"http://10.0.2.100:5000\"\n' > /etc/containerd/certs.d/10.0.2.100:5000/hosts.toml && crictl pull $IMAGE"
+  step "runp" sh -c 'crictl runp pod.json > pod.id'
+  step "create" sh -c 'crictl create $(cat pod.id) con.json pod.json > con.id'
+  step "start" sh -c 'crictl start $(cat con.id)'
+  step "systemd scope of the container" want 'kubepods-test.slice/cri-containerd-[0-9a-f]+.scope' sh -c 'cat /proc/$(crictl inspect -o go-template --template "{{.info.pid}}" $(cat con.id))/cgroup'
+  step "limits in cgroup v2" want '^67108864 50000 100000$' sh -c 'g=/sys/fs/cgroup$(cut -d: -f3 /proc/$(crictl inspect -o go-template --template "{{.info.pid}}" $(cat con.id))/cgroup); echo $(cat $g/memory.max $g/cpu.max)'
+  step "AppArmor inside the pod" want 'cri-containerd.apparmor.d \(enforce\)' sh -c 'crictl exec $(cat con.id) cat /proc/self/attr/current'
+  step "address of the pod" want '10\.88\.0\.' sh -c 'crictl exec $(cat con.id) ip -4 addr show eth0'
+  step "exec, hostname" want '^podhost$' sh -c 'crictl exec $(cat con.id) hostname'
+  step "logs" want '^started$' sh -c 'crictl logs $(cat con.id)'
+  step "stats" want '[0-9]' sh -c 'crictl stats $(cat con.id)'
+  step "published port of the pod" eventually want 'from the pod' curl -sS --max-time 5 http://10.88.0.1:18080/
+  step "gantry run -d --restart always -p 8080:80" gantry run -d --name web --restart always -p 8080:80 $IMAGE sh -c 'mkdir -p /w; echo from gantry run > /w/index.html; exec httpd -f -p 80 -h /w'
+  step "its published port" eventually want 'from gantry run' curl -sS --max-time 5 http://10.0.2.15:8080/
+  step "gantry status and doctor" sh -c 'gantry status && gantry doctor'
+  sync
+fi
+
+if [ "$phase" = after-reboot ]; then
+  step "the service is back" eventually systemctl is-active containerd
+  step "images are there" want "$IMAGE" ctr images ls -q
+  step "the restarted container serves again" eventually want 'from gantry run' curl -sS --max-time 5 http://10.0.2.15:8080/
+  step "the pod of before is not ready" want 'NotReady' crictl pods
+  step "it can be removed" sh -c 'crictl rmp -f $(cat pod.id)'
+  step "and made again" sh -c 'crictl runp pod.json > pod2.id && crictl create $(cat pod2.id) con.json pod.json > con2.id && crictl start $(cat con2.id)'
+  step "it answers" eventually want 'from the pod' curl -sS --max-time 5 http://10.88.0.1:18080/
+  step "remove everything" sh -c 'crictl rmp -af && gantry rm -f web'
+  step "no veth, no network namespace is left" sh -c 'ip -o link | grep -c veth | grep -qx 0 && [ -z "$(ls /run/netns 2> /dev/null)" ]'
+  step "doctor finds nothing" gantry doctor
+  rm -rf /etc/cni/net.d/10-b.conflist /etc/containerd/conf.d /etc/containerd/certs.d/10.0.2.100:5000 /tmp/pods
+  rmdir /etc/cni/net.d /etc/cni 2> /dev/null
+  step "install.sh --uninstall --purge" ./gantry/install.sh --uninstall --purge
+  files > after.txt
+  step "nothing is left of it" sh -c 'diff before.txt after.txt | grep -vE "^[0-9,acd]+$|/var/lib/cni|/var/lib/gantry|/etc/.*\.cache|/opt/cni|/var/lib/kubelet|/etc/cni" | grep "^[<>]" && exit 1 || exit 0'
+fi
+echo "$phase: $fail failed"
+exit $fail
