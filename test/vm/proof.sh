@@ -49,7 +49,7 @@ if [ "$phase" = first ]; then
   step "ctr version" want 'Server:' ctr version
   step "pull from a registry" ctr images pull --plain-http $IMAGE
   step "run --rm" want '^hello from a container$' ctr run --rm $IMAGE c1 echo 'hello from a container'
-  step "memory limit in cgroup v2" want '^67108864$' ctr run --rm --memory-limit 67108864 $IMAGE c2 cat /sys/fs/cgroup/memory.max
+  step "memory limit in cgroup v2" want '^67108864$' ctr run --rm --memory-limit 67108864 $IMAGE c2 sh -c 'cat /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/memory.max'
   step "AppArmor profile of the engine" want 'cri-containerd.apparmor.d \(enforce\)|gantry.* \(enforce\)' ctr run --rm --apparmor-default-profile cri-containerd.apparmor.d $IMAGE c3 cat /proc/self/attr/current
 
   mkdir -p /etc/cni/net.d
