@@ -29,6 +29,10 @@ export async function main(args: string[]): Promise<number> {
 async function report(err: unknown, args: readonly string[]): Promise<number> {
   const { isCommanderExit } = await import("../shared/program.ts");
   if (isCommanderExit(err)) return args.length === 0 ? 0 : err.exitCode;
+  if (err instanceof Error && err.name === "AbortError") {
+    process.stderr.write("crictl: interrupted\n");
+    return 1;
+  }
   const text = err instanceof GantryError && isEnd(err) ? err.wireMessage : messageOf(err);
   process.stderr.write(`crictl: ${text}\n`);
   const hint = err instanceof GantryError ? (err.hint ?? hintFor(err)) : undefined;

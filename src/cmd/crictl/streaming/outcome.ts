@@ -24,10 +24,10 @@ export async function readOutcome(error: ByteSource, version: number): Promise<O
   return parseOutcome(utf8Decode(concatBytes(parts)), version);
 }
 
-/** Below version 4 everything but nothing is an error's text. */
+/** Below version 4 everything but nothing is an error's text; from then on nothing means that the end was never told. */
 export function parseOutcome(text: string, version: number): Outcome {
-  if (text === "") return SUCCESS;
   const failed = (message: string): Outcome => ({ code: undefined, message });
+  if (text === "") return version < 4 ? SUCCESS : failed("the connection was lost before it ended");
   if (version < 4) {
     const code = /exited with (?:code )?(\d+)|exit code:? (\d+)/i.exec(text);
     return code === null ? failed(text) : { code: Number(code[1] ?? code[2]), message: text };

@@ -104,6 +104,7 @@ for (const transport of ["spdy", "websocket"] as const) {
     const reading = all(streams.stdout);
     await server.close();
     assert.equal(await reading, "");
+    assert.equal((await readOutcome(streams.error, streams.version)).code, undefined);
     await streams.end();
   });
 }
@@ -166,7 +167,11 @@ test("outcomes", () => {
       reason: "NonZeroExitCode",
       details: { causes: [{ reason: "ExitCode", message: code }] },
     });
-  assert.deepEqual(parseOutcome("", 4), { code: 0, message: "" });
+  assert.deepEqual(parseOutcome("", 3), { code: 0, message: "" });
+  assert.deepEqual(parseOutcome("", 4), {
+    code: undefined,
+    message: "the connection was lost before it ended",
+  });
   assert.deepEqual(parseOutcome('{"status":"Success"}', 4), { code: 0, message: "" });
   assert.equal(parseOutcome(exit("137"), 4).code, 137);
   assert.deepEqual(parseOutcome('{"status":"Failure","message":"no such process"}', 5), {

@@ -1,5 +1,5 @@
 /** exec, attach. */
-import { type GantryError, invalidArgument, notFound, unknownError, wrap } from "../../../core/errors.ts";
+import { invalidArgument, notFound, unknownError, wrap } from "../../../core/errors.ts";
 import type { Action } from "../command.ts";
 import { type CriContext, interrupted } from "../context.ts";
 import { int64, type Options, on, text } from "../options.ts";
@@ -100,19 +100,20 @@ async function execStream(
   return outcome.code === 0 ? 0 : said(id, outcome, options);
 }
 
+/** What shells give for a program that SIGINT ended. */
+const INTERRUPTED = 130;
+
 /** Says that a command failed. @returns its exit code @throws when it did not run to its end */
 function said(id: string, outcome: Outcome, options: Options): number {
-  if (outcome.code === undefined) throw failure(outcome);
+  if (outcome.code === undefined) {
+    if (interrupted().aborted) return INTERRUPTED;
+    throw unknownError(outcome.message);
+  }
   if (!on(options, "ignoreErrors"))
     process.stderr.write(
       `crictl: execing command in container ${id}: command terminated with exit code ${outcome.code}\n`,
     );
   return outcome.code;
-}
-
-function failure({ message }: Outcome): GantryError {
-  if (interrupted().aborted) return unknownError("interrupted");
-  return unknownError(message);
 }
 
 /** A URL is a secret while its token is valid. */
@@ -135,7 +136,8 @@ export const attach: Action = async (context, args, options) => {
     cri.debug(() => `attach url: ${withoutToken(url)}`);
     const streams = await openStreams(url, transport, kinds, tls);
     const outcome = await runSession(streams, { stdin, tty, signal: interrupted() });
-    if (outcome.code === 0 || interrupted().aborted) return 0;
+    if (outcome.code === 0) return 0;
+    if (interrupted().aborted) return INTERRUPTED;
     throw unknownError(outcome.message);
   } catch (err) {
     throw wrap(err, `attaching running container ${id} failed`);

@@ -2,7 +2,15 @@
 import { Buffer } from "node:buffer";
 import { dirname, extname, join } from "node:path";
 import { ContainerState } from "../../../api/gen/cri/runtime/v1/api_pb.ts";
-import { failedPrecondition, invalidArgument, isNotFound, notFound, wrap } from "../../../core/errors.ts";
+import {
+  failedPrecondition,
+  invalidArgument,
+  isDeadlineExceeded,
+  isNotFound,
+  isUnavailable,
+  notFound,
+  wrap,
+} from "../../../core/errors.ts";
 import { nowNs } from "../../../lib/time.ts";
 import type { Action } from "../command.ts";
 import { interrupted } from "../context.ts";
@@ -48,6 +56,8 @@ export const logs: Action = async (context, args, options) => {
       return now === ContainerState.CONTAINER_RUNNING || now === ContainerState.CONTAINER_CREATED;
     } catch (err) {
       if (isNotFound(err)) return false;
+      // containers write on while the engine restarts
+      if (isUnavailable(err) || isDeadlineExceeded(err)) return true;
       throw err;
     }
   };

@@ -21,10 +21,14 @@ const WATCH_MS = 500;
 
 /** Shows once, or again and again until interrupted. */
 async function display(watch: boolean, show: () => Promise<void>): Promise<void> {
-  await show();
-  while (watch && !interrupted().aborted) {
-    await delay(WATCH_MS, undefined, { signal: interrupted() }).catch(() => {});
-    if (!interrupted().aborted) await show();
+  try {
+    do {
+      await show();
+      if (watch) await delay(WATCH_MS, undefined, { signal: interrupted() });
+    } while (watch);
+  } catch (err) {
+    // ctrl-c is how watching ends
+    if (!watch || !interrupted().aborted) throw err;
   }
 }
 
