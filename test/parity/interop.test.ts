@@ -139,6 +139,21 @@ describe("other tools", { skip }, () => {
     });
   }
 
+  test("what we convert to zstd is pulled by podman, and by us", () => {
+    for (const [i, from] of ["layers10", "busybox"].entries()) {
+      ok(ctr("images", "convert", "--zstd", imageName(from), `local.test/zstd:v${i}`));
+      const ref = registry.ref("zstd", `v${i}`);
+      ok(ctr("images", "push", ref, `local.test/zstd:v${i}`));
+      assert.match(skopeo("inspect", "--raw", "--tls-verify=false", `docker://${ref}`), /tar\+zstd/);
+      podman("pull", "-q", "--tls-verify=false", ref);
+      assert.equal(podmanTree(ref), ourTree(imageName(from)));
+      ok(ctr("images", "rm", "--sync", `local.test/zstd:v${i}`));
+      ok(ctr("images", "pull", ref));
+      assert.equal(ourTree(ref), ourTree(imageName(from)));
+      forget();
+    }
+  });
+
   test("what podman saves and pushes, we import and pull: every format", () => {
     for (const name of ["layers10", "busybox"] as const) {
       const id = ourId(imageName(name));

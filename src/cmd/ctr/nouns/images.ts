@@ -231,6 +231,7 @@ export const images: CommandSpec = {
       flags: [
         { flag: "--uncompress", about: "convert tar.gz layers to uncompressed tar layers" },
         { flag: "--oci", about: "convert Docker media types to OCI media types" },
+        { flag: "--zstd", about: "compress layers with zstd; implies --oci (not in containerd)" },
         { flag: "--erofs <spec>", about: "convert layers to EROFS" },
         { flag: "--erofs-compressors <list>", about: "compressors of the EROFS layers" },
         { flag: "--erofs-mkfs-options <options>", about: "options of mkfs.erofs" },

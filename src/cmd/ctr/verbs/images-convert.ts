@@ -1,5 +1,7 @@
 /** images convert: the same image with OCI media types, or with plain layers. */
 import { createHash } from "node:crypto";
+import { pipeline, Readable } from "node:stream";
+import { createZstdCompress } from "node:zlib";
 import type { NamespacedCall } from "../../../core/call.ts";
 import { dataLoss, invalidArgument, isAlreadyExists, notImplemented } from "../../../core/errors.ts";
 import type { Digest } from "../../../core/ids/digest.ts";
@@ -25,10 +27,19 @@ export const convert: Action = async (context, args, options) => {
   const target = need(args, 1, "target reference");
   parseReference(target);
   if (textOf(options, "erofs") !== "")
-    throw notImplemented("flag --erofs", { hint: "offered are --oci and --uncompress" });
-  const what = { oci: options["oci"] === true, uncompress: options["uncompress"] === true };
+    throw notImplemented("flag --erofs", { hint: "offered are --oci, --uncompress and --zstd" });
+  const zstd = options["zstd"] === true;
+  const what: Wish = {
+    // Docker's media types have none for zstd.
+    oci: options["oci"] === true || zstd,
+    uncompress: options["uncompress"] === true,
+    zstd,
+  };
   if (!what.oci && !what.uncompress)
-    throw invalidArgument("nothing to convert", { hint: "give --oci, --uncompress or both" });
+    throw invalidArgument("nothing to convert", {
+      hint: "give --oci, --uncompress, --zstd or several of them",
+    });
+  if (what.uncompress && zstd) throw invalidArgument("flags --uncompress and --zstd: give one of them");
   await using transport = context.connect();
   const ctx = transferContext(transport);
   const image = await ctx.stores.images.get(context.call(), source);
@@ -51,20 +62,21 @@ const OCI_OF: ReadonlyMap<string, string> = new Map([
   [media.DOCKER_LAYER_ZSTD, media.OCI_LAYER_ZSTD],
 ]);
 
+/** What is asked for. */
+interface Wish {
+  readonly oci: boolean;
+  readonly uncompress: boolean;
+  readonly zstd: boolean;
+}
+
 class Conversion {
   readonly #ctx: TransferContext;
   readonly #call: NamespacedCall;
   readonly #name: string;
-  readonly #what: { readonly oci: boolean; readonly uncompress: boolean };
+  readonly #what: Wish;
   readonly #wanted: Wanted;
 
-  constructor(
-    ctx: TransferContext,
-    call: NamespacedCall,
-    name: string,
-    what: { readonly oci: boolean; readonly uncompress: boolean },
-    wanted: Wanted,
-  ) {
+  constructor(ctx: TransferContext, call: NamespacedCall, name: string, what: Wish, wanted: Wanted) {
     this.#ctx = ctx;
     this.#call = call;
     this.#name = name;
@@ -133,6 +145,13 @@ class Conversion {
 
   async #layer(layer: Descriptor, diffId: Digest | undefined): Promise<Descriptor> {
     const mediaType = this.#type(layer.mediaType);
+    if (
+      this.#what.zstd &&
+      diffId !== undefined &&
+      media.isPlainLayer(layer.mediaType) &&
+      !/zstd$/.test(mediaType)
+    )
+      return this.#zstd(layer, diffId);
     const able = media.isLayerType(layer.mediaType) && !media.isUncompressedLayer(layer.mediaType);
     if (!this.#what.uncompress || !able || diffId === undefined) {
       await holdBlob(this.#ctx, this.#call, layer.digest);
@@ -143,6 +162,34 @@ class Conversion {
     const size = known?.size ?? (await this.#uncompress(layer, diffId));
     await holdBlob(this.#ctx, this.#call, diffId);
     return { mediaType: plain, digest: diffId, size };
+  }
+
+  /** Compresses a layer anew. */
+  async #zstd(layer: Descriptor, diffId: Digest): Promise<Descriptor> {
+    const { content } = this.#ctx.stores;
+    await using reader = await content.reader(this.#call, layer.digest);
+    const hash = createHash("sha256");
+    const plain = async function* (): AsyncGenerator<Uint8Array, void, undefined> {
+      for await (const part of (await openArchive(reader.stream())).rest()) {
+        hash.update(part);
+        yield part;
+      }
+    };
+    const zstd = createZstdCompress();
+    pipeline(Readable.from(plain()), zstd, () => {});
+    await using writer = await content.writer(this.#call, { ref: `convert-zstd-${layer.digest}` });
+    if (writer.status().offset > 0n) await writer.truncate(0n);
+    for await (const part of zstd as AsyncIterable<Uint8Array>) await writer.write(part);
+    if (diffId !== `sha256:${hash.digest("hex")}`)
+      throw dataLoss(`compress layer ${layer.digest}: its content is not ${diffId}`);
+    const { offset: size } = writer.status();
+    const digest = writer.digest();
+    const labels = new Map([["containerd.io/uncompressed", diffId as string]]);
+    await writer.commit(size, digest, labels).catch((err: unknown) => {
+      if (!isAlreadyExists(err)) throw err;
+    });
+    await holdBlob(this.#ctx, this.#call, digest);
+    return { mediaType: media.OCI_LAYER_ZSTD, digest, size };
   }
 
   /** Writes the plain tar of a layer under its diff id. @returns its size in bytes */
