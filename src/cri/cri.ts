@@ -13,6 +13,7 @@ import type { Pod } from "./model.ts";
 import { Monitor } from "./monitor.ts";
 import { type NriHooks, noNriHooks } from "./nri/hooks.ts";
 import { PauseImages } from "./pods/pause-image.ts";
+import { pinnedPaths } from "./pods/pinned.ts";
 import { readHostFacts } from "./spec/host.ts";
 import type { HostFacts, SelinuxLabels } from "./spec/input.ts";
 import { allocateLabels } from "./spec/selinux-labels.ts";
@@ -91,7 +92,7 @@ export class Cri {
   }
 
   /** Pinned namespaces of a pod without a process of its own. */
-  namespacePaths(_pod: Pod): Readonly<Record<string, string>> | undefined {
-    return undefined;
+  namespacePaths(pod: Pod): Readonly<Record<string, string>> | undefined {
+    return pod.pinned === true ? pinnedPaths(pod) : undefined;
   }
 }

@@ -36,6 +36,8 @@ export interface Pod {
   readonly processLabel: string;
   readonly mountLabel: string;
   readonly userns?: UserNamespace | undefined;
+  /** The pod has no process: its namespaces are kept by mounts. */
+  readonly pinned?: boolean | undefined;
   /** Directory with hostname, hosts, resolv.conf, shm of the pod. */
   readonly stateDir: string;
 }

@@ -8,6 +8,11 @@ const helpers: Readonly<Record<string, (args: readonly string[]) => Promise<void
     const { pinNewNetns } = await import("./net/netns-helper.ts");
     pinNewNetns(path);
   },
+  "namespaces-pin": async ([wanted]) => {
+    if (wanted === undefined) throw new TypeError("want what to make as JSON");
+    const { makePinned } = await import("./net/pin-namespaces.ts");
+    makePinned(JSON.parse(wanted));
+  },
   "netns-connect": async ([path, port]) => {
     if (path === undefined || port === undefined) throw new TypeError("want a path and a port");
     const { sendLoopbackConnection } = await import("./net/netns-helper.ts");

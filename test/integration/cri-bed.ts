@@ -48,6 +48,16 @@ const START_MS = 30_000;
 type PodInit = MessageInitShape<typeof PodSandboxConfigSchema>;
 type ContainerInit = MessageInitShape<typeof ContainerConfigSchema>;
 
+/** How a bed differs from the plain one. */
+export interface CriBedOptions {
+  /** Lines of the table of CRI's runtime. */
+  readonly runtime?: string;
+  /** More lines of config.toml. */
+  readonly config?: string;
+  /** More CNI plugins of the chain, each with a comma in front. */
+  readonly plugins?: string;
+}
+
 /** What pods leave behind in the world; equal before and after when nothing leaks. */
 export interface Census {
   readonly namespaces: number;
@@ -70,14 +80,14 @@ export class CriBed implements AsyncDisposable {
   #transport: Transport | undefined;
   #attempt = 0;
 
-  private constructor(config: string, plugins: string) {
+  private constructor({ runtime = "", config = "", plugins = "" }: CriBedOptions) {
     for (const name of ["cni", "cni-bin", "logs"]) mkdirSync(join(this.dir, name));
     for (const plugin of readdirSync(CNI_BIN))
       writeFileSync(join(this.dir, "cni-bin", plugin), `#!/bin/sh\nexec ${CNI_BIN}/${plugin} "$@"\n`, {
         mode: 0o755,
       });
     writeFileSync(join(this.dir, "cni/10-test.conflist"), conflist(this.tag, this.dir, plugins));
-    writeFileSync(join(this.dir, "config.toml"), daemonConfig(this.dir, this.address, config));
+    writeFileSync(join(this.dir, "config.toml"), daemonConfig(this.dir, this.address, runtime, config));
     const setup = [
       "mount --make-rprivate /",
       "mkdir -p /run/netns",
@@ -90,9 +100,8 @@ export class CriBed implements AsyncDisposable {
     this.#holder = spawn("unshare", ["-n", "-m", "sh", "-ec", setup], { stdio: ["pipe", "pipe", "inherit"] });
   }
 
-  /** @param config more lines of config.toml; @param plugins more CNI plugins of the chain, each with a comma in front */
-  static async start(config = "", plugins = ""): Promise<CriBed> {
-    const bed = new CriBed(config, plugins);
+  static async start(options: CriBedOptions = {}): Promise<CriBed> {
+    const bed = new CriBed(options);
     try {
       if (bed.#holder.stdout !== null) await once(bed.#holder.stdout, "data");
       await bed.startDaemon();
@@ -297,13 +306,14 @@ function conflist(tag: string, dir: string, plugins: string): string {
      "ipam":{"type":"host-local","dataDir":"${dir}/ipam","ranges":[[{"subnet":"10.97.0.0/16"}]]}}${plugins}]}`;
 }
 
-function daemonConfig(dir: string, address: string, more: string): string {
+function daemonConfig(dir: string, address: string, runtime: string, more: string): string {
   return `version = 4
 root = "${dir}/root"
 state = "${dir}/state"
 [plugins."io.containerd.server.v1.grpc"]
 address = "${address}"
 [plugins."io.containerd.cri.v1.runtime"]
+${runtime}
 [plugins."io.containerd.cri.v1.runtime".cni]
 bin_dirs = ["${dir}/cni-bin"]
 conf_dir = "${dir}/cni"

@@ -6,6 +6,7 @@ type Helper = (args: string[]) => Promise<number>;
 const helpers: Readonly<Record<string, () => Promise<Helper>>> = {
   "bind-source": platformHelper("bind-source"),
   "copy-tree": platformHelper("copy-tree"),
+  "namespaces-pin": platformHelper("namespaces-pin"),
   "netns-connect": platformHelper("netns-connect"),
   "netns-pin": platformHelper("netns-pin"),
   "remove-tree": platformHelper("remove-tree"),

@@ -26,6 +26,7 @@ import type { Progress } from "../store/creations.ts";
 import { KIND_LABEL } from "../store/records.ts";
 import { makePodFiles, removePodFiles } from "./files.ts";
 import { newId, podName } from "./names.ts";
+import { canPin, pinPod } from "./pinned.ts";
 
 /** The whole making of a pod. Milliseconds. */
 const TOTAL_MS = 600_000;
@@ -95,6 +96,7 @@ async function make(cri: Cri, making: Making): Promise<void> {
     ips: [],
     ...(await cri.labels(config)),
     userns,
+    pinned: canPin(deps, handler, { config, userns }),
     stateDir: join(deps.state, "sandboxes", id),
   };
   let dirty = false;
@@ -144,6 +146,13 @@ async function make(cri: Cri, making: Making): Promise<void> {
     const files = step(call, progress, "make the pod's files", SNAPSHOT_MS, () =>
       makePodFiles(pod.stateDir, config, cri.host.hostname),
     );
+    if (pod.pinned === true) {
+      await files;
+      await (networkFirst ? networking : netnsReady.promise);
+      return await step(call, progress, "make the pod's namespaces", NETNS_MS, (c) =>
+        pinPod(c, pod, deps.config, cri.host),
+      );
+    }
     const prepared = prepareRootfs(cri, leased, making, undo);
     const [rootfs] = await Promise.all([prepared, files]);
     await (networkFirst ? networking : netnsReady.promise);
@@ -162,7 +171,7 @@ async function make(cri: Cri, making: Making): Promise<void> {
   await step(call, progress, "nri", NRI_MS, () => cri.nri.runPod(ready));
   undo.commit();
   await store.changePod(id, { state: "ready" });
-  cri.monitor.watchPod(id);
+  if (pod.pinned !== true) cri.monitor.watchPod(id);
   if (!hostNetwork) cri.namespaces.fill();
   store.tell("created", id, id);
   store.tell("started", id, id);

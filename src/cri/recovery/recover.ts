@@ -12,6 +12,7 @@ import { unmountTree } from "../../platform/mounts/mounts.ts";
 import type { Cri } from "../cri.ts";
 import type { Container, Pod } from "../model.ts";
 import { endedState } from "../monitor.ts";
+import { pinnedAlive } from "../pods/pinned.ts";
 import { stopPod } from "../pods/stop.ts";
 import { reserveLabel } from "../spec/selinux-labels.ts";
 import { KIND_LABEL } from "../store/records.ts";
@@ -63,6 +64,10 @@ async function recoverPod(cri: Cri, pod: Pod, task: ProcessState | undefined): P
     case "not-ready":
       return;
     case "ready":
+      if (pod.pinned === true) {
+        if (!pinnedAlive(pod)) await store.changePod(pod.id, { state: "not-ready", exitedAt: nowNs() });
+        return;
+      }
       if (alive(task)) return cri.monitor.watchPod(pod.id);
       await store.changePod(pod.id, { state: "not-ready", exitedAt: nowNs(), pid: 0 });
       if (task !== undefined) await cri.monitor.destroyTask(pod.id);

@@ -56,8 +56,9 @@ export class Records {
   async createPod(pod: Pod): Promise<void> {
     const { metadata, call, codec } = this.#deps;
     await mkdir(this.podDir(pod.id), { recursive: true, mode: 0o700 });
-    const { config, handler, name, createdAt, stateDir, netnsPath } = pod;
+    const { config, handler, name, createdAt, stateDir, netnsPath, pinned } = pod;
     const record = {
+      pinned,
       name,
       handler,
       createdAt,
@@ -84,8 +85,16 @@ export class Records {
   async savePodConfig(pod: Pod): Promise<void> {
     const { metadata, call, codec } = this.#deps;
     const old = await metadata.sandboxes.get(call, pod.id);
-    const { config, handler, name, createdAt, stateDir, netnsPath } = pod;
-    const record = { name, handler, createdAt, stateDir, netnsPath, config: codec.encodePodConfig(config) };
+    const { config, handler, name, createdAt, stateDir, netnsPath, pinned } = pod;
+    const record = {
+      pinned,
+      name,
+      handler,
+      createdAt,
+      stateDir,
+      netnsPath,
+      config: codec.encodePodConfig(config),
+    };
     const extensions = new Map([[RECORD, pack(POD_URL, record)]]);
     await metadata.sandboxes.update(call, { ...old, extensions }, [`extensions.${RECORD}`]);
   }
@@ -131,7 +140,7 @@ export class Records {
           if (extension === undefined) return undefined;
           const fixed = unpack(extension) as Pick<
             Pod,
-            "name" | "handler" | "createdAt" | "stateDir" | "netnsPath"
+            "name" | "handler" | "createdAt" | "stateDir" | "netnsPath" | "pinned"
           > & { config: Uint8Array };
           const change = await this.#load<PodChange>(this.podDir(record.id));
           return {
