@@ -1,4 +1,4 @@
-import { setImmediate as turn } from "node:timers/promises";
+import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { background, type Call } from "../../core/call.ts";
 import { wrap } from "../../core/errors.ts";
 import type { Collectable, GarbageCollector, GcStats } from "../../core/gc/gc.ts";
@@ -13,9 +13,12 @@ import type { StoreContext } from "./context.ts";
 import { type Candidate, type Graph, liveReferences, readGraph } from "./graph.ts";
 import type { SnapshotRemovals } from "./snapshot-removals.ts";
 
-/** Nodes marked, or rows removed, before the event loop gets a turn. */
-const STEP = 500;
-const BATCH = 50;
+/** Nodes marked, and rows removed, before the event loop gets a turn. */
+const STEP = 200;
+const BATCH = 25;
+/** Milliseconds of work before a pause, and its length as a multiple of them. */
+const WORK_MS = 2;
+const REST = 1.5;
 
 /**
  * Mark and sweep that never stops the world. The graph is read and marked in slices while clients go on; whatever they
@@ -92,24 +95,36 @@ export class Collector implements Collectable {
           // all in this turn
         }
       };
-      const sweep: Sweep = async (candidates, remove, after = () => {}) => {
-        let count = 0;
+      const sweep: Sweep = async (candidates, remove, after) => {
+        const gone: Candidate[] = [];
         const garbage = candidates.filter((c) => !isAlive(c.node));
-        for (let at = 0; at < garbage.length; at += BATCH) {
-          call.check();
-          const dead = await db.write(
-            () => {
-              absorb();
-              const batch = garbage.slice(at, at + BATCH);
-              return batch.filter(({ node, id }) => !isAlive(node) && remove(id, parseNode(node)) > 0);
-            },
-            { frees: true },
-          );
-          count += dead.length;
-          await after(dead);
-          await turn();
+        const pace = new Pace();
+        try {
+          for (let at = 0; at < garbage.length; at += BATCH) {
+            call.check();
+            const dead = await db.write(
+              () => {
+                absorb();
+                const batch = garbage.slice(at, at + BATCH);
+                return batch.filter(({ node, id }) => !isAlive(node) && remove(id, parseNode(node)) > 0);
+              },
+              // one flush for all of them, below: each would hold up what clients commit
+              { frees: true, durable: false },
+            );
+            gone.push(...dead);
+            await pace.rest();
+          }
+        } finally {
+          if (gone.length > 0) {
+            // files go when it is certain that nothing names them any more
+            await db.flush();
+            for (const candidate of gone) {
+              await after?.(candidate);
+              await pace.rest();
+            }
+          }
         }
-        return count;
+        return gone.length;
       };
       const stats = await this.#sweepAll(graph, sweep);
       await this.#removals.drain();
@@ -138,19 +153,15 @@ export class Collector implements Collectable {
       graph.images,
       (id, { namespace, key }) =>
         db.run("DELETE FROM images WHERE rowid = ? AND ns = ? AND name = ?", id, namespace, key).changes,
-      (dead) => {
-        for (const { node } of dead) {
-          const { namespace, key } = parseNode(node);
-          this.#context.publish(inNamespace(namespace), "/images/delete", { name: key });
-        }
+      ({ node }) => {
+        const { namespace, key } = parseNode(node);
+        this.#context.publish(inNamespace(namespace), "/images/delete", { name: key });
       },
     );
     const ingests = await sweep(
       graph.ingests,
       (id) => db.run("DELETE FROM ingests WHERE id = ?", id).changes,
-      async (dead) => {
-        for (const { id } of dead) await this.#content.files.removeIngest(id);
-      },
+      ({ id }) => this.#content.files.removeIngest(id),
     );
     const snapshots = await sweep(
       graph.snapshots,
@@ -161,40 +172,49 @@ export class Collector implements Collectable {
           namespace,
           key,
         ).changes,
-      (dead) => this.#removeSnapshots(dead),
+      (dead) => this.#removeSnapshot(dead),
     );
     const content = await sweep(
       graph.blobs,
       (id, { namespace, key }) =>
         db.run("DELETE FROM blobs WHERE rowid = ? AND ns = ? AND digest = ?", id, namespace, key).changes,
-      async (dead) => {
-        // one after the other: many at once would fill the thread pool that commits wait for
-        for (const { node } of dead) await this.#content.removeUnused(parseNode(node).key as Digest);
-      },
+      // one after the other: many at once would fill the thread pool that commits wait for
+      ({ node }) => this.#content.removeUnused(parseNode(node).key as Digest),
     );
     return { content, snapshots, ingests, images, leases };
   }
 
-  #removeSnapshots(dead: readonly Candidate[]): void {
-    for (const { node, id } of dead) {
-      const { namespace, key } = parseNode(node);
-      const parts = parseSnapshotKey(key);
-      const backend = this.#backends.get(parts?.snapshotter ?? "");
-      if (parts === undefined || backend === undefined) continue;
-      this.#removals.add(backend, inNamespace(namespace), [id]);
-      this.#context.publish(inNamespace(namespace), "/snapshot/remove", {
-        key: parts.name,
-        snapshotter: parts.snapshotter,
-      });
-    }
+  #removeSnapshot({ node, id }: Candidate): void {
+    const { namespace, key } = parseNode(node);
+    const parts = parseSnapshotKey(key);
+    const backend = this.#backends.get(parts?.snapshotter ?? "");
+    if (parts === undefined || backend === undefined) return;
+    this.#removals.add(backend, inNamespace(namespace), [id]);
+    this.#context.publish(inNamespace(namespace), "/snapshot/remove", {
+      key: parts.name,
+      snapshotter: parts.snapshotter,
+    });
   }
 }
 
-/** Removes the dead of a list: `remove` deletes one row and says how many went, `after` deals with their files. */
+/** Gives what clients wait for the larger part of the time: after some work, a pause in proportion. */
+class Pace {
+  #since = performance.now();
+
+  /** Rests when it is time to. */
+  async rest(): Promise<void> {
+    const worked = performance.now() - this.#since;
+    if (worked < WORK_MS) return;
+    await delay(worked * REST);
+    this.#since = performance.now();
+  }
+}
+
+/** Removes the dead of a list: `remove` deletes one row and says how many went, `after` deals with the files of one. */
 type Sweep = (
   candidates: readonly Candidate[],
   remove: (id: bigint, node: ReturnType<typeof parseNode>) => number,
-  after?: (dead: readonly Candidate[]) => Promise<void> | void,
+  after?: (dead: Candidate) => Promise<void> | void,
 ) => Promise<number>;
 
 /** A flat lease marks the object under its flat name. */

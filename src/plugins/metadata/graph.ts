@@ -18,7 +18,7 @@ import { int, labels, maybe, text } from "./rows.ts";
 import type { Table } from "./schema.ts";
 
 /** Rows handled before the event loop gets a turn. */
-const SLICE = 500;
+const SLICE = 200;
 /** Labels are read only of rows that have one the collector knows. */
 const GC_LABELS = "iif(instr(labels, 'containerd.io/gc.') > 0, labels, '{}') AS labels";
 
@@ -171,6 +171,7 @@ class GraphBuilder {
     });
     const depths = new Map<bigint, number>();
     for (const [id, { node, flat, parent }] of rows) {
+      if (depths.size % SLICE === SLICE - 1) await this.#pause();
       const above = parent === undefined ? undefined : rows.get(parent);
       if (above !== undefined) {
         this.#edge(node, above.node);

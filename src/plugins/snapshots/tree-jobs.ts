@@ -1,4 +1,5 @@
 /** Long work on trees that a helper process does for the snapshotters: `gantry unpack` with one of these jobs. */
+import { setPriority } from "node:os";
 import { messageOf } from "../../core/errors.ts";
 import { removePath } from "../../platform/fs/raw-remove.ts";
 import { mountOne } from "../../platform/mounts/mounts.ts";
@@ -36,6 +37,8 @@ function mountErofs(image: string, target: string): void {
 export function runTreeJob(job: TreeJob): void {
   switch (job.mode) {
     case "remove": {
+      // nobody waits for it: what clients do comes first
+      setPriority(19);
       const failures: string[] = [];
       for (const path of job.paths) {
         try {
