@@ -1,7 +1,11 @@
 /** Our client against our server, and against raw bytes. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
-import { afterEach, test } from "node:test";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, afterEach, test } from "node:test";
 import { closeStarted, EXEC, echo, started } from "../../../../test/fakes/streaming-client.ts";
 import type { StreamingRuntime } from "../../../cri/streaming/runtime.ts";
 import { concatBytes, utf8Decode, utf8Encode } from "../../../lib/bytes.ts";
@@ -108,6 +112,50 @@ for (const transport of ["spdy", "websocket"] as const) {
     await streams.end();
   });
 }
+
+const dir = mkdtempSync(join(tmpdir(), "gantry-tls-"));
+after(() => rmSync(dir, { recursive: true, force: true }));
+
+/** A certificate for localhost that vouches for itself. */
+function certificate(name: string): { cert: string; key: string } {
+  const [cert, key] = [join(dir, `${name}.pem`), join(dir, `${name}.key`)];
+  const args =
+    "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost".split(
+      " ",
+    );
+  const names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", cert];
+  execFileSync("openssl", [...args, ...names], { stdio: "ignore" });
+  return { cert, key };
+}
+
+test("TLS: unchecked without files, checked against --tls-ca and --tls-sni", async () => {
+  const own = certificate("own");
+  const other = certificate("other");
+  const tls = { cert: readFileSync(own.cert), key: readFileSync(own.key) };
+  const server = await started(echo, { tls });
+  for (const [transport, trust] of [
+    ["spdy", TLS],
+    ["websocket", TLS],
+    ["spdy", { ...TLS, ca: own.cert }],
+    ["websocket", { ...TLS, ca: own.cert, cert: own.cert, key: own.key }],
+  ] as const) {
+    const url = server.getExec({ ...EXEC, command: ["cat", "0"] });
+    assert.match(url, /^https:/);
+    const streams = await openStreams(url, transport, KINDS, trust);
+    await streams.stdin?.write(utf8Encode("secret"));
+    await streams.stdin?.close();
+    assert.equal(await all(streams.stdout), "secret");
+    await streams.end();
+  }
+  const refused = (trust: typeof TLS): Promise<unknown> =>
+    openStreams(server.getExec(EXEC), "spdy", KINDS, trust);
+  await assert.rejects(refused({ ...TLS, ca: other.cert }), /connect to the streaming server .*certificate/i);
+  await assert.rejects(
+    refused({ ...TLS, ca: own.cert, servername: "elsewhere" }),
+    /connect to the streaming server/,
+  );
+  await assert.rejects(refused({ ...TLS, ca: join(dir, "none") }), /read ".*none"/);
+});
 
 /** A server that answers every request with `bytes` and closes. */
 async function answering(bytes: string, close = true): Promise<string> {
