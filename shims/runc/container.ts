@@ -24,6 +24,7 @@ import type { TaskEvents } from "./events.ts";
 import { writeExit } from "./exit-record.ts";
 import { type Options, runcOf, saveOptions } from "./options.ts";
 import { exitOf, Process, startMark } from "./process.ts";
+import { checkRootfs } from "./rootfs-check.ts";
 import type { CheckpointFlags, Runc, RunIo } from "./runc.ts";
 import { type SpecTraits, traitsOf, withTerminal } from "./spec.ts";
 import { openStdio } from "./stdio.ts";
@@ -83,6 +84,7 @@ export class Container {
     saveOptions(facts.bundle, facts.options);
     mountAll(facts.rootfs, container.#rootfs);
     try {
+      checkRootfs(container.#rootfs);
       if (facts.checkpoint === "")
         await container.#launchInit((io) => container.#runc.create(facts.id, facts.bundle, io));
     } catch (error) {
