@@ -1,5 +1,6 @@
 /** What only the local stores promise: agreement of files and rows over restarts and crashes, events, nothing left over. */
 import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
 import { mkdir, readdir, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -114,6 +115,43 @@ describe("metadata, local", () => {
       assert.equal((await readdir(join(root, "content", "blobs", "sha256"))).length, 1);
       await s.snapshotter("native").prepare(ns, "c", "", keep);
       assert.deepEqual((await readdir(join(root, "native"))).toSorted(), ["1", "2", "3"]);
+      await s.close();
+    }));
+
+  test("damaged records pause no collection, and what they name stays", () =>
+    inFolder(async (root) => {
+      let s = await openLocal(root);
+      const [held, waste, target] = await Promise.all(
+        ["held", "waste", "target"].map((text) => writeBlob(s.content, ns, Buffer.from(text), keep)),
+      );
+      assert.ok(held !== undefined && waste !== undefined && target !== undefined);
+      for (const digest of [held, waste, target]) await s.content.update(ns, digest, new Map(), []);
+      const gc = { "containerd.io/gc.ref.content.x": held };
+      await s.images.create(ns, { ...image("damaged", target), labels: labelsOf(gc) });
+      await s.containers.create(
+        ns,
+        container("c", { snapshotter: "overlayfs", snapshotKey: "c", labels: labelsOf(gc) }),
+      );
+      await s.snapshotter("overlayfs").prepare(ns, "c", "", new Map());
+      await s.close();
+      const path = readdirSync(root, { recursive: true, encoding: "utf8" }).find((p) =>
+        p.endsWith("meta.sqlite"),
+      );
+      const { DatabaseSync } = await import("node:sqlite");
+      const db = new DatabaseSync(join(root, path ?? ""));
+      // cut in the middle, with the digests still readable
+      for (const table of ["images", "containers"])
+        db.exec(`UPDATE ${table} SET labels = substr(labels, 1, length(labels) - 2)`);
+      db.close();
+      s = await openLocal(root);
+      for (let run = 0; run < 3; run++) {
+        await s.collect();
+        await s.metadata.reconcile(new AbortController().signal);
+        await assert.rejects(s.content.info(ns, waste), ofClass("not-found"));
+        for (const digest of [held, target]) await readBlob(s.content, ns, digest);
+        assert.equal((await s.snapshotter("overlayfs").mounts(ns, "c")).length, 1);
+      }
+      assert.deepEqual(await s.images.list(ns, []), []);
       await s.close();
     }));
 

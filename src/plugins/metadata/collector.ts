@@ -1,6 +1,5 @@
 import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { background, type Call } from "../../core/call.ts";
-import { wrap } from "../../core/errors.ts";
 import type { Collectable, GarbageCollector, GcStats } from "../../core/gc/gc.ts";
 import { Marker } from "../../core/gc/mark.ts";
 import { type NodeId, parseNode, parseSnapshotKey } from "../../core/gc/nodes.ts";
@@ -75,8 +74,6 @@ export class Collector implements Collectable {
     try {
       const { db } = this.#context;
       const graph = await readGraph(db, nowNs(), () => turn());
-      if (graph.damaged !== undefined)
-        throw wrap(graph.damaged, "collect garbage: a record is damaged and what it keeps is not known");
       const marker = new Marker((node) => graph.edges.get(node) ?? []);
       for (const root of graph.roots) marker.add(root);
       while (marker.step(STEP)) {

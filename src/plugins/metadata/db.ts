@@ -211,7 +211,7 @@ export class Database {
       try {
         out.push(decode(row));
       } catch (err) {
-        this.#quarantine(table, row, messageOf(err));
+        this.quarantine(table, row, messageOf(err));
       }
     }
     return out;
@@ -276,7 +276,8 @@ export class Database {
     }
   }
 
-  #quarantine(table: Table, row: Row, reason: string): void {
+  /** Moves a record that cannot be read to the table `quarantine`, whole, with the reason. */
+  quarantine(table: Table, row: Row, reason: string): void {
     const key = row["rowid"];
     const name = `${table} ${String(key)}`;
     if ((typeof key !== "bigint" && typeof key !== "string") || this.#undecided.has(name)) return;
@@ -286,10 +287,11 @@ export class Database {
       rowid: String(key),
       reason,
     });
-    const record = JSON.stringify(row, (_, v: unknown) =>
-      typeof v === "bigint" ? String(v) : v instanceof Uint8Array ? Buffer.from(v).toString("base64") : v,
-    );
     void this.write(() => {
+      const whole = this.get(`SELECT rowid, * FROM ${table} WHERE rowid = ?`, key) ?? row;
+      const record = JSON.stringify(whole, (_, v: unknown) =>
+        typeof v === "bigint" ? String(v) : v instanceof Uint8Array ? Buffer.from(v).toString("base64") : v,
+      );
       this.run(
         "INSERT INTO quarantine(tbl, record, reason, at) VALUES(?, ?, ?, ?)",
         table,

@@ -9,7 +9,9 @@
  *   snapshot  -> its parent, what its labels name
  *   ingest    -> the blob it shares
  */
+import { Buffer } from "node:buffer";
 import type { TimeNs } from "../../core/any.ts";
+import { messageOf } from "../../core/errors.ts";
 import { type Condition, conditionHolds, expiryOf, FLAT, labelRefs } from "../../core/gc/labels.ts";
 import { type NodeId, type NodeKind, nodeId, parseNode, parseSnapshotKey } from "../../core/gc/nodes.ts";
 import { resourceKind } from "./context.ts";
@@ -38,8 +40,6 @@ export interface Graph {
   readonly blobs: readonly Candidate[];
   /** Children before their parents. */
   readonly snapshots: readonly Candidate[];
-  /** Why a record could not be read. What it keeps is not known, so nothing may be collected. */
-  readonly damaged: unknown;
 }
 
 /** Reads everything, pausing now and then. What changes meanwhile is caught by the store's barrier. */
@@ -53,7 +53,6 @@ class GraphBuilder {
   readonly #db: Database;
   readonly #now: TimeNs;
   readonly #pause: () => Promise<void>;
-  #damaged: unknown;
   readonly #roots: NodeId[] = [];
   readonly #edges = new Map<NodeId, NodeId[]>();
   readonly #conditions: { from: NodeId; condition: Condition }[] = [];
@@ -92,6 +91,10 @@ class GraphBuilder {
       this.#labelled(row, node, false);
     });
     await this.#readSnapshots();
+    await this.#each("quarantine", "tbl, record", (row) => {
+      const record = JSON.parse(text(row, "record")) as unknown;
+      if (isRow(record)) this.#hold(text(row, "tbl"), record);
+    });
     for (const { from, condition } of this.#conditions) {
       const usedAt = this.#usedAt.get(condition.target);
       if (usedAt !== undefined && conditionHolds(condition, usedAt, this.#now))
@@ -108,7 +111,6 @@ class GraphBuilder {
       ingests: this.#ingests,
       blobs: this.#blobs,
       snapshots: this.#snapshots,
-      damaged: this.#damaged,
     };
   }
 
@@ -204,6 +206,27 @@ class GraphBuilder {
     if (found.usedAt !== undefined) this.#usedAt.set(node, found.usedAt);
   }
 
+  /**
+   * A damaged record stops nothing from being collected but what it still names: itself, every digest in it, a container's
+   * snapshot.
+   */
+  #hold(table: string, record: Readonly<Record<string, unknown>>): void {
+    const field = (name: string): string => {
+      const value = record[name];
+      return typeof value === "string" ? value : value instanceof Uint8Array ? decodeText(value) : "";
+    };
+    const ns = field("ns");
+    const all = Object.keys(record).map(field).join("\n");
+    for (const [digest] of all.matchAll(/\b[a-z0-9]+:[0-9a-f]{64,128}\b/g))
+      this.#roots.push(nodeId("content", ns, digest));
+    if (table === "containers" && field("snapshotter") !== "")
+      this.#roots.push(nodeId("snapshot", ns, `${field("snapshotter")}/${field("snapshot_key")}`));
+    if (table === "snapshots")
+      this.#roots.push(nodeId("snapshot", ns, `${field("snapshotter")}/${field("name")}`));
+    if (table === "images") this.#roots.push(nodeId("image", ns, field("name")));
+    if (table === "leases") this.#roots.push(nodeId("lease", ns, field("id")));
+  }
+
   #edge(from: NodeId, to: NodeId): void {
     const list = this.#edges.get(from);
     if (list === undefined) this.#edges.set(from, [to]);
@@ -211,7 +234,7 @@ class GraphBuilder {
   }
 
   /** Visits the rows of a table a page at a time, with their number as `key`. */
-  async #each(table: Table, columns: string, visit: (row: Row) => void): Promise<void> {
+  async #each(table: Table | "quarantine", columns: string, visit: (row: Row) => void): Promise<void> {
     const sql = `SELECT rowid AS key, ${columns} FROM ${table} WHERE rowid > ? ORDER BY rowid LIMIT ${SLICE}`;
     for (let after = 0n; ; ) {
       const rows = this.#db.all(sql, after);
@@ -219,7 +242,11 @@ class GraphBuilder {
         try {
           visit(row);
         } catch (err) {
-          this.#damaged = err;
+          if (table === "quarantine") continue;
+          const whole = this.#db.get(`SELECT rowid, * FROM ${table} WHERE rowid = ?`, int(row, "key"));
+          if (whole === undefined) continue;
+          this.#db.quarantine(table, whole, messageOf(err));
+          this.#hold(table, whole);
         }
       }
       const last = rows.at(-1);
@@ -285,6 +312,14 @@ export function liveReferences(db: Database, node: NodeId): NodeId[] {
     case "lease":
       return [];
   }
+}
+
+function isRow(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null;
+}
+
+function decodeText(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("latin1");
 }
 
 function labelled(row: Row | undefined): NodeId[] {

@@ -73,9 +73,15 @@ export class SnapshotRemovals {
     const { db, log } = this.#context;
     if (db.rescued) return;
     const found = await backend.ids(call);
-    const rows = new Set(
-      db.all("SELECT id FROM snapshots WHERE snapshotter = ?", backend.name).map((row) => int(row, "id")),
-    );
+    const rows = new Set([
+      ...db.all("SELECT id FROM snapshots WHERE snapshotter = ?", backend.name).map((row) => int(row, "id")),
+      // a damaged record is no reason to remove files: others may be built on them
+      ...db
+        .all(
+          "SELECT CAST(json_extract(record, '$.id') AS INTEGER) AS id FROM quarantine WHERE tbl = 'snapshots'",
+        )
+        .map((row) => int(row, "id")),
+    ]);
     const orphans = found.filter((id) => !rows.has(id) && !this.#making.has(id));
     if (orphans.length > 0)
       log.info("remove snapshots without a record", { snapshotter: backend.name, orphans: orphans.length });
