@@ -19,12 +19,14 @@ describe("specs of real containers", { skip: cannotRun }, () => {
   let count = 0;
 
   before(async () => {
-    bed = await CriBed.start(`
+    bed = await CriBed.start({
+      config: `
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
 pod_annotations = ["io.vendor.*"]
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.based]
 base_runtime_spec = "/nonexistent.json"
-`);
+`,
+    });
     for (const name of ["nonroot", "username"]) bed.ctr("images", "import", testImages().archive(name));
     pod = bed.pod("specs", { annotations: { "io.vendor.a": "1", other: "2" } });
     ({ podSandboxId } = await bed.runtime.runPodSandbox({ config: pod }));

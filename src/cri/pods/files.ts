@@ -33,6 +33,13 @@ export async function makePodFiles(dir: string, config: PodSandboxConfig, hostna
     writeFile(join(dir, POD_FILES.resolvConf), resolv, { mode: 0o644 }),
     hostIpc(config) ? undefined : mkdir(shm, { mode: 0o700 }),
   ]);
+  const [uid] = userns?.uids ?? [];
+  const [gid] = userns?.gids ?? [];
+  if (uid !== undefined && gid !== undefined) {
+    // the pod's root owns them: no id mapped mount is needed, which tmpfs has since Linux 6.3 only
+    const { hostname: name, hosts: hostsFile, resolvConf } = POD_FILES;
+    await Promise.all([name, hostsFile, resolvConf].map((f) => chown(join(dir, f), uid.hostID, gid.hostID)));
+  }
   if (hostIpc(config)) return;
   mountOne(
     {
@@ -42,8 +49,6 @@ export async function makePodFiles(dir: string, config: PodSandboxConfig, hostna
     },
     shm,
   );
-  const [uid] = userns?.uids ?? [];
-  const [gid] = userns?.gids ?? [];
   if (uid !== undefined && gid !== undefined) {
     await chown(shm, uid.hostID, gid.hostID);
     await chmod(shm, 0o1777);

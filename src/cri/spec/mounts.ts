@@ -51,7 +51,6 @@ export function isMounted(path: string, mounts: readonly { readonly containerPat
 export async function podMounts(input: ContainerSpecInput): Promise<BindMount[]> {
   const { config, pod } = input;
   const context = config.linux?.securityContext;
-  const userns = context?.namespaceOptions?.usernsOptions;
   const readonly = context?.readonlyRootfs === true;
   const hostIpc = (context?.namespaceOptions?.ipc as number | undefined) === NAMESPACE_MODE.node;
   const file = (containerPath: string, name: string): BindMount => ({
@@ -61,8 +60,9 @@ export async function podMounts(input: ContainerSpecInput): Promise<BindMount[]>
     recursiveReadOnly: false,
     propagation: PROPAGATION.private,
     selinuxRelabel: true,
-    uidMappings: userns?.uids ?? [],
-    gidMappings: userns?.gids ?? [],
+    // made for this pod: its root owns them as they are, so nothing is shifted
+    uidMappings: [],
+    gidMappings: [],
     ours: true,
   });
   const all: BindMount[] = [
@@ -73,9 +73,6 @@ export async function podMounts(input: ContainerSpecInput): Promise<BindMount[]>
       ...file("/dev/shm", POD_FILES.shm),
       ...(hostIpc ? { hostPath: "/dev/shm", selinuxRelabel: false } : {}),
       readonly: false,
-      // made empty for this pod: nothing in it has an owner to shift (and tmpfs learned it in Linux 6.3 only)
-      uidMappings: [],
-      gidMappings: [],
     },
   ];
   const wanted = all.filter((m) => !isMounted(m.containerPath, config.mounts));
