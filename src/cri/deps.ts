@@ -2,6 +2,7 @@
 import type { ContainerConfig, PodSandboxConfig } from "../api/gen/cri/runtime/v1/api_pb.ts";
 import type { AnyValue } from "../core/any.ts";
 import type { NamespacedCall } from "../core/call.ts";
+import type { Comparer } from "../core/diff/diff.ts";
 import type { EventExchange } from "../core/events/events.ts";
 import type { LeaseManager } from "../core/leases/leases.ts";
 import type { Logger } from "../core/log.ts";
@@ -23,6 +24,8 @@ export interface CriCodec {
   decodeContainerConfig(bytes: Uint8Array): ContainerConfig;
   /** Options of a handler as its runtime takes them. */
   runtimeOptions(handler: RuntimeHandler): AnyValue | undefined;
+  /** Options of runc's shim for a checkpoint into a folder; the process runs on. */
+  checkpointOptions(imagePath: string, workPath: string): AnyValue;
   /** Asks the runtime of a handler what it is and can do (JSON of `runc features`); undefined when it does not say. */
   runtimeFeatures(handler: RuntimeHandler): Promise<Readonly<Record<string, unknown>> | undefined>;
   /** Name of the record that a `/images/...` event is about. */
@@ -47,5 +50,6 @@ export interface CriDeps {
   readonly tasks: TaskService;
   readonly events: EventExchange;
   readonly transfer: ImageTransfer;
+  readonly differ: Comparer;
   readonly codec: CriCodec;
 }

@@ -100,8 +100,9 @@ export class CriBed implements AsyncDisposable {
     this.#holder = spawn("unshare", ["-n", "-m", "sh", "-ec", setup], { stdio: ["pipe", "pipe", "inherit"] });
   }
 
-  static async start(options: CriBedOptions = {}): Promise<CriBed> {
-    const bed = new CriBed(options);
+  /** @param options a text is more lines of config.toml */
+  static async start(options: CriBedOptions | string = {}): Promise<CriBed> {
+    const bed = new CriBed(typeof options === "string" ? { config: options } : options);
     try {
       if (bed.#holder.stdout !== null) await once(bed.#holder.stdout, "data");
       await bed.startDaemon();

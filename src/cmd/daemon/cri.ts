@@ -18,6 +18,7 @@ import { parseRuntimeConfig, parseServerConfig, runtimeDefaults, serverDefaults 
 import { type ImagesConfig, imagesDefaults, parseImagesConfig } from "../../cri/config-images.ts";
 import type { Cri } from "../../cri/cri.ts";
 import { CRI_NAMESPACE, type CriDeps } from "../../cri/deps.ts";
+import { DIFF_SERVICE } from "../../plugins/diff/service.ts";
 import { GRPC_SERVICE } from "../../rpc/kinds.ts";
 
 const CRI_IMAGES = defineKind<ImagesConfig>("io.containerd.cri.v1");
@@ -45,6 +46,7 @@ const runtime = definePlugin({
     events: one(EVENTS),
     tasks: one(RUNTIME, "task"),
     transfer: one(TRANSFER),
+    differ: one(DIFF_SERVICE, "diff-service"),
     nri: optional(NRI, "nri"),
   },
   config: { defaults: runtimeDefaults, parse: parseRuntimeConfig },
@@ -71,6 +73,7 @@ const runtime = definePlugin({
       events: deps.events,
       tasks: deps.tasks,
       transfer: deps.transfer,
+      differ: deps.differ,
       codec: createCodec(async (question) =>
         answersQuestions(deps.tasks) ? await deps.tasks.pluginInfo(question) : undefined,
       ),

@@ -7,7 +7,10 @@ import {
 } from "../../api/gen/containerd/events/image_pb.ts";
 import { TaskExitSchema, TaskOOMSchema } from "../../api/gen/containerd/events/task_pb.ts";
 import { RuntimeInfoSchema, RuntimeRequestSchema } from "../../api/gen/containerd/types/introspection_pb.ts";
-import { OptionsSchema as RuncOptionsSchema } from "../../api/gen/containerd/types/runc/options/oci_pb.ts";
+import {
+  CheckpointOptionsSchema,
+  OptionsSchema as RuncOptionsSchema,
+} from "../../api/gen/containerd/types/runc/options/oci_pb.ts";
 import { OptionsSchema } from "../../api/gen/containerd/types/runtimeoptions/v1/api_pb.ts";
 import { ContainerConfigSchema, PodSandboxConfigSchema } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import type { AnyValue } from "../../core/any.ts";
@@ -25,6 +28,10 @@ export function createCodec(runtimeInfo: RuntimeInfoSource): CriCodec {
     encodeContainerConfig: (config) => toBinary(ContainerConfigSchema, config),
     decodeContainerConfig: (bytes) => fromBinary(ContainerConfigSchema, bytes),
     runtimeOptions,
+    checkpointOptions: (imagePath, workPath) => ({
+      typeUrl: CheckpointOptionsSchema.typeName,
+      value: toBinary(CheckpointOptionsSchema, create(CheckpointOptionsSchema, { imagePath, workPath })),
+    }),
     async runtimeFeatures(handler) {
       const options = runtimeOptions(handler);
       const request = create(RuntimeRequestSchema, {

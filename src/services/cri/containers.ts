@@ -1,5 +1,6 @@
 /** Containers: create, start, stop, remove, status, log rotation. */
 import { failedPrecondition, isNotFound } from "../../core/errors.ts";
+import { checkpointContainer } from "../../cri/containers/checkpoint.ts";
 import { createContainer } from "../../cri/containers/create.ts";
 import { removeContainer } from "../../cri/containers/remove.ts";
 import { startContainer } from "../../cri/containers/start.ts";
@@ -35,6 +36,10 @@ export function containerMethods(cri: Cri): RuntimeMethods {
         status: toContainerStatus(container),
         info: r.verbose ? await containerInfo(cri, container) : {},
       };
+    },
+    async checkpointContainer(r, { call }) {
+      await checkpointContainer(cri, call, r.containerId, r.location, milliseconds(r.timeout));
+      return {};
     },
     async reopenContainerLog(r, { call }) {
       const container = cri.store.container(r.containerId);
