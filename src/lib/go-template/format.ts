@@ -43,7 +43,7 @@ export function sprintf(format: string, args: readonly Value[]): string {
 function one(verb: string, value: Value, spec: Spec): string {
   const text = body(verb, value, spec);
   if (text === undefined)
-    return `%!${verb}(${value === null ? "<nil>" : `${typeName(value)}=${show(value)}`})`;
+    return `%!${verb}(${value === null || value === undefined ? "<nil>" : `${typeName(value)}=${show(value)}`})`;
   const gap = spec.width - [...text].length;
   if (gap <= 0) return text;
   if (spec.minus) return text + " ".repeat(gap);
@@ -78,6 +78,7 @@ function body(verb: string, value: Value, spec: Spec): string | undefined {
           : typeof value === "string"
             ? hexOf(value)
             : undefined;
+      if (spec.alt && hex !== undefined) return verb === "X" ? `0X${hex.toUpperCase()}` : `0x${hex}`;
       return verb === "X" ? hex?.toUpperCase() : hex;
     }
     default:

@@ -6,7 +6,7 @@ import { compare, equal, isDict, isList, show, toJsonText, truth, typeName, type
 /** What a template can call. */
 export type TemplateFunction = (...args: readonly Value[]) => Value;
 
-const text = (value: Value | undefined, name: string): string => {
+const text = (value: Value, name: string): string => {
   if (typeof value === "string") return value;
   throw new TemplateError(
     `error calling ${name}: wrong type for value; expected string; got ${typeName(value ?? null)}`,
@@ -36,19 +36,20 @@ function print(args: readonly Value[], always: boolean): string {
 }
 
 function index(...[from = null, ...keys]: readonly Value[]): Value {
-  let value = from;
+  let value: Value = from;
   for (const key of keys) {
     if (isDict(value)) {
       const name = text(key, "index");
       // a missing key is the zero value here, unlike in a field
-      value = Object.hasOwn(value, name) ? (value[name] ?? null) : null;
+      value = value[name];
     } else if (isList(value) || typeof value === "string") {
       if (typeof key !== "number")
         throw new TemplateError(`error calling index: cannot index with type ${typeName(key)}`);
       if (key < 0 || key >= value.length || !Number.isInteger(key))
         throw new TemplateError(`error calling index: index out of range: ${key}`);
       value = typeof value === "string" ? value.charCodeAt(key) : (value[key] ?? null);
-    } else if (value === null) throw new TemplateError("error calling index: index of untyped nil");
+    } else if (value === null || value === undefined)
+      throw new TemplateError("error calling index: index of untyped nil");
     else throw new TemplateError(`error calling index: can't index item of type ${typeName(value)}`);
   }
   return value;
@@ -108,7 +109,10 @@ export const FUNCTIONS: Readonly<Record<string, TemplateFunction>> = {
     JSON.stringify(print(args, false))
       .slice(1, -1)
       .replace(/[<>&='\u2028\u2029]/g, escaped),
-  urlquery: (...args) => encodeURIComponent(print(args, false)).replace(/%20/g, "+"),
+  urlquery: (...args) =>
+    encodeURIComponent(print(args, false))
+      .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
+      .replace(/%20/g, "+"),
   json: (...args) => `${toJsonText(count("json", args, 1, 1)[0] ?? null)}\n`,
   lower: (...args) => text(args[0], "lower").toLowerCase(),
   upper: (...args) => text(args[0], "upper").toUpperCase(),

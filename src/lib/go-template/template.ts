@@ -85,6 +85,10 @@ class Run {
     const entries = entriesOf(value, node.pipe.line);
     if (entries.length === 0) return this.nodes(node.otherwise, dot);
     const names = node.pipe.variables;
+    if (typeof value === "number" && names.length > 1)
+      throw new TemplateError(
+        `template: line ${node.pipe.line}: can't use ${value} to iterate over more than one variable`,
+      );
     const scope = this.#variables.length;
     for (const [key, item] of entries) {
       const values = names.length === 2 ? [key, item] : [item];
@@ -109,7 +113,7 @@ class Run {
   }
 
   #evaluate(pipe: Pipe, dot: Value): Value {
-    let value: Value | undefined;
+    let value: Value;
     for (const command of pipe.commands) {
       try {
         value = this.#command(command, dot, value);
@@ -120,10 +124,12 @@ class Run {
         });
       }
     }
-    return value ?? null;
+    return value;
   }
 
   #command([first, ...rest]: Command, dot: Value, last: Value | undefined): Value {
+    if (first.base.kind === "literal" && first.base.value === null)
+      throw new TemplateError("nil is not a command");
     if (first.base.kind !== "function") return this.#operand(first, dot);
     const { name } = first.base;
     if (name === "and" || name === "or") return this.#logical(name, rest, dot, last);
@@ -134,6 +140,8 @@ class Run {
 
   /** Stops at the first argument that decides. */
   #logical(name: "and" | "or", operands: readonly Operand[], dot: Value, last: Value | undefined): Value {
+    if (operands.length === 0 && last === undefined)
+      throw new TemplateError(`wrong number of args for ${name}: want at least 1 got 0`);
     let value: Value = null;
     for (const operand of operands) {
       value = this.#operand(operand, dot);

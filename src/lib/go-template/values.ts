@@ -1,7 +1,15 @@
 /** Values of templates (what JSON can hold) as Go shows and compares them. */
 import { TemplateError } from "./lexer.ts";
 
-export type Value = null | boolean | number | string | readonly Value[] | { readonly [key: string]: Value };
+/** JSON, and undefined: what `index` gives for a missing key. */
+export type Value =
+  | undefined
+  | null
+  | boolean
+  | number
+  | string
+  | readonly Value[]
+  | { readonly [key: string]: Value };
 
 export type Dict = { readonly [key: string]: Value };
 
@@ -15,7 +23,7 @@ export function isList(value: Value): value is readonly Value[] {
 
 /** Go's name of a type that JSON decodes to. */
 export function typeName(value: Value): string {
-  if (value === null) return "<nil>";
+  if (value === null || value === undefined) return "<nil>";
   if (isList(value)) return "[]interface {}";
   if (isDict(value)) return "map[string]interface {}";
   return typeof value === "boolean" ? "bool" : typeof value === "string" ? "string" : "number";
@@ -25,7 +33,7 @@ export function typeName(value: Value): string {
 export function truth(value: Value): boolean {
   if (isList(value)) return value.length > 0;
   if (isDict(value)) return Object.keys(value).length > 0;
-  return value !== null && value !== false && value !== 0 && value !== "";
+  return value !== null && value !== undefined && value !== false && value !== 0 && value !== "";
 }
 
 /** Keys in the order Go visits them. */
@@ -34,7 +42,7 @@ export function sortedKeys(dict: Dict): string[] {
 }
 
 /** A value as `{{.}}` prints it. */
-export function show(value: Value | undefined): string {
+export function show(value: Value): string {
   if (value === undefined) return "<no value>";
   if (value === null) return "<nil>";
   if (isList(value)) return `[${value.map(show).join(" ")}]`;
@@ -53,7 +61,7 @@ export function toJsonText(value: Value): string {
     if (!isDict(v)) return v;
     return Object.fromEntries(sortedKeys(v).map((key) => [key, sort(v[key] ?? null)]));
   };
-  return JSON.stringify(sort(value)).replace(
+  return JSON.stringify(sort(value ?? null)).replace(
     /[<>&\u2028\u2029]/g,
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
@@ -70,7 +78,7 @@ export function compare(a: Value, b: Value): number {
 
 /** For `eq`. @throws TemplateError for values of different or uncomparable types */
 export function equal(a: Value, b: Value): boolean {
-  if (a === null || b === null) return a === b;
+  if ((a ?? null) === null || (b ?? null) === null) return (a ?? null) === (b ?? null);
   if (typeof a === "object" || typeof b === "object") throw new TemplateError("non-comparable type");
   if (typeof a !== typeof b) throw new TemplateError("incompatible types for comparison");
   return a === b;
