@@ -1,6 +1,8 @@
 /** Connecting sockets of both clients. */
-import { connect as connectNet, type Socket } from "node:net";
+
+import type { Socket } from "node:net";
 import { deadlineExceeded, type GantryError, messageOf, unavailable } from "../core/errors.ts";
+import { type ByteStream, connectStream, nodeNet } from "../platform/net/byte-stream.ts";
 
 /** Where a client connects to. A path may have `unix://` in front; `@name` is an abstract socket. */
 export type ConnectAddress =
@@ -33,7 +35,8 @@ export async function openSocket(
   address: ConnectAddress,
   timeoutMs: number,
   alpn: readonly string[] = [],
-): Promise<Socket> {
+): Promise<ByteStream> {
+  if ("path" in address) return await openPath(address.path, timeoutMs);
   const secure = "tls" in address && address.tls !== undefined ? await import("node:tls") : undefined;
   return new Promise((resolve, reject) => {
     // Made and listened to in one turn: an error may come in the next.
@@ -58,23 +61,52 @@ export async function openSocket(
   });
 }
 
+async function openPath(path: string, timeoutMs: number): Promise<ByteStream> {
+  let timer: NodeJS.Timeout | undefined;
+  let late = false;
+  const connecting = connectStream(path.replace(/^unix:\/\//, ""));
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      late = true;
+      reject(deadlineExceeded(`connect to "${path}": context deadline exceeded`));
+    }, timeoutMs);
+  });
+  connecting.then(
+    (stream) => {
+      if (late) stream.destroy();
+    },
+    () => {},
+  );
+  try {
+    return await Promise.race([
+      connecting.catch((err: unknown) => {
+        throw connectError({ path }, err instanceof Error ? err : new Error(String(err)));
+      }),
+      timeout,
+    ]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 function begin(
-  address: ConnectAddress,
+  address: Exclude<ConnectAddress, { readonly path: string }>,
   alpn: readonly string[],
   secure: typeof import("node:tls") | undefined,
 ): Socket {
-  if ("path" in address) {
-    const plain = address.path.replace(/^unix:\/\//, "");
-    return connectNet({ path: plain.startsWith("@") ? `\0${plain.slice(1)}` : plain });
-  }
   const { host, port, tls } = address;
-  if (tls === undefined || secure === undefined) return connectNet({ host, port, noDelay: true });
+  if (tls === undefined || secure === undefined) return nodeNet().connect({ host, port, noDelay: true });
   const { ca, cert, key } = tls;
   return secure.connect({
     host,
     port,
     ALPNProtocols: [...alpn],
-    servername: tls.servername ?? host,
+    // an address is checked against the certificate, but is no name to ask for
+    ...(tls.servername !== undefined
+      ? { servername: tls.servername }
+      : nodeNet().isIP(host) !== 0
+        ? {}
+        : { servername: host }),
     ...(ca === undefined ? {} : { ca }),
     ...(cert === undefined ? {} : { cert }),
     ...(key === undefined ? {} : { key }),

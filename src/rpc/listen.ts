@@ -1,9 +1,16 @@
 /** Listening sockets of both servers. */
 import { lstatSync, unlinkSync } from "node:fs";
-import { createServer, type Server, type Socket } from "node:net";
+import type { Server, Socket } from "node:net";
 import { alreadyExists, invalidArgument, messageOf, unavailable } from "../core/errors.ts";
+import {
+  type ByteStream,
+  listenNode,
+  listenStream,
+  nodeNet,
+  type StreamListener,
+} from "../platform/net/byte-stream.ts";
 import { listenUnix, MAX_SOCKET_PATH } from "../platform/net/unix.ts";
-import type { ListenAddress } from "./types.ts";
+import type { ListenAddress, ServerTls } from "./types.ts";
 
 /** A socket that accepts connections. */
 export interface Listener {
@@ -26,24 +33,42 @@ const BACKLOG = 4096;
  */
 export async function openListener(
   address: ListenAddress,
-  accept: (socket: Socket) => void,
+  accept: (socket: ByteStream) => void,
   alpn: readonly string[] = [],
 ): Promise<Listener> {
   if ("fd" in address)
-    return started(createServer({ allowHalfOpen: true }, accept), { fd: address.fd }, `fd ${address.fd}`);
+    return started(
+      nodeNet().createServer({ allowHalfOpen: true }, accept),
+      { fd: address.fd },
+      `fd ${address.fd}`,
+    );
   if ("host" in address) {
     const where = `${address.host}:${address.port}`;
     const server =
       address.tls === undefined
-        ? createServer({ allowHalfOpen: true }, accept)
+        ? nodeNet().createServer({ allowHalfOpen: true }, accept)
         : await tlsServer(address.tls, accept, alpn);
     return started(server, { host: address.host, port: address.port }, where);
   }
   const { path } = address;
-  const server = createServer({ allowHalfOpen: true }, accept);
-  await listenAt(server, address);
+  return await openPath(address, (backlog) => listenStream(path, backlog, accept));
+}
+
+/** {@link openListener} at a path, whose connections are whole streams of node:net. */
+export function openStreamListener(
+  address: UnixAddress,
+  accept: (socket: Socket) => void,
+): Promise<Listener> {
+  return openPath(address, (backlog) => listenNode(address.path, backlog, accept));
+}
+
+type UnixAddress = Extract<ListenAddress, { readonly path: string }>;
+type Listen = (backlog: number) => StreamListener | Promise<StreamListener>;
+
+async function openPath(address: UnixAddress, listen: Listen): Promise<Listener> {
+  const { path } = address;
+  const listener = await listenAt(address, listen);
   const inode = lstatSync(path).ino;
-  const listener = listenerOf(server);
   return {
     port: undefined,
     async close() {
@@ -53,18 +78,15 @@ export async function openListener(
       } catch {
         // Gone already.
       }
-      await listener.close();
+      listener.close();
     },
   };
 }
 
-async function listenAt(
-  server: Server,
-  address: { path: string; mode?: number | undefined; uid?: number | undefined; gid?: number | undefined },
-): Promise<void> {
+async function listenAt(address: UnixAddress, listen: Listen): Promise<StreamListener> {
   const { path, mode, uid, gid } = address;
   try {
-    await listenUnix(server, path, {
+    return await listenUnix(path, listen, {
       ...(mode === undefined ? {} : { mode }),
       ...(uid === undefined ? {} : { uid }),
       ...(gid === undefined ? {} : { gid }),
@@ -84,13 +106,17 @@ async function listenAt(
 }
 
 async function tlsServer(
-  tls: { cert: string; key: string; ca?: string | undefined },
-  accept: (socket: Socket) => void,
+  tls: ServerTls,
+  accept: (socket: ByteStream) => void,
   alpn: readonly string[],
 ): Promise<Server> {
   const { createServer: createTls } = await import("node:tls");
   const client = tls.ca === undefined ? {} : { ca: tls.ca, requestCert: true, rejectUnauthorized: true };
-  return createTls({ cert: tls.cert, key: tls.key, ALPNProtocols: [...alpn], ...client }, accept);
+  const { commonName } = tls;
+  return createTls({ cert: tls.cert, key: tls.key, ALPNProtocols: [...alpn], ...client }, (socket) => {
+    if (commonName !== undefined && socket.getPeerCertificate().subject?.CN !== commonName) socket.destroy();
+    else accept(socket);
+  });
 }
 
 function started(

@@ -161,10 +161,20 @@ export type ListenAddress =
   | {
       readonly host: string;
       readonly port: number;
-      readonly tls?: { cert: string; key: string; ca?: string | undefined } | undefined;
+      readonly tls?: ServerTls | undefined;
     }
   /** An inherited listening socket. */
   | { readonly fd: number };
+
+/** TLS of a listening TCP socket; PEM texts. */
+export interface ServerTls {
+  readonly cert: string;
+  readonly key: string;
+  /** Clients must have a certificate of this authority. */
+  readonly ca?: string | undefined;
+  /** And this common name in it. */
+  readonly commonName?: string | undefined;
+}
 
 /** A running server. */
 export interface RpcServer {

@@ -47,6 +47,7 @@ export const builtins: readonly Builtin[] = [
   },
   { uri: "io.containerd.nri.v1.nri", load: () => import("../../plugins/nri/plugin.ts") },
   { uri: "io.containerd.server.v1.grpc", load: () => import("../../plugins/servers/grpc.ts") },
+  { uri: "io.containerd.server.v1.grpc-tcp", load: () => import("../../plugins/servers/grpc-tcp.ts") },
   {
     uri: "io.containerd.metrics.v1.grpc-prometheus",
     load: () => import("../../plugins/metrics/grpc-prometheus.ts"),
