@@ -18,7 +18,8 @@ export async function main(argv: string[]): Promise<number> {
     } else if (args.action === "delete") {
       await print(await (await import("./delete.ts")).cleanUp(args));
     } else if (args.action === "serve") {
-      return await (await import("./serve.ts")).serve();
+      // at once: this program's streams, which nobody wrote to, need not be made to be flushed
+      process.exit(await (await import("./serve.ts")).serve());
     } else {
       throw new Error(`unknown action "${args.action}": want start, delete or serve`);
     }

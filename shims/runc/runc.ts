@@ -7,8 +7,8 @@ import { basename, join } from "node:path";
 import { type GantryError, notFound, unknownError } from "../../src/core/errors.ts";
 import { utf8Decode } from "../../src/lib/bytes.ts";
 import { run, spawnProcess } from "../../src/platform/process/spawn.ts";
-import { O_RDONLY, O_RDWR } from "../../src/platform/syscalls/constants.ts";
-import { close, open } from "../../src/platform/syscalls/files.ts";
+import { O_RDWR } from "../../src/platform/syscalls/constants.ts";
+import { close, memfdCreate, open, pread, pwrite } from "../../src/platform/syscalls/files.ts";
 import { releaseInit } from "./release.ts";
 
 /** Which runtime and how to call it. */
@@ -161,24 +161,18 @@ export class Runc {
   async #command(command: string, args: readonly string[], stdin?: Uint8Array): Promise<void> {
     const from = logSize(this.#log);
     const all = [...this.#global(), command, ...args];
+    // Files in memory instead of pipes: hooks may leave children that keep them, and there is nothing to read meanwhile.
+    const none = open("/dev/null", O_RDWR);
+    const input = stdin === undefined ? none : memfdCreate("input");
+    const said = memfdCreate("stderr");
     let code: number;
     let stderr = "";
-    if (command === "start") {
-      // Hooks may leave children that keep our pipes: no pipes, the log file tells.
-      const none = open("/dev/null", O_RDWR | O_RDONLY);
-      try {
-        code = (await spawnProcess(this.options.binary, all, { stdio: [none, none, none] }).exited).code;
-      } finally {
-        close(none);
-      }
-    } else {
-      const done = await run(this.options.binary, all, {
-        until: "exit",
-        maxOutput: 64 << 10,
-        ...(stdin === undefined ? {} : { stdin }),
-      });
-      code = done.code;
-      stderr = utf8Decode(done.stderr).trim();
+    try {
+      if (stdin !== undefined) pwrite(input, stdin, 0);
+      code = (await spawnProcess(this.options.binary, all, { stdio: [input, none, said] }).exited).code;
+      if (code !== 0) stderr = textOf(said);
+    } finally {
+      for (const fd of new Set([none, input, said])) close(fd);
     }
     if (code !== 0) throw this.#failure(command, code, from, stderr);
   }
@@ -192,6 +186,12 @@ export class Runc {
     }
     return unknownError(`OCI runtime ${command} failed: ${reason}`);
   }
+}
+
+/** What a runtime said, at most 64 KiB. */
+function textOf(fd: number): string {
+  const buffer = new Uint8Array(new ArrayBuffer(65_536));
+  return utf8Decode(buffer.subarray(0, pread(fd, buffer, 0))).trim();
 }
 
 function logSize(path: string): number {

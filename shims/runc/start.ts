@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { internal } from "../../src/core/errors.ts";
-import { connectUnix } from "../../src/platform/net/unix.ts";
+import { listens } from "../../src/platform/net/unix.ts";
 import { smallProcessEnv } from "../../src/platform/process/memory.ts";
 import { spawnProcess } from "../../src/platform/process/spawn.ts";
 import { reExec } from "../../src/platform/runtime.ts";
@@ -43,8 +43,7 @@ export async function start(args: ShimArgs, stdin: Uint8Array): Promise<Uint8Arr
 
 async function answers(socket: string): Promise<boolean> {
   try {
-    (await connectUnix(socket, { timeoutMs: 1000 })).destroy();
-    return true;
+    return listens(socket);
   } catch {
     return false;
   }

@@ -1,7 +1,7 @@
 import { Buffer } from "node:buffer";
 import { nextTick } from "node:process";
-import type { Duplex } from "node:stream";
 import { createDeferred, type Deferred } from "../lib/deferred.ts";
+import type { ByteStream } from "../platform/net/byte-stream.ts";
 
 /** Size of the buffers that small chunks are joined in. Runtimes join them anyway, into fresh memory each time. */
 const JOIN = 256 * 1024;
@@ -21,7 +21,7 @@ const free: Uint8Array[] = [];
  * callers ask {@link blocked} before they make more DATA.
  */
 export class Output {
-  readonly #socket: Duplex;
+  readonly #socket: ByteStream;
   readonly #fill: () => void;
   #chunks: Uint8Array[] = [];
   #bytes = 0;
@@ -31,7 +31,7 @@ export class Output {
   #drained: Deferred<void> | undefined;
 
   /** @param fill called once before each write: puts DATA that may go now in with `push` */
-  constructor(socket: Duplex, fill: () => void = () => {}) {
+  constructor(socket: ByteStream, fill: () => void = () => {}) {
     this.#socket = socket;
     this.#fill = fill;
     socket.on("drain", () => {

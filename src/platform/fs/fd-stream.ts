@@ -1,4 +1,3 @@
-import { Socket } from "node:net";
 import { ffi } from "../ffi/libc.ts";
 import { alloc } from "../ffi/memory.ts";
 import { isBun } from "../runtime.ts";
@@ -106,7 +105,7 @@ async function* readBun(fd: number, signal?: AbortSignal): AsyncGenerator<Uint8A
 }
 
 async function* readSocket(fd: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
-  const socket = new Socket({ fd, readable: true, writable: false });
+  const socket = new (process.getBuiltinModule("node:net").Socket)({ fd, readable: true, writable: false });
   const onAbort = (): void => void socket.destroy();
   signal?.addEventListener("abort", onAbort, { once: true });
   try {
@@ -209,7 +208,7 @@ async function unblock(fd: number, pending: Promise<unknown>): Promise<boolean> 
 }
 
 function socketSink(fd: number): FdSink {
-  const socket = new Socket({ fd, readable: false, writable: true });
+  const socket = new (process.getBuiltinModule("node:net").Socket)({ fd, readable: false, writable: true });
   socket.on("error", () => {});
   return {
     write: (chunk) =>

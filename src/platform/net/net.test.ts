@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { existsSync, lstatSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -11,6 +10,7 @@ import { setMainScript } from "../runtime.ts";
 import { isErrno } from "../syscalls/errors.ts";
 import { close } from "../syscalls/files.ts";
 import { bindUnix, receiveWithFds, SOCK_DGRAM, unixSocket } from "../syscalls/socket.ts";
+import { listenStream } from "./byte-stream.ts";
 import { createNetns, deleteNetns, isPinned } from "./netns.ts";
 import { connectUnix, listenUnix, removeStaleSocket } from "./unix.ts";
 
@@ -20,15 +20,19 @@ after(() => rmSync(dir, { recursive: true, force: true }));
 
 test("listen sets the mode; a live socket is kept, a stale one replaced", async () => {
   const path = join(dir, "s.sock");
-  const server = createServer((socket) => socket.end("hi"));
-  await listenUnix(server, path, { mode: 0o640 });
+  const hi = (backlog: number) =>
+    listenStream(path, backlog, (stream) => {
+      stream.write(new TextEncoder().encode("hi"));
+      stream.end();
+    });
+  const server = await listenUnix(path, hi, { mode: 0o640 });
   assert.equal(lstatSync(path).mode & 0o777, 0o640);
   const client = await connectUnix(`unix://${path}`);
   let got = "";
   for await (const chunk of client) got += String(chunk);
   assert.equal(got, "hi");
-  await assert.rejects(listenUnix(createServer(), path), (error: unknown) => isErrno(error, "EADDRINUSE"));
-  await new Promise((resolve) => server.close(resolve));
+  await assert.rejects(listenUnix(path, hi), (error: unknown) => isErrno(error, "EADDRINUSE"));
+  server.close();
   const fd = unixSocket(1);
   bindUnix(fd, join(dir, "stale"));
   close(fd);

@@ -1,6 +1,9 @@
 import { chmodSync, chownSync, lstatSync, unlinkSync } from "node:fs";
-import { connect, type Server, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { isErrno, SyscallError } from "../syscalls/errors.ts";
+import { close } from "../syscalls/files.ts";
+import { connectUnix as connectSocket, SOCK_STREAM, unixSocket } from "../syscalls/socket.ts";
+import { nodeNet, type StreamListener } from "./byte-stream.ts";
 
 /** Longest path of a unix socket in bytes, the terminating zero not counted. */
 export const MAX_SOCKET_PATH = 107;
@@ -17,30 +20,31 @@ export interface SocketAccess {
 }
 
 /**
- * Lets `server` listen at `path`, after removing a socket that nobody answers on. The file is never more open than asked.
+ * Calls `listen`, which binds `path`, after removing a socket that nobody answers on. The file is never more open than asked.
  * @throws SyscallError EADDRINUSE when somebody answers there, EEXIST when the path is not a socket
  */
-export async function listenUnix(server: Server, path: string, access: SocketAccess = {}): Promise<void> {
+export async function listenUnix(
+  path: string,
+  listen: (backlog: number) => StreamListener | Promise<StreamListener>,
+  access: SocketAccess = {},
+): Promise<StreamListener> {
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH) throw SyscallError.of("bind", "ENAMETOOLONG", path);
   await removeStaleSocket(path);
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    // The file is made inside listen(): only the owner may connect until the mode is set.
-    const old = process.umask(0o177);
-    try {
-      server.listen({ path, backlog: BACKLOG }, () => {
-        server.removeListener("error", reject);
-        resolve();
-      });
-    } finally {
-      process.umask(old);
-    }
-  });
+  // The file is made inside listen(): only the owner may connect until the mode is set.
+  const old = process.umask(0o177);
+  let made: StreamListener | Promise<StreamListener>;
+  try {
+    made = listen(BACKLOG);
+  } finally {
+    process.umask(old);
+  }
+  const listener = await made;
   if (access.uid !== undefined || access.gid !== undefined) {
     const owner = lstatSync(path);
     chownSync(path, access.uid ?? owner.uid, access.gid ?? owner.gid);
   }
   chmodSync(path, access.mode ?? 0o660);
+  return listener;
 }
 
 /**
@@ -54,18 +58,25 @@ export async function removeStaleSocket(path: string): Promise<void> {
     if (isErrno(error, "ENOENT") && !(error instanceof SyscallError)) return;
     throw error;
   }
+  if (listens(path)) throw SyscallError.of("bind", "EADDRINUSE", path);
   try {
-    const socket = await connectUnix(path, { timeoutMs: 1000 });
-    socket.destroy();
-  } catch {
-    try {
-      unlinkSync(path);
-    } catch (error) {
-      if (!isErrno(error, "ENOENT")) throw error;
-    }
-    return;
+    unlinkSync(path);
+  } catch (error) {
+    if (!isErrno(error, "ENOENT")) throw error;
   }
-  throw SyscallError.of("bind", "EADDRINUSE", path);
+}
+
+/** True when a process listens on the unix socket, one whose queue is full too. */
+export function listens(path: string): boolean {
+  const fd = unixSocket(SOCK_STREAM, true);
+  try {
+    connectSocket(fd, path);
+    return true;
+  } catch (error) {
+    return isErrno(error, "EAGAIN");
+  } finally {
+    close(fd);
+  }
 }
 
 /** Options of {@link connectUnix}. */
@@ -88,7 +99,7 @@ export function connectUnix(address: string, options: ConnectOptions = {}): Prom
       reject(signal.reason);
       return;
     }
-    const socket = connect({ path });
+    const socket = nodeNet().connect({ path });
     const finish = (error?: unknown): void => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", onAbort);

@@ -23,6 +23,9 @@ const cFlock = libc("flock", ["i32", "i32"]);
 const cFallocate = libc("fallocate64", ["i32", "i32", "i64", "i64"]);
 const cPoll = libc("poll", ["buf", "i64", "i32"], "i32", false);
 
+const cMemfd = libc("memfd_create", ["buf", "u32"]);
+const MFD_CLOEXEC = 1;
+
 const SYS_OPENAT2 = 437;
 const F_GETFD = 1;
 const F_SETFD = 2;
@@ -103,6 +106,11 @@ export function pread(fd: number, buffer: Uint8Array, offset: number): number {
 /** pwrite(2). */
 export function pwrite(fd: number, bytes: Uint8Array, offset: number): number {
   return check("pwrite", cPwrite(fd, fixed(bytes), bytes.length, offset));
+}
+
+/** A file in memory that nobody else has a name for; close-on-exec. */
+export function memfdCreate(name: string): number {
+  return check("memfd_create", cMemfd(cstr(name), MFD_CLOEXEC));
 }
 
 /** fsync(2); works on directories. */

@@ -39,9 +39,9 @@ export default definePlugin({
     if (config.disable) throw new SkipPlugin("NRI is disabled in the configuration");
     const { NriManager } = await import("./manager.ts");
     const manager = new NriManager(config, host.daemon.version, host.log, async () => {
-      const { openListener } = await import("../../rpc/listen.ts");
+      const { openStreamListener } = await import("../../rpc/listen.ts");
       mkdirSync(dirname(config.socketPath), { recursive: true, mode: 0o700 });
-      const listener = await openListener({ path: config.socketPath, mode: 0o600 }, (socket) =>
+      const listener = await openStreamListener({ path: config.socketPath, mode: 0o600 }, (socket) =>
         manager.connect(socket),
       );
       host.onStop(() => listener.close());

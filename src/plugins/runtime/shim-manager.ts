@@ -7,7 +7,7 @@ import type { AnyValue } from "../../core/any.ts";
 import { invalidArgument } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import { defineKind, definePlugin } from "../../core/plugin/plugin.ts";
-import { connectUnix } from "../../platform/net/unix.ts";
+import { listens } from "../../platform/net/unix.ts";
 import { type Bundle, type ShimAddress, writeAddress } from "./bundle.ts";
 import { type LaunchContext, startShim } from "./launch.ts";
 import { OWN_RUNTIME, resolveShim, type ShimCommand } from "./resolve.ts";
@@ -95,8 +95,7 @@ export class ShimStarter {
 /** Does a shim listen there? */
 export async function answers(socket: string): Promise<boolean> {
   try {
-    (await connectUnix(socket, { timeoutMs: 1_000 })).destroy();
-    return true;
+    return listens(socket);
   } catch {
     return false;
   }
@@ -150,7 +149,7 @@ export default definePlugin({
   init(host, _deps, config) {
     const { daemon } = host;
     const spares = makeSpares(config.spares, host.log);
-    host.onServe(async () => spares.fill());
+    host.onServe(async () => spares.fillLater());
     host.onStop(async () => spares.stop());
     const launch = { daemon, debug: false, env: config.env, socketDir: config.socketDir };
     return new ShimStarter(launch, spares, config.sharing);

@@ -37,6 +37,11 @@ export class SpareShims {
     this.#log = log;
   }
 
+  /** Starts them after the pause: a daemon that begins to answer has better things to do. */
+  fillLater(): void {
+    if (!this.#stopped) this.#timer ??= setTimeout(() => this.fill(), REFILL_MS);
+  }
+
   /** Starts spares up to the wanted number. */
   fill(): void {
     this.#timer = undefined;
@@ -58,7 +63,7 @@ export class SpareShims {
   /** Turns a spare (or a fresh process) into the shim of `message`. @throws internal with the shim's words */
   async launch(message: ServeMessage): Promise<ServeAnswer> {
     const child = this.#waiting.shift() ?? this.#spawn();
-    if (!this.#stopped) this.#timer ??= setTimeout(() => this.fill(), REFILL_MS);
+    this.fillLater();
     const answer = readLine(child);
     child.stdin?.on("error", () => {});
     child.stdin?.end(`${JSON.stringify(message)}\n`);

@@ -1,6 +1,6 @@
-import type { Socket } from "node:net";
 import { background } from "../../core/call.ts";
 import { canceled } from "../../core/errors.ts";
+import type { ByteStream } from "../../platform/net/byte-stream.ts";
 import { Router } from "../dispatch.ts";
 import { DEFAULT_LIMITS, type SessionLimits } from "../http2/limits.ts";
 import { H2Session } from "../http2/session.ts";
@@ -12,7 +12,7 @@ import { ServerCall, type ServerShared } from "./server-call.ts";
 /** A gRPC server without sockets of its own: give it connections. */
 export interface GrpcServer extends RpcServer {
   /** Serves a connected socket (tests, sockets accepted elsewhere). */
-  serve(socket: Socket): void;
+  serve(socket: ByteStream): void;
 }
 
 /**
@@ -50,12 +50,12 @@ export function createGrpcServer(options: ServerOptions, http2: Partial<SessionL
     { once: true },
   );
 
-  const serve = (socket: Socket): void => {
+  const serve = (socket: ByteStream): void => {
     if (closing) {
       socket.destroy();
       return;
     }
-    socket.setNoDelay?.(true);
+    if ("setNoDelay" in socket && typeof socket.setNoDelay === "function") socket.setNoDelay(true);
     const running = { count: 0 };
     const session: H2Session = new H2Session(socket, {
       role: "server",

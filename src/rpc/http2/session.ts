@@ -1,5 +1,5 @@
 import { Buffer } from "node:buffer";
-import type { Socket } from "node:net";
+import type { ByteStream } from "../../platform/net/byte-stream.ts";
 import { Output } from "../output.ts";
 import { H2Code, H2ConnectionError, H2StreamError, h2CodeName } from "./errors.ts";
 import {
@@ -57,7 +57,7 @@ const DRAIN_PING = Buffer.from("gy-drain", "latin1");
  * straight to closed: GOAWAY with its code is written, all streams are aborted.
  */
 export class H2Session implements StreamHost, FrameSink {
-  readonly #socket: Socket;
+  readonly #socket: ByteStream;
   readonly #options: SessionOptions;
   readonly #limits: SessionLimits;
   readonly #output: Output;
@@ -90,7 +90,7 @@ export class H2Session implements StreamHost, FrameSink {
   #unacked = 0;
   #unread = 0;
 
-  constructor(socket: Socket, options: SessionOptions) {
+  constructor(socket: ByteStream, options: SessionOptions) {
     this.#socket = socket;
     this.#options = options;
     this.isServer = options.role === "server";

@@ -1,5 +1,5 @@
-import type { Duplex } from "node:stream";
 import { unavailable } from "../../core/errors.ts";
+import type { ByteStream } from "../../platform/net/byte-stream.ts";
 import { TtrpcConnection } from "./connection.ts";
 
 /** What the frames of one stream are handed to. */
@@ -19,7 +19,7 @@ export class ClientChannel {
   #nextId = 1;
 
   /** @param peer shown in errors */
-  constructor(socket: Duplex, peer: string, onClose: () => void) {
+  constructor(socket: ByteStream, peer: string, onClose: () => void) {
     this.connection = new TtrpcConnection(
       socket,
       {

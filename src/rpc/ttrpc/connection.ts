@@ -1,4 +1,4 @@
-import type { Duplex } from "node:stream";
+import type { ByteStream } from "../../platform/net/byte-stream.ts";
 import type { Encoded } from "../codec.ts";
 import { Output } from "../output.ts";
 import { frameHeader, TtrpcReader, type TtrpcSink } from "./frames.ts";
@@ -12,14 +12,14 @@ const LINGER_MS = 1000;
 
 /** One ttrpc connection, either side: frames in and out over a connected stream, which it owns from now on. */
 export class TtrpcConnection {
-  readonly #socket: Duplex;
+  readonly #socket: ByteStream;
   readonly #output: Output;
   readonly #onClose: (error: Error | undefined) => void;
   #unread = 0;
   #paused = false;
   closed = false;
 
-  constructor(socket: Duplex, sink: TtrpcSink, onClose: (error: Error | undefined) => void) {
+  constructor(socket: ByteStream, sink: TtrpcSink, onClose: (error: Error | undefined) => void) {
     this.#socket = socket;
     this.#onClose = onClose;
     this.#output = new Output(socket);

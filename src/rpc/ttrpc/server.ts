@@ -1,6 +1,6 @@
-import type { Duplex } from "node:stream";
 import { background } from "../../core/call.ts";
 import { canceled, invalidArgument, resourceExhausted, unavailable } from "../../core/errors.ts";
+import type { ByteStream } from "../../platform/net/byte-stream.ts";
 import { Router } from "../dispatch.ts";
 import { type Listener, openListener } from "../listen.ts";
 import { toStatus } from "../status.ts";
@@ -13,7 +13,7 @@ import { TtrpcServerCall, type TtrpcShared } from "./server-call.ts";
 /** A ttrpc server that also serves connections made elsewhere. */
 export interface TtrpcServer extends RpcServer {
   /** Serves a connected stream (a socket inherited or passed by descriptor, a multiplexed channel). */
-  serve(socket: Duplex, peer?: HandlerContext["peer"]): void;
+  serve(socket: ByteStream, peer?: HandlerContext["peer"]): void;
 }
 
 const DEFAULT_MAX_STREAMS = 4096;
@@ -44,7 +44,7 @@ export function createTtrpcServer(options: ServerOptions): TtrpcServer {
     { once: true },
   );
 
-  const serve = (socket: Duplex, peer?: HandlerContext["peer"]): void => {
+  const serve = (socket: ByteStream, peer?: HandlerContext["peer"]): void => {
     const calls = new Map<number, TtrpcServerCall>();
     let last = 0;
     const refuse = (id: number, err: unknown): void => {
