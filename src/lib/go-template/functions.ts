@@ -41,7 +41,7 @@ function index(...[from = null, ...keys]: readonly Value[]): Value {
     if (isDict(value)) {
       const name = text(key, "index");
       // a missing key is the zero value here, unlike in a field
-      value = value[name];
+      value = Object.hasOwn(value, name) ? value[name] : undefined;
     } else if (isList(value) || typeof value === "string") {
       if (typeof key !== "number")
         throw new TemplateError(`error calling index: cannot index with type ${typeName(key)}`);

@@ -24,7 +24,7 @@ const CASES: readonly (readonly [string, string])[] = [
   ["{{.map}}", "map[a:1 b:2]"],
   ["{{.none}} {{.ok}} {{.n}} {{.big}}", "<nil> true 3 1.5"],
   ['{{index .status.labels "io.k8s/app"}}', "x"],
-  ['{{index .status.labels "no"}}|{{with index .map "no"}}x{{end}}', "<no value>|"],
+  ['{{index .status.labels "no"}}|{{with index .map "toString"}}x{{end}}', "<no value>|"],
   ["{{(index .status.mounts 1).path}}", "/b"],
   ["{{index .list 0}}{{len .list}}{{len .name}}", "a33"],
   ["{{range .list}}<{{.}}>{{end}}", "<a><b><c>"],
