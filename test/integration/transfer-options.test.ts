@@ -3,7 +3,7 @@
  * pull cut off by kill -9 goes on where it was, requests are shown. Needs root (layers are unpacked).
  */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,7 +14,7 @@ import { describe, test } from "node:test";
 import { digestOf, FakeRegistry } from "../fakes/registry.ts";
 import { tarDirectory, tarEnd, tarFile, tarPadding } from "../fakes/tar-blocks.ts";
 import type { Said } from "../peers/peer.ts";
-import { startDaemon } from "../peers/peer.ts";
+import { peerBin, startDaemon } from "../peers/peer.ts";
 import { until } from "./client.ts";
 import { Engine } from "./engine.ts";
 import { BUN, MAIN } from "./program.ts";
@@ -26,10 +26,13 @@ function layer(dir: string, size: number): Uint8Array {
 }
 
 /** Our client without blocking this process: the registry lives in it. */
-function ctrOn(address: string): (...args: string[]) => Promise<Said> {
+function ctrOn(
+  address: string,
+  [program, ...lead]: readonly [string, ...string[]] = [BUN, MAIN, "ctr"],
+): (...args: string[]) => Promise<Said> {
   return (...args) =>
     new Promise((resolve, reject) => {
-      const child = spawn(BUN, [MAIN, "ctr", "-a", address, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+      const child = spawn(program, [...lead, "-a", address, ...args], { stdio: ["ignore", "pipe", "pipe"] });
       let out = "";
       let err = "";
       child.stdout.on("data", (d) => (out += String(d)));
@@ -81,7 +84,8 @@ describe("transfer options", { skip: process.getuid?.() !== 0 }, () => {
     const program = join(dir, "policy");
     writeFileSync(program, '#!/bin/sh\ncase "$2" in *bad*) echo "not on my watch"; exit 1;; esac\n');
     chmodSync(program, 0o755);
-    const config = `[plugins."io.containerd.image-verifier.v1.bindir"]\n  bin_dir = "${dir}"\n`;
+    const table = '[plugins."io.containerd.image-verifier.v1.bindir"]';
+    const config = `${table}\n  bin_dir = "${dir}"\n  verify_client_images = true\n`;
     const daemon = await startDaemon({ command: [BUN, MAIN, "daemon"], config });
     try {
       const ctr = ctrOn(daemon.address);
@@ -94,10 +98,18 @@ describe("transfer options", { skip: process.getuid?.() !== 0 }, () => {
         assert.equal(refused.code, 1);
         assert.match(refused.err, /refused by verifier "policy" .*not on my watch/);
       }
+      // Debian's client pulls by itself: its image record is refused.
+      const debian = ctrOn(daemon.address, [join(peerBin("1.6"), "ctr")]);
+      assert.equal((await debian("images", "pull", "--plain-http", good)).code, 0);
+      assert.match((await debian("images", "pull", "--plain-http", bad)).err, /refused by verifier "policy"/);
+      for (const more of [[], ["--local"]])
+        assert.match((await ctr("images", "tag", ...more, good, bad)).err, /refused by verifier "policy"/);
       const tar = join(daemon.dir, "image.tar");
-      assert.equal((await ctr("images", "tag", good, `${fake.host}/team/bad:tagged`)).code, 0);
-      assert.equal((await ctr("images", "export", tar, `${fake.host}/team/bad:tagged`)).code, 0);
-      assert.equal((await ctr("images", "rm", `${fake.host}/team/bad:tagged`)).code, 0);
+      assert.equal((await ctr("images", "export", tar, good)).code, 0);
+      const index = execFileSync("tar", ["-xOf", tar, "index.json"]).toString();
+      writeFileSync(join(daemon.dir, "index.json"), index.replaceAll("team/good:", "team/bad:"));
+      for (const name of ["index.json", "manifest.json"]) execFileSync("tar", ["--delete", "-f", tar, name]);
+      execFileSync("tar", ["-rf", tar, "-C", daemon.dir, "index.json"]);
       assert.match((await ctr("images", "import", tar)).err, /refused by verifier "policy"/);
       // A verifier that cannot be run refuses everything.
       chmodSync(program, 0o644);

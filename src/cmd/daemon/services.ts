@@ -11,6 +11,7 @@ import {
   SANDBOX_STORE,
   STREAMING,
   TRANSFER,
+  VERIFIER,
 } from "../../core/plugin/kinds.ts";
 import { INTROSPECTION } from "../../core/plugin/own-kinds.ts";
 import {
@@ -59,9 +60,11 @@ export const services: readonly AnyPluginDefinition[] = [
   grpc("containers", { metadata: one(METADATA) }, async (d) =>
     (await import("../../services/containers.ts")).containersService(d.metadata.containers),
   ),
-  grpc("images", { metadata: one(METADATA) }, async (d) =>
-    (await import("../../services/images.ts")).imagesService(d.metadata.images),
-  ),
+  grpc("images", { metadata: one(METADATA), verifiers: all(VERIFIER) }, async (d) => {
+    const { gatedImages } = await import("../../services/images-gate.ts");
+    const { imagesService } = await import("../../services/images.ts");
+    return imagesService(gatedImages(d.metadata.images, d.verifiers.values()));
+  }),
   grpc("content", { metadata: one(METADATA) }, async (d) =>
     (await import("../../services/content.ts")).contentService(d.metadata.content),
   ),

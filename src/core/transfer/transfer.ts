@@ -101,6 +101,8 @@ export interface ImageTransfer extends Transferrer {
 
 /** Decides whether an image may be pulled or imported; plugins of the kind `io.containerd.image-verifier.v1`. */
 export interface ImageVerifier {
+  /** Asked also for image records that clients of the API write, not only for what the daemon pulls and imports. */
+  readonly forClients?: boolean | undefined;
   /** @throws permission-denied with the reason; any other failure refuses too */
   verify(call: NamespacedCall, name: string, target: Descriptor): Promise<void>;
 }

@@ -16,6 +16,8 @@ export interface BindirConfig {
   readonly binDir: string;
   readonly maxVerifiers: number;
   readonly timeoutMs: number;
+  /** Also ask for image records that clients of the API write. */
+  readonly forClients?: boolean | undefined;
 }
 
 /** Most bytes of a verifier's explanation. */
@@ -24,6 +26,7 @@ const MAX_OUTPUT = 16 * 1024;
 /** Runs the programs of `binDir` in name order. A missing folder has none. */
 export function bindirVerifier(config: BindirConfig): ImageVerifier {
   return {
+    forClients: config.forClients === true,
     async verify(call: NamespacedCall, name: string, target: Descriptor) {
       const entries = await readdir(config.binDir, { withFileTypes: true }).catch((err: unknown) => {
         if (err instanceof Error && "code" in err && err.code === "ENOENT") return [];
@@ -83,9 +86,12 @@ export default definePlugin({
       bin_dir: "/opt/containerd/image-verifier/bin",
       max_verifiers: 10,
       per_verifier_timeout: "10s",
+      verify_client_images: false,
     },
     parse(table): BindirConfig {
       const { bin_dir: binDir, max_verifiers: max, per_verifier_timeout: timeout } = table;
+      const forClients = table["verify_client_images"];
+      if (typeof forClients !== "boolean") throw invalidArgument("verify_client_images: want true or false");
       if (typeof binDir !== "string") throw invalidArgument("bin_dir: want a string");
       const count = Number(max);
       if (!Number.isSafeInteger(count)) throw invalidArgument("max_verifiers: want a whole number");
@@ -94,6 +100,7 @@ export default definePlugin({
         binDir,
         maxVerifiers: count < 0 ? Number.MAX_SAFE_INTEGER : count,
         timeoutMs: Number(parseDuration(timeout) / 1_000_000n),
+        forClients,
       };
     },
   },

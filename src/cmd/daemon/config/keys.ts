@@ -171,6 +171,8 @@ export const KEYS: Readonly<Record<string, string>> = {
     "Folder of programs that must allow an image before it is stored.",
   "io.containerd.image-verifier.v1.bindir|max_verifiers": "Programs run at most; -1 is all.",
   "io.containerd.image-verifier.v1.bindir|per_verifier_timeout": "Time each program has; none is a refusal.",
+  "io.containerd.image-verifier.v1.bindir|verify_client_images":
+    "Ask for image records that clients write, too: their own pulls, tags. Not a key of containerd.",
   "io.containerd.internal.v1.image-directory|path":
     "Folder whose image archives are imported and pinned; empty = ROOT/images. Not a key of containerd.",
   "io.containerd.internal.v1.image-directory|namespace": "Namespace of their images.",
