@@ -171,7 +171,8 @@ export class CriContext implements AsyncDisposable {
 function plain(message: unknown): string {
   return JSON.stringify(message, (key, value: unknown) => {
     if (key === "$typeName" || key === "$unknown") return undefined;
-    if (/password|^auth$|token/i.test(key) && value !== "") return "***";
+    // a streaming url works for whoever has it
+    if (/password|^auth$|token|^url$/i.test(key) && value !== "") return "***";
     if (value instanceof Uint8Array) return Buffer.from(value).toString("utf8");
     return typeof value === "bigint" ? value.toString() : value;
   });

@@ -158,7 +158,7 @@ test("TLS: unchecked without files, checked against --tls-ca and --tls-sni", asy
 });
 
 /** A server that answers every request with `bytes` and closes. */
-async function answering(bytes: string, close = true): Promise<string> {
+async function answering(bytes: string | Uint8Array, close = true): Promise<string> {
   const server = createServer((socket: Socket) => {
     socket.on("error", () => {});
     socket.once("data", () => {
@@ -195,6 +195,30 @@ test("a SPDY server that speaks nonsense", async () => {
     /streaming server/,
   );
   await assert.rejects(openStreams(await answering(head), "spdy", KINDS, TLS), /closed the connection/);
+});
+
+test("random bytes of a server end in an error or an end, never in a wait", async () => {
+  let state = 12345;
+  const random = (): number => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+    return state >>> 16;
+  };
+  for (let round = 0; round < 40; round++) {
+    const noise = Array.from({ length: random() % 400 }, () => String.fromCharCode(random() % 256)).join("");
+    const head = "HTTP/1.1 101 Switching Protocols\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n";
+    // what a server would answer to our four streams, so that the noise comes after it
+    const replies = [1, 3, 5]
+      .map((id) => `\x80\x03\x00\x02\x00\x00\x00\x04\x00\x00\x00${String.fromCharCode(id)}`)
+      .join("");
+    const url = await answering(Buffer.from(head + replies + noise, "latin1"));
+    try {
+      const streams = await openStreams(url, "spdy", KINDS, TLS);
+      await Promise.all([all(streams.stdout), readOutcome(streams.error, streams.version)]);
+      await streams.end();
+    } catch (err) {
+      assert.match(String(err), /streaming server/, `round ${round}`);
+    }
+  }
 });
 
 test("nobody listens; addresses", async () => {
