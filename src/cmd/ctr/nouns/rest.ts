@@ -1,16 +1,9 @@
 /** Commands that are not about one kind of stored object. */
 import { notImplemented } from "../../../core/errors.ts";
-import type { Action, CommandSpec } from "../command.ts";
+import type { CommandSpec } from "../command.ts";
 import { pprof } from "./pprof.ts";
 import { sandboxes } from "./sandboxes.ts";
 import { shim } from "./shim.ts";
-
-const missing =
-  (what: string, instead: string): (() => Promise<Action>) =>
-  async () =>
-  async () => {
-    throw notImplemented(`ctr ${what}`, { hint: instead });
-  };
 
 export const rest: readonly CommandSpec[] = [
   {
@@ -96,8 +89,14 @@ export const rest: readonly CommandSpec[] = [
   {
     name: "install",
     args: "<ref>",
-    about: "install a new package",
-    action: missing("install", "use ctr images mount and copy what you need"),
+    about: "install the programs of an image into the engine's folder",
+    flags: [
+      { flag: "-l, --libs", about: "install libs from the image" },
+      { flag: "-r, --replace", about: "replace any binaries or libs in the opt directory" },
+      { flag: "--path <dir>", about: "set an optional install path other than the managed opt directory" },
+    ],
+    examples: ["ctr install --replace registry.example/shims/kata:3"],
+    action: async () => (await import("../verbs/install.ts")).install,
   },
   {
     name: "delete",
