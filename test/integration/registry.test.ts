@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -124,5 +125,65 @@ test("TLS by docker's certificate folder, and the hint without it", async () => 
     });
   } finally {
     await rm(dir, { recursive: true });
+  }
+});
+
+// Version 2.8 keeps no part of a broken request: the upload begins anew. Registries that do are in pusher.test.ts.
+test("an upload whose connection breaks is brought to its end", async () => {
+  await using server = await startRegistry();
+  const port = Number(server.host.split(":")[1]);
+  // Breaks connections after so many bytes towards the registry.
+  const cuts = [600_000, 900_000];
+  const sockets = new Set<Socket>();
+  const sent: string[] = [];
+  const relay = createServer((client) => {
+    const upstream = connect(port, "127.0.0.1");
+    for (const s of [client, upstream]) {
+      sockets.add(s);
+      s.on("error", () => {});
+      s.on("close", () => {
+        client.destroy();
+        upstream.destroy();
+      });
+    }
+    let left = Number.POSITIVE_INFINITY;
+    client.on("data", (data: Buffer) => {
+      const line = /^(PUT|PATCH) .*\r\n/.exec(data.toString("latin1"));
+      if (line !== null) {
+        sent.push(line[1] ?? "");
+        left = cuts.shift() ?? Number.POSITIVE_INFINITY;
+      }
+      left -= data.length;
+      upstream.write(data);
+      // What was passed on arrives before the end.
+      if (left < 0) upstream.end(() => client.destroy());
+    });
+    upstream.pipe(client);
+  });
+  await new Promise<void>((resolve) => relay.listen(0, "127.0.0.1", resolve));
+  try {
+    const { port: at } = relay.address() as AddressInfo;
+    await using registry = new Registry({ dockerConfig: false, limits: { initialDelayMs: 1 } });
+    const session = await registry.session(`127.0.0.1:${at}/team/app:v1`);
+    const bytes = randomBytes(3_000_000);
+    const desc = describe(DOCKER_LAYER, bytes);
+    const outcome = await session.pusher.push({
+      desc,
+      async *open(offset) {
+        for (let from = Number(offset); from < bytes.length; from += 65536) {
+          yield bytes.subarray(from, from + 65536);
+        }
+      },
+      signal: never,
+    });
+    assert.equal(outcome, "pushed");
+    assert.equal(sent[0], "PUT");
+    assert.equal(cuts.length, 0);
+    const got: Uint8Array[] = [];
+    for await (const part of session.fetcher.stream(desc, 0n, never)) got.push(Uint8Array.from(part));
+    assert.ok(Buffer.concat(got).equals(bytes));
+  } finally {
+    for (const s of sockets) s.destroy();
+    relay.close();
   }
 });
