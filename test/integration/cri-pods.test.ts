@@ -233,6 +233,32 @@ describe("recovery", { skip: cannotRun }, () => {
     assert.deepEqual({ ...bed.census(), processes: [] }, { ...empty, processes: [] });
   });
 
+  test("a plugin that outlives the daemon is ended before its pod is cleaned up", async () => {
+    await using bed = await CriBed.start();
+    const empty = bed.census();
+    const gate = join(bed.dir, "gate");
+    const begun = join(bed.dir, "begun");
+    writeFileSync(
+      join(bed.dir, "cni-bin/bridge"),
+      `#!/bin/sh
+      [ "$CNI_COMMAND" = ADD ] && { touch ${begun}; while [ ! -e ${gate} ]; do sleep 0.02; done; }
+      exec ${CNI_BIN}/bridge`,
+    );
+    const running = bed.runtime.runPodSandbox({ config: bed.pod("late") }).catch(() => {});
+    await until("ADD has begun", () => existsSync(begun));
+    await bed.killDaemon();
+    await running;
+    await bed.startDaemon();
+    const [pod] = (await bed.runtime.listPodSandbox({})).items;
+    assert.equal(pod?.state, PodSandboxState.SANDBOX_NOTREADY);
+    await bed.removeAll();
+    writeFileSync(gate, "");
+    assert.match(bed.log(), /network plugins of an earlier life were ended/);
+    await until("nothing is left", () => JSON.stringify(bed.census()) === JSON.stringify(empty)).catch(() =>
+      assert.deepEqual(bed.census(), empty),
+    );
+  });
+
   test("a daemon that is killed anywhere in RunPodSandbox leaves nothing that stop and remove do not take", async () => {
     await using bed = await CriBed.start();
     // the first pod brings the image and the bridge

@@ -9,6 +9,7 @@ import type { ProcessState } from "../../core/tasks/tasks.ts";
 import { nowNs } from "../../lib/time.ts";
 import { removeTree } from "../../platform/fs/remove-tree.ts";
 import { unmountTree } from "../../platform/mounts/mounts.ts";
+import { endPlugins } from "../cni/orphans.ts";
 import type { Cri } from "../cri.ts";
 import type { Container, Pod } from "../model.ts";
 import { endedState } from "../monitor.ts";
@@ -116,8 +117,10 @@ function alive(task: ProcessState | undefined): boolean {
 async function sweep(cri: Cri): Promise<void> {
   const { deps, store, network } = cri;
   const { call, root, state, log, metadata } = deps;
-  for (const pod of store.pods()) {
-    if (pod.state !== "unknown") continue;
+  const cut = store.pods().filter((pod) => pod.state === "unknown");
+  const plugins = await endPlugins(new Set(cut.map((pod) => pod.id)));
+  if (plugins > 0) log.info("network plugins of an earlier life were ended", { plugins });
+  for (const pod of cut) {
     await stopPod(cri, call.within(SWEEP_MS), pod).catch((err: unknown) =>
       log.warn("clean up a pod that was not finished", { id: pod.id, err: messageOf(err) }),
     );
