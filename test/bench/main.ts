@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { testImages } from "../fixtures/images.ts";
 import { startRegistry } from "../fixtures/registry.ts";
 import type { PeerVersion } from "../peers/peer.ts";
+import { collecting } from "./cases-gc.ts";
 import { importing, pull, size, unpack } from "./cases-images.ts";
 import { rpc } from "./cases-rpc.ts";
 import { client, daemonMemory, exec, run, shims, start } from "./cases-run.ts";
@@ -23,6 +24,7 @@ const CASES: readonly (readonly [string, (bench: Bench) => Promise<Row[]>])[] = 
   ["P4", unpack],
   ["P5", pull],
   ["P6", importing],
+  ["P14", collecting],
   ["P9", (bench) => daemonMemory(bench, "after all cases")],
 ];
 
