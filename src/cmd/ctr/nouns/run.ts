@@ -44,6 +44,18 @@ export const run: CommandSpec = {
       about:
         "start the container again when it ends: no, always, on-failure[:COUNT] or unless-stopped; needs --detach (not a flag of containerd's ctr)",
     },
+    {
+      flag: "--health-cmd <command>",
+      about: "check the container by this command (flags of ours, see docs/runtime.md)",
+    },
+    { flag: "--health-interval <duration>", about: "between two checks (30s)" },
+    { flag: "--health-timeout <duration>", about: "longest time of a check (30s)" },
+    { flag: "--health-retries <number>", about: "failures in a row that make it unhealthy (3)" },
+    {
+      flag: "--health-start-period <duration>",
+      about: "time after the start in which failures do not count (0s)",
+    },
+    { flag: "--health-on-failure <what>", about: '"none" or "kill"' },
     { flag: "--cpus <number>", about: "set the CFS cpu quota" },
     { flag: "--cpu-shares <number>", about: "set the cpu shares", fallback: "1024" },
     { flag: "--cpuset-cpus <list>", about: "set the CPUs the container will run in (e.g. 1-2,4)" },

@@ -8,6 +8,7 @@ import type { ContainerNetwork } from "../cni-network.ts";
 import type { Action } from "../command.ts";
 import { type GlobalOptions, listOf, textOf } from "../context.ts";
 import { createContainer, SpecWritten } from "../create-container.ts";
+import { healthLabels } from "../health-flags.ts";
 import { runForeground } from "../process-session.ts";
 import { restartLabels } from "../restart-flag.ts";
 import { taskOptions } from "../runtime-options.ts";
@@ -23,7 +24,10 @@ export const run: Action = async (context, args, given) => {
 };
 
 const runWithNetwork: Action = async (context, args, given) => {
-  const wanted = { ...given, label: [...listOf(given, "label"), ...restartLabels(given)] };
+  const wanted = {
+    ...given,
+    label: [...listOf(given, "label"), ...restartLabels(given), ...healthLabels(given)],
+  };
   if (given["cni"] !== true) return await runContainer(context, args, wanted, undefined);
   const clash = ["netHost", "uidmap"].find((name) => given[name] === true || listOf(given, name).length > 0);
   if (clash !== undefined)
