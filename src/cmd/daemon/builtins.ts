@@ -46,11 +46,9 @@ export const builtins: readonly Builtin[] = [
     load: () => import("../../plugins/restart/plugin.ts"),
   },
   { uri: "io.containerd.nri.v1.nri", load: () => import("../../plugins/nri/plugin.ts") },
-  {
-    uri: "io.containerd.monitor.container.v1.health",
-    load: () => import("../../plugins/health/plugin.ts"),
-  },
+  { uri: "io.containerd.monitor.container.v1.health", load: () => import("../../plugins/health/plugin.ts") },
   { uri: "io.containerd.server.v1.grpc", load: () => import("../../plugins/servers/grpc.ts") },
+  { uri: "io.containerd.internal.v1.opt", load: () => import("../../plugins/opt/plugin.ts") },
   { uri: "io.containerd.server.v1.grpc-tcp", load: () => import("../../plugins/servers/grpc-tcp.ts") },
   {
     uri: "io.containerd.metrics.v1.grpc-prometheus",
