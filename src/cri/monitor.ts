@@ -1,5 +1,6 @@
 /** Watches the processes of pods and containers, and writes down how they ended. */
-import { isNotFound, messageOf } from "../core/errors.ts";
+
+import { isNotFound, isUnavailable, messageOf } from "../core/errors.ts";
 import type { Exit } from "../core/tasks/tasks.ts";
 import { sleep } from "../lib/retry.ts";
 import { nowNs } from "../lib/time.ts";
@@ -7,6 +8,7 @@ import type { CriDeps } from "./deps.ts";
 import type { Container } from "./model.ts";
 import type { NriHooks } from "./nri/hooks.ts";
 import type { CriStore } from "./store/store.ts";
+import { untilEnded } from "./until-ended.ts";
 
 /** Exit code of a container whose end nobody saw. */
 export const UNKNOWN_EXIT = 255;
@@ -30,8 +32,8 @@ export class Monitor {
   readonly #oom = new Set<string>();
   /** Called when the exit event of a container came by. */
   readonly #exits = new Map<string, () => void>();
-  /** Handling of exits under way, by id. */
-  readonly #ending = new Map<string, Promise<void>>();
+  /** Watches by id: each ends when the end of its process was dealt with. */
+  readonly #watching = new Map<string, Promise<void>>();
 
   constructor(cri: Watched) {
     this.#cri = cri;
@@ -64,7 +66,7 @@ export class Monitor {
 
   /** Waits for the end of a pod's process. */
   watchPod(id: string): void {
-    this.#watch(id, async () => {
+    this.#watch(id, false, async () => {
       const pod = this.#cri.store.findPod(id);
       if (pod === undefined || pod.state === "not-ready") return;
       await this.#cri.store.changePod(id, { state: "not-ready", exitedAt: nowNs(), pid: 0 });
@@ -74,28 +76,30 @@ export class Monitor {
 
   /** Waits for the end of a container's process. */
   watchContainer(id: string): void {
-    this.#watch(id, (exit) => this.containerEnded(id, exit));
+    this.#watch(id, true, (exit) => this.containerEnded(id, exit));
   }
 
-  /** Resolves when the exit of `id` was dealt with; at once when none is under way. */
+  /** Call when the process of `id` has ended: resolves when that is dealt with and its task is gone. */
   async settled(id: string): Promise<void> {
-    await this.#ending.get(id);
+    await this.#watching.get(id);
   }
 
   /** Ends a task and removes it; no task is fine. */
-  async destroyTask(id: string): Promise<Exit | undefined> {
+  async destroyTask(id: string): Promise<void> {
     const { tasks, call } = this.#cri.deps;
     const limited = call.detached(DESTROY_MS);
+    const watching = this.#watching.get(id);
     try {
-      await tasks.kill(limited, id, "", SIGKILL, true).catch(async (err: unknown) => {
-        if (isNotFound(err)) return;
+      await tasks.kill(limited, id, "", SIGKILL, true).catch((err: unknown) => {
+        // the watch may have removed it meanwhile, and its shim with it
+        if (isNotFound(err) || (watching !== undefined && isUnavailable(err))) return;
         throw err;
       });
+      if (watching !== undefined) return await untilEnded(limited, watching);
       await tasks.wait(limited, id, "");
-      return await tasks.delete(limited, id);
+      await tasks.delete(limited, id);
     } catch (err) {
-      if (isNotFound(err)) return undefined;
-      throw err;
+      if (!isNotFound(err)) throw err;
     }
   }
 
@@ -113,12 +117,12 @@ export class Monitor {
       .catch((err: unknown) => deps.log.warn("nri: stop container", { id, err: messageOf(err) }));
   }
 
-  #watch(id: string, ended: (exit: Exit | undefined) => Promise<void>): void {
+  #watch(id: string, mayBeOom: boolean, ended: (exit: Exit | undefined) => Promise<void>): void {
     const { deps } = this.#cri;
     const { tasks, call, log } = deps;
     const exitEvent = Promise.withResolvers<void>();
     this.#exits.set(id, () => exitEvent.resolve());
-    void (async () => {
+    const watch = async (): Promise<void> => {
       let exit: Exit | undefined;
       try {
         exit = await tasks.wait(call, id, "");
@@ -126,21 +130,22 @@ export class Monitor {
         if (call.signal.aborted) return;
         if (!isNotFound(err)) log.warn("wait for the end of a process", { id, err: messageOf(err) });
       }
-      const work = (async () => {
-        // a want of memory is told by an event before that of the exit; only failures can be due to it
-        if (exit !== undefined && exit.status !== 0)
-          await Promise.race([exitEvent.promise, sleep(EVENTS_MS)]);
-        await tasks.delete(call.detached(DESTROY_MS), id).catch((err: unknown) => {
-          if (!isNotFound(err)) log.warn("delete a task that ended", { id, err: messageOf(err) });
-        });
-        await ended(exit);
-      })();
-      this.#ending.set(id, work);
-      await work.catch((err: unknown) => log.error("write down the end of a process", { id, err }));
-      this.#ending.delete(id);
-      this.#exits.delete(id);
-      this.#oom.delete(id);
-    })();
+      // a want of memory is told by an event before that of the exit; only failures can be due to it
+      if (mayBeOom && exit !== undefined && exit.status !== 0)
+        await Promise.race([exitEvent.promise, sleep(EVENTS_MS)]);
+      await tasks.delete(call.detached(DESTROY_MS), id).catch((err: unknown) => {
+        if (!isNotFound(err)) log.warn("delete a task that ended", { id, err: messageOf(err) });
+      });
+      await ended(exit);
+    };
+    const watching = watch()
+      .catch((err: unknown) => log.error("write down the end of a process", { id, err }))
+      .finally(() => {
+        this.#watching.delete(id);
+        this.#exits.delete(id);
+        this.#oom.delete(id);
+      });
+    this.#watching.set(id, watching);
   }
 }
 

@@ -5,6 +5,7 @@ import { nowNs } from "../../lib/time.ts";
 import { stopContainer } from "../containers/stop.ts";
 import type { Cri } from "../cri.ts";
 import type { Pod } from "../model.ts";
+import { untilEnded } from "../until-ended.ts";
 import { unmountPodFiles } from "./files.ts";
 
 /** Stops a pod. Callers at the same time share the work, which goes on when they give up. */
@@ -44,18 +45,4 @@ async function stop(cri: Cri, id: string): Promise<void> {
   }
   await cri.imageMounts.release(id, cri.handlers.snapshotterOf(pod.handler));
   await unmountPodFiles(pod.stateDir);
-}
-
-function untilEnded<T>(call: Call, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const stopped = (): void => {
-      try {
-        call.check();
-      } catch (err) {
-        reject(err);
-      }
-    };
-    call.signal.addEventListener("abort", stopped, { once: true });
-    work.then(resolve, reject).finally(() => call.signal.removeEventListener("abort", stopped));
-  });
 }

@@ -103,9 +103,8 @@ async function recoverContainer(
       startedAt: container.startedAt ?? nowNs(),
       pid: task.pid,
     });
-  // one that has ended meanwhile is dealt with as if it ended now
+  // one that has ended meanwhile is dealt with as if it ended now; its shim tells why once our socket is open
   monitor.watchContainer(id);
-  if (task.status === "stopped") await monitor.settled(id);
 }
 
 /** Runs, or its shim is too slow to say (R7): watched, not given up. */
