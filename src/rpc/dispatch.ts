@@ -1,7 +1,9 @@
 /** From a method name to its running handler, the same for all transports. */
+
 import type { DescMessage, DescMethod, Message, MessageInitShape } from "@bufbuild/protobuf";
 import { abortError, type Call } from "../core/call.ts";
 import { internal, notImplemented } from "../core/errors.ts";
+import { activity } from "./activity.ts";
 import { type Encoded, encodeMessage } from "./codec.ts";
 import type { EncodedMessage, HandlerContext, Headers, Interceptor, ServiceBinding } from "./types.ts";
 
@@ -78,6 +80,7 @@ export function runRoute(
   send: Send,
   interceptors: readonly Interceptor[],
 ): Promise<void> {
+  activity.calls += 1;
   let next = (): Promise<void> => invoke(route, context, input, send);
   for (let i = interceptors.length - 1; i >= 0; i--) {
     const interceptor = interceptors[i] as Interceptor;

@@ -15,7 +15,9 @@ import type { DaemonFacts } from "../../core/plugin/plugin.ts";
 import { parseDuration } from "../../lib/human.ts";
 import { revision, version } from "../../lib/version.ts";
 import { lockFile } from "../../platform/fs/lock.ts";
+import { trimWhenQuiet } from "../../platform/process/memory.ts";
 import { sdNotify } from "../../platform/process/notify.ts";
+import { activity } from "../../rpc/activity.ts";
 import type { RpcMetrics } from "../../rpc/interceptors/metrics.ts";
 import { RPC_METRICS } from "../../rpc/kinds.ts";
 import { type Booted, boot } from "./boot.ts";
@@ -99,6 +101,7 @@ export async function serve(flags: DaemonFlags): Promise<number> {
     `READY=1\nSTATUS=${failed.length === 0 ? "running" : `running, failed plugins: ${failed.join(", ")}`}`,
   );
   const watchdog = startWatchdog();
+  trimWhenQuiet(() => activity.calls);
   log.info("containerd successfully booted", {
     seconds: ((performance.now() - started) / 1000).toFixed(3),
     plugins: booted.plugins.length,

@@ -10,6 +10,36 @@ export function trimMemory(): void {
   Bun.shrink();
 }
 
+/** How often {@link trimWhenQuiet} looks. Milliseconds. */
+const LOOK_MS = 10_000;
+/** Up to so many calls in that time a process counts as quiet: health checks and status questions. */
+const FEW = 50;
+/** Growth below this is not worth the pause. Bytes. */
+const WORTH = 8 << 20;
+
+/**
+ * Gives memory back when a busy time is over. The pause is some 20 ms, so it is made only when the process has grown.
+ * @param calls counts what the process does. @returns what to clear at the end
+ */
+export function trimWhenQuiet(calls: () => number): NodeJS.Timeout {
+  let before = calls();
+  let busy = false;
+  let low = process.memoryUsage.rss();
+  const timer = setInterval(() => {
+    const now = calls();
+    const done = now - before;
+    before = now;
+    if (done > FEW) busy = true;
+    else if (busy) {
+      busy = false;
+      if (process.memoryUsage.rss() > low + WORTH) trimMemory();
+      low = Math.min(low, process.memoryUsage.rss());
+    }
+  }, LOOK_MS);
+  timer.unref();
+  return timer;
+}
+
 /**
  * Environment for starting this program as a long idle process that exists many times: without the optimizing compilers'
  * code and threads, and with a heap that grows in small steps, it needs about 1.5 MB less of its own. (FFI needs the compiler to
