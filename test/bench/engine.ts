@@ -39,9 +39,9 @@ export interface Bench {
   readonly few: number;
 }
 
-/** Starts "gantry" (dist/bin) or one of Debian's versions. */
+/** Starts "gantry" (dist/bin, or the folder GANTRY_TEST_BIN names) or one of Debian's versions. */
 export async function startEngine(name: "gantry" | PeerVersion, client: PeerVersion): Promise<Engine> {
-  const bin = name === "gantry" ? join(ROOT, "dist/bin") : peerBin(name);
+  const bin = name === "gantry" ? (process.env["GANTRY_TEST_BIN"] ?? join(ROOT, "dist/bin")) : peerBin(name);
   if (!existsSync(join(bin, "containerd")))
     throw new Error(`start engine: no ${bin}/containerd; run: npm run build`);
   const daemon =
