@@ -266,6 +266,31 @@ test("ranges of a large layer arrive at a time, in the store and unpacked", asyn
   assert.ok(fake.requests(`GET /v2/team/app/blobs/${image.layers[0]}`).length >= 15);
 });
 
+test("a layer that another client is fetching is waited for, and taken over when that one stops", async () => {
+  await using fake = await FakeRegistry.start();
+  await using e = await engine();
+  const bytes = layer("d0", 100_000);
+  const image = fake.addImage("team/app", "v1", [bytes]);
+  const digest = parseDigest(image.layers[0] ?? "");
+  const options = { ref: `layer-${digest}`, size: BigInt(bytes.length), expected: digest };
+  const other = await e.stores.content.writer(inNs("testing"), options);
+  await other.write(bytes.subarray(0, 40_000));
+  const pulling = run(e, fake);
+  // It has a snapshot to unpack to: opening the ingest is next, and refused a few times.
+  const active = async (): Promise<boolean> => {
+    for await (const s of e.stores.snapshotter("overlayfs").walk(inNs("testing"), []))
+      if (s.kind === "active") return true;
+    return false;
+  };
+  while (!(await active())) await new Promise((resolve) => setTimeout(resolve, 5));
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  await other.close();
+  await pulling;
+  await assertUnpacked(e, "d0", bytes);
+  const [range] = fake.requests(`GET /v2/team/app/blobs/${digest}`).map((r) => r.headers.range);
+  assert.equal(range, "bytes=40000-");
+});
+
 test("R9: cancelled at random and pulled again while garbage is collected: never a missing parent", async () => {
   await using fake = await FakeRegistry.start();
   await using e = await engine();

@@ -194,19 +194,22 @@ async function download(ctx: TransferContext, call: NamespacedCall, o: StoreOpti
   }
 }
 
-/** Opens an ingest; while another process writes the same ref, waits for it. @throws already-exists when it is there */
-export async function openWriter(
+/** Opens an ingest; while another client writes the same ref, waits for it. @throws already-exists when it is there */
+export function openWriter(
   ctx: TransferContext,
   call: NamespacedCall,
   ref: string,
   desc: Descriptor | undefined,
 ): Promise<ContentWriter> {
+  const options = desc === undefined ? { ref } : { ref, size: desc.size, expected: desc.digest };
+  return whenFree(call, () => ctx.stores.content.writer(call, options));
+}
+
+/** Tries again while `open` says that the ref is locked: a client that pulls by itself may hold it. */
+export async function whenFree<T>(call: NamespacedCall, open: () => Promise<T>): Promise<T> {
   for (let wait = 50; ; wait = Math.min(1000, wait * 2)) {
     try {
-      return await ctx.stores.content.writer(
-        call,
-        desc === undefined ? { ref } : { ref, size: desc.size, expected: desc.digest },
-      );
+      return await open();
     } catch (err) {
       if (!isUnavailable(err) || !/lock/i.test(String(err))) throw err;
       await sleep(wait, call.signal);

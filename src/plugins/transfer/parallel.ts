@@ -12,7 +12,7 @@ import {
 import type { Mount } from "../../core/mounts/mount.ts";
 import { createDeferred } from "../../lib/deferred.ts";
 import { UndoStack } from "../../lib/undo-stack.ts";
-import { addLabels, blobLocked, findBlob, holdBlob, mergeSources, rangesOf } from "./blobs.ts";
+import { addLabels, blobLocked, findBlob, holdBlob, mergeSources, rangesOf, whenFree } from "./blobs.ts";
 import type { LayerFlight, TransferContext, TransferStores } from "./context.ts";
 import { extractKey, holdSnapshot, isCommitted, type LayerJob, type UnpackRun } from "./layer-job.ts";
 import { refKey } from "./progress.ts";
@@ -275,7 +275,8 @@ class LayerRun {
     const options = { ref: refKey(desc), size: desc.size, expected: desc.digest };
     using _slot = await this.#run.downloads.acquire(call.signal);
     call.check();
-    const writer = await this.#local.content.externalWriter(call, options).catch((err: unknown) => {
+    const open = whenFree(call, () => this.#local.content.externalWriter(call, options));
+    const writer = await open.catch((err: unknown) => {
       if (isAlreadyExists(err)) return undefined;
       throw err;
     });

@@ -2,7 +2,7 @@
 import type { NamespacedCall } from "../../../core/call.ts";
 import { failedPrecondition, invalidArgument, isAlreadyExists } from "../../../core/errors.ts";
 import { type Digest, parseDigest } from "../../../core/ids/digest.ts";
-import { blobLocked, findBlob, holdBlob, openWriter } from "../blobs.ts";
+import { blobLocked, findBlob, holdBlob, openWriter, whenFree } from "../blobs.ts";
 import type { TransferContext } from "../context.ts";
 import type { TarEntry } from "./tar-reader.ts";
 
@@ -83,7 +83,7 @@ async function viaHelper(
 ): Promise<StoredFile> {
   const size = BigInt(entry.size);
   const options = { ref, size, expected };
-  let writer = await local.content.externalWriter(call, options);
+  let writer = await whenFree(call, () => local.content.externalWriter(call, options));
   if (writer.offset > 0n) {
     await writer.abort();
     writer = await local.content.externalWriter(call, options);
