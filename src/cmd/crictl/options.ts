@@ -1,5 +1,5 @@
 /** Typed access to the flags of a command. */
-import { invalidArgument } from "../../core/errors.ts";
+import { type GantryError, invalidArgument } from "../../core/errors.ts";
 import { wholeNumber } from "./settings.ts";
 
 export type Options = Readonly<Record<string, unknown>>;
@@ -65,4 +65,11 @@ export function format<F extends string>(options: Options, known: readonly F[], 
 export function needIds(ids: readonly string[], what: string): readonly string[] {
   if (ids.length > 0 && ids.every((id) => id !== "")) return ids;
   throw invalidArgument("ID cannot be empty", { hint: `name at least one ${what}` });
+}
+
+/** Neither ids nor filters found anything. */
+export function nothing(what: string): GantryError {
+  return invalidArgument("no IDs provided or nothing found per filter", {
+    hint: `name at least one ${what}, or use other filters`,
+  });
 }

@@ -6,7 +6,7 @@ export const runtime: readonly CommandSpec[] = [
   {
     name: "version",
     about: "show the versions of the engine and of its API",
-    action: async () => (await import("../verbs/runtime.ts")).version,
+    action: async () => (await import("../verbs/version.ts")).version,
   },
   {
     name: "info",

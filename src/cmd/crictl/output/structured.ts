@@ -1,12 +1,7 @@
-/** JSON, YAML and templates. */
+/** JSON, YAML and templates. Loaded when one of them is asked for: what it needs takes longer to load than a table to print. */
 import { type DescMessage, type MessageShape, toJson } from "@bufbuild/protobuf";
 import { invalidArgument, messageOf } from "../../../core/errors.ts";
 import type { Json } from "../../../lib/yaml-emit.ts";
-
-/** Formats of commands that list. */
-export const LIST_FORMATS = ["json", "yaml", "table"] as const;
-/** Formats of commands that show one thing. */
-export const STATUS_FORMATS = ["json", "yaml", "go-template", "table"] as const;
 
 /** A message as JSON in the protobuf mapping: camel case, 64-bit numbers as text, fields with default values, too. */
 export function messageJson<D extends DescMessage>(schema: D, message: MessageShape<D>): Json {

@@ -10,18 +10,12 @@ import { invalidArgument, messageOf, notFound, wrap } from "../../../core/errors
 import { formatSizeSi } from "../../../lib/human.ts";
 import type { Action } from "../command.ts";
 import type { CriContext } from "../context.ts";
-import { format, list, on, text, untruncated } from "../options.ts";
-import {
-  LIST_FORMATS,
-  messageJson,
-  STATUS_FORMATS,
-  type StatusData,
-  writeStatuses,
-  writeValue,
-} from "../output/structured.ts";
+import { format, list, nothing, on, text, untruncated } from "../options.ts";
+import { LIST_FORMATS, STATUS_FORMATS } from "../output/formats.ts";
+import type { StatusData } from "../output/structured.ts";
 import { infoLine, renderTable, shortId } from "../output/table.ts";
+import { writeMessage } from "../output/write.ts";
 import { filterImages, nameAndDigest, namesAndTags, sortImages } from "./image-list.ts";
-import { nothing } from "./inspect.ts";
 import { forAll } from "./parallel.ts";
 
 async function listImages(cri: CriContext, name: string, filters: readonly string[]): Promise<Image[]> {
@@ -40,8 +34,9 @@ export const images: Action = async (context, args, options) => {
   });
   if (on(options, "quiet")) process.stdout.write(found.map((image) => `${image.id}\n`).join(""));
   else if (out !== "table")
-    await writeValue(
-      messageJson(ListImagesResponseSchema, { $typeName: "runtime.v1.ListImagesResponse", images: found }),
+    await writeMessage(
+      ListImagesResponseSchema,
+      { $typeName: "runtime.v1.ListImagesResponse", images: found },
       out,
     );
   else if (on(options, "verbose")) process.stdout.write(found.map(verbose).join(""));
@@ -89,6 +84,7 @@ export const inspecti: Action = async (context, args, options) => {
       ? args
       : (await listImages(cri, text(options, "name"), list(options, "filter"))).map((i) => i.id);
   if (ids.length === 0) throw nothing("image");
+  const { messageJson, writeStatuses } = await import("../output/structured.ts");
   const statuses: StatusData[] = [];
   for (const id of ids) {
     const answer = await service
@@ -176,6 +172,7 @@ export const imagefsinfo: Action = async (context, _args, options) => {
     throw wrap(err, "image filesystem info request");
   });
   if (out !== "table") {
+    const { messageJson, writeStatuses } = await import("../output/structured.ts");
     const status = messageJson(ImageFsInfoResponseSchema, answer);
     await writeStatuses([{ status }], out, text(options, "template"));
     return 0;

@@ -10,11 +10,12 @@ import {
   type PodSandboxStatusResponse,
   PodSandboxStatusSchema,
 } from "../../../api/gen/cri/runtime/v1/api_pb.ts";
-import { type GantryError, invalidArgument, notFound, wrap } from "../../../core/errors.ts";
+import { notFound, wrap } from "../../../core/errors.ts";
 import type { Json } from "../../../lib/yaml-emit.ts";
 import type { Action } from "../command.ts";
-import { format, on, text } from "../options.ts";
-import { messageJson, STATUS_FORMATS, type StatusData, writeStatuses } from "../output/structured.ts";
+import { format, nothing, on, text } from "../options.ts";
+import { STATUS_FORMATS } from "../output/formats.ts";
+import { messageJson, type StatusData, writeStatuses } from "../output/structured.ts";
 import { infoLine, pairLines } from "../output/table.ts";
 import { ago, localGoTime, localRfc3339, ZERO_TIME } from "../output/times.ts";
 import { listPods } from "./pods.ts";
@@ -63,12 +64,6 @@ export const inspectp: Action = async (context, args, options) => {
   if (out !== "table") await writeStatuses(statuses, out, text(options, "template"));
   return 0;
 };
-
-export function nothing(what: string): GantryError {
-  return invalidArgument("no IDs provided or nothing found per filter", {
-    hint: `name at least one ${what}, or use other filters`,
-  });
-}
 
 /** Times are for people: what has not happened yet is Go's zero time. */
 function containerJson(status: ContainerStatus): Json {

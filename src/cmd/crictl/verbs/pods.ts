@@ -8,9 +8,10 @@ import { failedPrecondition, invalidArgument, wrap } from "../../../core/errors.
 import type { Action } from "../command.ts";
 import type { CriContext } from "../context.ts";
 import { format, integer, labels, list, needIds, type Options, on, text, untruncated } from "../options.ts";
-import { LIST_FORMATS, messageJson, writeValue } from "../output/structured.ts";
+import { LIST_FORMATS } from "../output/formats.ts";
 import { pairLines, renderTable, shortId } from "../output/table.ts";
 import { ago, localGoTime } from "../output/times.ts";
+import { writeMessage } from "../output/write.ts";
 import { pattern } from "../pattern.ts";
 import { forAll } from "./parallel.ts";
 
@@ -45,8 +46,9 @@ export const pods: Action = async (context, _args, options) => {
   });
   if (on(options, "quiet")) process.stdout.write(items.map((pod) => `${pod.id}\n`).join(""));
   else if (out !== "table")
-    await writeValue(
-      messageJson(ListPodSandboxResponseSchema, { $typeName: "runtime.v1.ListPodSandboxResponse", items }),
+    await writeMessage(
+      ListPodSandboxResponseSchema,
+      { $typeName: "runtime.v1.ListPodSandboxResponse", items },
       out,
     );
   else if (on(options, "verbose")) process.stdout.write(items.map(verbose).join(""));

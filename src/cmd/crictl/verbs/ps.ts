@@ -8,9 +8,10 @@ import { invalidArgument, wrap } from "../../../core/errors.ts";
 import type { Action } from "../command.ts";
 import type { CriContext } from "../context.ts";
 import { format, integer, labels, list, type Options, on, text, untruncated } from "../options.ts";
-import { LIST_FORMATS, messageJson, writeValue } from "../output/structured.ts";
+import { LIST_FORMATS } from "../output/formats.ts";
 import { pairLines, renderTable, shortId } from "../output/table.ts";
 import { ago } from "../output/times.ts";
+import { writeMessage } from "../output/write.ts";
 import { pattern } from "../pattern.ts";
 
 const STATES: Readonly<Record<string, ContainerState>> = {
@@ -78,11 +79,12 @@ export const ps: Action = async (context, _args, options) => {
   });
   if (on(options, "quiet")) process.stdout.write(containers.map((c) => `${c.id}\n`).join(""));
   else if (out !== "table")
-    await writeValue(
-      messageJson(ListContainersResponseSchema, {
+    await writeMessage(
+      ListContainersResponseSchema,
+      {
         $typeName: "runtime.v1.ListContainersResponse",
         containers,
-      }),
+      },
       out,
     );
   else if (on(options, "verbose")) process.stdout.write(containers.map(verbose).join(""));

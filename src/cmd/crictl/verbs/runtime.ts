@@ -1,4 +1,4 @@
-/** version, info, events, runtime-config, update-runtime-config. */
+/** info, events, runtime-config, update-runtime-config. */
 import { toJson } from "@bufbuild/protobuf";
 import {
   CgroupDriver,
@@ -14,17 +14,6 @@ import { interrupted } from "../context.ts";
 import { format, text } from "../options.ts";
 import { checkTemplate, messageJson, writeStatuses, writeValue } from "../output/structured.ts";
 import { renderTable } from "../output/table.ts";
-
-export const version: Action = async (context) => {
-  await using cri = context;
-  const v = await (await cri.runtime()).version({ version: "v1" }, cri.options()).catch((err: unknown) => {
-    throw wrap(err, "getting the runtime version");
-  });
-  process.stdout.write(
-    `Version:  ${v.version}\nRuntimeName:  ${v.runtimeName}\nRuntimeVersion:  ${v.runtimeVersion}\nRuntimeApiVersion:  ${v.runtimeApiVersion}\n`,
-  );
-  return 0;
-};
 
 export const info: Action = async (context, _args, options) => {
   await using cri = context;

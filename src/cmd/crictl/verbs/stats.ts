@@ -14,8 +14,9 @@ import { formatSizeSi } from "../../../lib/human.ts";
 import type { Action } from "../command.ts";
 import { interrupted } from "../context.ts";
 import { format, integer, labels, list, type Options, on, text } from "../options.ts";
-import { LIST_FORMATS, messageJson, writeValue } from "../output/structured.ts";
+import { LIST_FORMATS } from "../output/formats.ts";
 import { renderTable, shortId } from "../output/table.ts";
+import { writeMessage } from "../output/write.ts";
 
 const WATCH_MS = 500;
 
@@ -81,7 +82,7 @@ export const stats: Action = async (context, args, options) => {
     const first = await measure();
     if (out !== "table") {
       const answer = { $typeName: "runtime.v1.ListContainerStatsResponse", stats: first } as const;
-      return writeValue(messageJson(ListContainerStatsResponseSchema, answer), out);
+      return writeMessage(ListContainerStatsResponseSchema, answer, out);
     }
     const before = new Map(first.map((s) => [s.attributes?.id, s.cpu]));
     await delay(sample, undefined, { signal: interrupted() });
@@ -127,7 +128,7 @@ export const statsp: Action = async (context, args, options) => {
     const first = await measure();
     if (out !== "table") {
       const answer = { $typeName: "runtime.v1.ListPodSandboxStatsResponse", stats: first } as const;
-      return writeValue(messageJson(ListPodSandboxStatsResponseSchema, answer), out);
+      return writeMessage(ListPodSandboxStatsResponseSchema, answer, out);
     }
     const before = new Map(first.map((s) => [s.attributes?.id, s.linux?.cpu]));
     await delay(sample, undefined, { signal: interrupted() });
@@ -160,7 +161,7 @@ export const metricsp: Action = async (context, _args, options) => {
     const answer = await runtime.listPodSandboxMetrics({}, cri.options()).catch((err: unknown) => {
       throw wrap(err, "get pod metrics: list pod sandbox metrics");
     });
-    await writeValue(messageJson(ListPodSandboxMetricsResponseSchema, answer), out);
+    await writeMessage(ListPodSandboxMetricsResponseSchema, answer, out);
   });
   return 0;
 };
@@ -173,6 +174,6 @@ export const metricdescs: Action = async (context, _args, options) => {
     .catch((err: unknown) => {
       throw wrap(err, "get metric descriptors: list metric descriptors");
     });
-  await writeValue(messageJson(ListMetricDescriptorsResponseSchema, answer), out);
+  await writeMessage(ListMetricDescriptorsResponseSchema, answer, out);
   return 0;
 };
