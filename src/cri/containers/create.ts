@@ -12,6 +12,7 @@ import { removeTree } from "../../platform/fs/remove-tree.ts";
 import type { Cri } from "../cri.ts";
 import type { Container, CriImage, Pod } from "../model.ts";
 import { containerName, newId } from "../pods/names.ts";
+import { classFiles } from "../spec/classes.ts";
 import { NAMESPACE_MODE } from "../spec/constants.ts";
 import { buildContainerSpec } from "../spec/container.ts";
 import { snapshotLabels } from "../spec/userns.ts";
@@ -134,7 +135,7 @@ async function make(cri: Cri, making: Making): Promise<void> {
         rootDir,
         targetPid: targetPid(cri, pod, config),
         imageMounts: prepared.folders,
-        settings: deps.config,
+        settings: { ...deps.config, ...classFiles(deps.daemon.settings) },
         handler: await cri.handlers.settings(handler),
         host: cri.host,
         signal: c.signal,

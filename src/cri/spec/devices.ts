@@ -89,16 +89,22 @@ function addDevices(spec: Spec, devices: readonly Device[]): void {
 function deviceOf(path: string, inside: string, found: Stats): Device {
   if (!found.isCharacterDevice() && !found.isBlockDevice())
     throw invalidArgument(`device "${path}": not a device`);
-  // Linux dev_t: 12 + 20 bits, split as glibc's gnu_dev_major does
-  const rdev = BigInt(found.rdev);
   return {
     path: inside,
     type: found.isBlockDevice() ? "b" : "c",
-    major: Number(((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & ~0xfffn)),
-    minor: Number((rdev & 0xffn) | ((rdev >> 12n) & ~0xffn & 0xffffffffn)),
+    ...deviceNumbers(found.rdev),
     fileMode: found.mode & 0o777,
     uid: found.uid,
     gid: found.gid,
+  };
+}
+
+/** Parts of Linux's dev_t: 12 + 20 bits, split as glibc's gnu_dev_major does. */
+export function deviceNumbers(device: number): { major: number; minor: number } {
+  const rdev = BigInt(device);
+  return {
+    major: Number(((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & ~0xfffn)),
+    minor: Number((rdev & 0xffn) | ((rdev >> 12n) & ~0xffn & 0xffffffffn)),
   };
 }
 

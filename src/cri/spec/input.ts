@@ -23,6 +23,9 @@ export interface SpecSettings {
   readonly cdiSpecDirs: readonly string[];
   readonly ignoreBlockioNotEnabledErrors: boolean;
   readonly ignoreRdtNotEnabledErrors: boolean;
+  /** Files of class definitions; "" or undefined = off. See {@link ./classes.ts}. */
+  readonly blockioConfigFile?: string | undefined;
+  readonly rdtConfigFile?: string | undefined;
 }
 
 /** containerd's defaults. */
