@@ -12,8 +12,11 @@ import { HelperApplier } from "../../src/plugins/diff/apply.ts";
 import { SnapshotDirectories } from "../../src/plugins/snapshots/directories.ts";
 import { OverlayBackend } from "../../src/plugins/snapshots/overlayfs.ts";
 import { createContext, type TransferContext } from "../../src/plugins/transfer/context.ts";
+import { exportArchive } from "../../src/plugins/transfer/export.ts";
 import { type PullResult, pull } from "../../src/plugins/transfer/pull.ts";
+import { push } from "../../src/plugins/transfer/push.ts";
 import { registrySource } from "../../src/plugins/transfer/registry-source.ts";
+import { fixedSource } from "../../src/registry/credentials.ts";
 import { Registry } from "../../src/registry/registry.ts";
 import { inNs, tempFolder } from "../contract/harness.ts";
 import { type LocalStores, openLocal } from "../contract/local-stores.ts";
@@ -289,6 +292,46 @@ test("a layer that another client is fetching is waited for, and taken over when
   await assertUnpacked(e, "d0", bytes);
   const [range] = fake.requests(`GET /v2/team/app/blobs/${digest}`).map((r) => r.headers.range);
   assert.equal(range, "bytes=40000-");
+});
+
+test("non-distributable layers: fetched from their URL without credentials, pushed and exported only when asked", async () => {
+  const auth = { kind: "basic", username: "alice", password: "s3cret" } as const;
+  await using fake = await FakeRegistry.start({ auth });
+  await using elsewhere = await FakeRegistry.start();
+  await using other = await FakeRegistry.start();
+  await using e = await engine();
+  const bytes = layer("foreign", 30_000);
+  const digest = elsewhere.addBlob(bytes);
+  fake.addImage("team/app", "v1", [bytes]);
+  fake.blobs.delete(digest);
+  const doc = JSON.parse(Buffer.from(fake.manifests.get("team/app:v1")?.bytes ?? []).toString());
+  doc.layers[0].mediaType = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+  doc.layers[0].urls = [`${elsewhere.url}/v2/any/thing/blobs/${digest}`];
+  fake.addManifest("team/app", "v1", doc);
+  await using known = new Registry({
+    dockerConfig: false,
+    credentials: fixedSource({ kind: "basic", username: "alice", password: "s3cret" }),
+  });
+  const name = `${fake.host}/team/app:v1`;
+  const call = inNs("testing");
+  const source = registrySource(await known.session(name));
+  await pull(e.ctx, call, { name, source, unpack: [{ snapshotter: "overlayfs" }] });
+  await assertUnpacked(e, "foreign", bytes);
+  assert.ok(elsewhere.seen.length > 0);
+  assert.ok(elsewhere.seen.every((s) => s.headers.authorization === undefined));
+  const to = async (tag: string) => await registry.session(`${other.host}/copy/app:${tag}`);
+  await push(e.ctx, call, { name, session: await to("without") });
+  assert.ok(other.manifests.has("copy/app:without"));
+  assert.equal(other.blobs.has(digest), false);
+  const size = async (skipNonDistributable: boolean): Promise<number> => {
+    let total = 0;
+    for await (const part of exportArchive(e.ctx, call, { names: [name], skipNonDistributable }))
+      total += part.byteLength;
+    return total;
+  };
+  assert.ok((await size(false)) - (await size(true)) >= bytes.length);
+  await push(e.ctx, call, { name, session: await to("with"), allowNonDistributable: true });
+  assert.ok(other.blobs.has(digest));
 });
 
 test("R9: cancelled at random and pulled again while garbage is collected: never a missing parent", async () => {
