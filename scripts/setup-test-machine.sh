@@ -21,6 +21,7 @@ NEEDS=(
   "mmdebstrap mmdebstrap"
   "debootstrap debootstrap"
   "dpkg-scanpackages dpkg-dev"
+  "chromium chromium"
   "strace strace"
   "htpasswd apache2-utils"
   "openssl openssl"

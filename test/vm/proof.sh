@@ -52,7 +52,8 @@ if [ "$phase" = first ]; then
   step "ctr version" want 'Server:' ctr version
   step "pull from a registry" ctr images pull --plain-http $IMAGE
   step "run --rm" want '^hello from a container$' ctr run --rm $IMAGE c1 echo 'hello from a container'
-  step "memory limit in cgroup v2" want '^67108864$' ctr run --rm --memory-limit 67108864 $IMAGE c2 sh -c 'cat /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/memory.max'
+  step "memory limit in cgroup v2" want '^67108864$' sh -c "ctr run -d --memory-limit 67108864 $IMAGE c2 sleep 1000 && cat /sys/fs/cgroup/default/c2/memory.max"
+  step "kill and remove it" sh -c 'ctr tasks rm -f c2 && ctr containers rm c2'
   step "AppArmor profile of the engine" want 'cri-containerd.apparmor.d \(enforce\)|gantry.* \(enforce\)' ctr run --rm --apparmor-default-profile cri-containerd.apparmor.d $IMAGE c3 cat /proc/self/attr/current
 
   mkdir -p /etc/cni/net.d
@@ -80,6 +81,7 @@ E
   cat > con.json <<E
 {"metadata":{"name":"c"},"image":{"image":"$IMAGE"},"command":["/bin/sh","-c","echo started; mkdir -p /w; echo from the pod > /w/index.html; exec httpd -f -p 80 -h /w"],"log_path":"c.log","linux":{"resources":{"memory_limit_in_bytes":67108864,"cpu_quota":50000,"cpu_period":100000},"security_context":{"apparmor":{"profile_type":0}}}}
 E
+  step "crictl with time for a slow machine" crictl config --set timeout=180
   step "pull through CRI's registry configuration" sh -c "mkdir -p /etc/containerd/certs.d/10.0.2.100:5000 && printf 'server = \"http://10.0.2.100:5000\"\n' > /etc/containerd/certs.d/10.0.2.100:5000/hosts.toml && crictl pull $IMAGE"
   step "runp" sh -c 'crictl runp pod.json > pod.id'
   step "create" sh -c 'crictl create $(cat pod.id) con.json pod.json > con.id'
