@@ -78,7 +78,7 @@ const runtime = definePlugin({
         answersQuestions(deps.tasks) ? await deps.tasks.pluginInfo(question) : undefined,
       ),
     };
-    const imageService = createImages(criDeps);
+    const imageService = createImages(criDeps, host.metrics);
     host.onReady(() => imageService.start());
     const cri = new CriClass(criDeps, imageService);
     if (deps.nri !== undefined) {

@@ -3,6 +3,7 @@ import type { AnyValue } from "../../core/any.ts";
 import type { NamespacedCall } from "../../core/call.ts";
 import { failedPrecondition, isAlreadyExists, isNotFound, messageOf, wrap } from "../../core/errors.ts";
 import type { Image } from "../../core/images/images.ts";
+import type { Counter, Gauge, MetricRegistry } from "../../core/metrics/metrics.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { sleep } from "../../lib/retry.ts";
@@ -61,10 +62,17 @@ export class ImageService implements CriImageService {
   readonly #pinned: ReadonlySet<string>;
   /** Of all pulls together, when the configuration says how many. */
   readonly #downloads: Semaphore | undefined;
+  #underWay = 0;
   readonly #imageOf: (event: AnyValue) => string | undefined;
 
+  readonly #pulls: Counter;
+  readonly #pulling: Gauge;
+
   /** @param imageOf name of the record that an event of the image store is about */
-  constructor(deps: CriDeps, imageOf: (event: AnyValue) => string | undefined) {
+  constructor(deps: CriDeps, metrics: MetricRegistry, imageOf: (event: AnyValue) => string | undefined) {
+    this.#pulls = metrics.counter("containerd_cri_image_pulls_total", "ended pulls", "status");
+    this.#pulling = metrics.gauge("containerd_cri_in_progress_image_pulls_total", "pulls under way");
+    this.#pulling.set(0);
     this.#deps = deps;
     this.#imageOf = imageOf;
     const { maxConcurrentDownloads: most } = deps.imagesConfig;
@@ -207,6 +215,20 @@ export class ImageService implements CriImageService {
   }
 
   async pullImage(call: NamespacedCall, request: CriPull): Promise<string> {
+    this.#pulling.set(++this.#underWay);
+    try {
+      const id = await this.#pull(call, request);
+      this.#pulls.add(1, "success");
+      return id;
+    } catch (err) {
+      this.#pulls.add(1, "failure");
+      throw err;
+    } finally {
+      this.#pulling.set(--this.#underWay);
+    }
+  }
+
+  async #pull(call: NamespacedCall, request: CriPull): Promise<string> {
     const { imagesConfig: config, transfer } = this.#deps;
     const name = recordName(request.reference);
     const labels = imageLabels(this.#pinned.has(name));
@@ -264,6 +286,6 @@ function tryName(text: string): string[] {
 }
 
 /** Makes the service; nothing is read yet. */
-export function createImages(deps: CriDeps): ImageService {
-  return new ImageService(deps, (event) => deps.codec.imageEvent(event));
+export function createImages(deps: CriDeps, metrics: MetricRegistry): ImageService {
+  return new ImageService(deps, metrics, (event) => deps.codec.imageEvent(event));
 }
