@@ -8,7 +8,7 @@ import { crictl } from "./tool.ts";
 export function buildProgram(specs: readonly CommandSpec[]): Program {
   const program: Program = buildTool(crictl, [
     ...specs,
-    { ...completionCommand("crictl", () => program.command), args: "[shell]" },
+    { ...completionCommand("crictl", () => program.command, "bash"), args: "[shell]" },
   ]);
   return program;
 }

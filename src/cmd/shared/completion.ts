@@ -2,8 +2,8 @@
 import { invalidArgument } from "../../core/errors.ts";
 import type { CommandSpec } from "./command.ts";
 
-/** Declares the command; `tree` gives the finished program when the command runs. */
-export function completionCommand<C>(tool: string, tree: () => Tree): CommandSpec<C> {
+/** Declares the command; `tree` gives the finished program when the command runs, `fallback` the shell when none is named. */
+export function completionCommand<C>(tool: string, tree: () => Tree, fallback = ""): CommandSpec<C> {
   return {
     name: "completion",
     args: "<shell>",
@@ -13,7 +13,7 @@ export function completionCommand<C>(tool: string, tree: () => Tree): CommandSpe
       `${tool} completion fish > ~/.config/fish/completions/${tool}.fish`,
     ],
     action: async () => async (_context, args) => {
-      process.stdout.write(completionScript(tool, args[0] ?? "", nodesOf(tree())));
+      process.stdout.write(completionScript(tool, args[0] ?? fallback, nodesOf(tree())));
       return 0;
     },
   };
