@@ -273,6 +273,40 @@ function peerClient(url: string): { upgraded: Promise<void>; drop(): void } {
   };
 }
 
+test("attach: input reaches the process; its end is the process's only with stdin_once", () =>
+  withPod(async (pod) => {
+    const attach = (id: string) => {
+      const flags = ["-r", `unix://${peer.address}`, "attach", "-i", id];
+      const [program, ...args] = peer.wrap(`${ourBin()}/crictl`, flags);
+      const child = spawn(program, args, { stdio: ["pipe", "ignore", "inherit"] });
+      return { child, ended: new Promise<number | null>((resolve) => child.once("close", resolve)) };
+    };
+    const state = async (containerId: string) => (await cri.containerStatus({ containerId })).status;
+    const logOf = (name: string): string =>
+      readFileSync(
+        join(pod.logs, readdirSync(pod.logs).filter((each) => each.startsWith(name))[0] ?? ""),
+        "utf8",
+      );
+    const once = await pod.start(["cat"], { stdin: true, stdinOnce: true, logPath: "once.log" });
+    const client = attach(once);
+    client.child.stdin.end("hello\n");
+    assert.equal(await client.ended, 0);
+    await until("the end of cat", async () => (await state(once))?.state === ContainerState.CONTAINER_EXITED);
+    assert.equal((await state(once))?.exitCode, 0);
+    assert.match(logOf("once"), /stdout F hello\n$/);
+    const script = "read a; echo got-$a; read b; echo $a-$b";
+    const twice = await pod.start(["sh", "-c", script], { stdin: true, logPath: "twice.log" });
+    const first = attach(twice);
+    first.child.stdin.write("one\n");
+    await until("the first line is taken", () => logOf("twice").includes("got-one"));
+    first.child.kill("SIGKILL");
+    await first.ended;
+    const second = attach(twice);
+    second.child.stdin.end("two\n");
+    assert.equal(await second.ended, 0);
+    assert.match(logOf("twice"), /stdout F one-two\n$/);
+  }));
+
 test("statistics of containers and pods, and their metrics", () =>
   withPod(async (pod) => {
     const containerId = await pod.start(
