@@ -236,7 +236,11 @@ export class Fetcher {
   }
 
   #order(digest: Digest): RegistryHost[] {
-    const able = this.#session.hosts.filter((h) => h.capabilities.has("pull"));
+    const last = this.#lastHost.get(digest);
+    // Who gave a part of a blob is asked first for the next part, not the mirrors that lack it.
+    const able = this.#session.hosts
+      .filter((h) => h.capabilities.has("pull"))
+      .sort((a, b) => Number(b === last) - Number(a === last));
     const bad = this.#distrusted.get(digest);
     if (bad === undefined) return able;
     return [...able.filter((h) => !bad.has(h)), ...able.filter((h) => bad.has(h))];

@@ -117,6 +117,17 @@ test("a large blob comes over several connections, from an offset too, and survi
   assert.ok((await collect(s.fetcher.stream(desc, 999n, never, options()))).equals(bytes.subarray(999)));
 });
 
+test("a mirror that lacks the blob is asked for its first range only", async () => {
+  await using mirror = await FakeRegistry.start();
+  await using fake = await FakeRegistry.start();
+  const mirrors = new Map([[fake.host, [mirror.url, fake.url]]]);
+  await using registry = new Registry({ dockerConfig: false, hosts: { mirrors } });
+  const { s, desc } = await session(fake, registry);
+  assert.ok((await collect(s.fetcher.stream(desc, 0n, never, options()))).equals(bytes));
+  assert.equal(mirror.requests("/blobs/").length, 1);
+  assert.ok(fake.requests("/blobs/").length > 10);
+});
+
 test("a server without ranges is read once, in one piece; small blobs ask for no range", async () => {
   await using fake = await FakeRegistry.start();
   await using registry = new Registry({ dockerConfig: false, limits: { initialDelayMs: 1 } });
