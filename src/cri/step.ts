@@ -4,6 +4,31 @@ import { abortError } from "../core/call.ts";
 import { deadlineExceeded, wrap } from "../core/errors.ts";
 import type { Progress } from "./store/creations.ts";
 
+/** A call with an end of its own; dispose it when the work is done, so that no timer and no listener stays. */
+export interface LimitedCall<C extends Call> extends Disposable {
+  readonly call: C;
+}
+
+/** The same call, ended at the latest after `ms`. For work that is done often: `Call.within` keeps its timer to the end. */
+export function limit<C extends Call>(call: C, ms: number): LimitedCall<C> {
+  const controller = new AbortController();
+  const stop = (): void => controller.abort(call.signal.reason);
+  const timer = setTimeout(
+    () => controller.abort(deadlineExceeded(`still busy after ${ms} ms`)),
+    Math.min(ms, 2 ** 31 - 1),
+  );
+  if (call.signal.aborted) stop();
+  else call.signal.addEventListener("abort", stop, { once: true });
+  const deadline = Math.min(call.deadline ?? Number.POSITIVE_INFINITY, performance.now() + ms);
+  return {
+    call: call.with({ deadline, signal: controller.signal }) as C,
+    [Symbol.dispose]() {
+      clearTimeout(timer);
+      call.signal.removeEventListener("abort", stop);
+    },
+  };
+}
+
 /**
  * Runs one step within `ms`. The step is given up at the deadline even when it does not listen to its call.
  * @throws deadline-exceeded naming the step; what the step threw, with the step in front
@@ -16,22 +41,21 @@ export async function step<C extends Call, T>(
   work: (call: C) => Promise<T>,
 ): Promise<T> {
   progress.step = name;
-  const limited = call.within(ms);
-  const running = work(limited);
-  running.catch(() => {});
+  using limited = limit(call, ms);
+  const { signal } = limited.call;
   let stop = (): void => {};
-  const ended = new Promise<never>((_resolve, reject) => {
-    stop = () => {
-      const err = abortError(limited.signal);
-      reject(err.code === "deadline-exceeded" ? deadlineExceeded(`still busy after ${ms} ms`) : err);
-    };
-    limited.signal.addEventListener("abort", stop, { once: true });
-  });
   try {
+    const running = work(limited.call);
+    running.catch(() => {});
+    const ended = new Promise<never>((_resolve, reject) => {
+      stop = () => reject(abortError(signal));
+      signal.addEventListener("abort", stop, { once: true });
+      if (signal.aborted) stop();
+    });
     return await Promise.race([running, ended]);
   } catch (err) {
     throw wrap(err, name);
   } finally {
-    limited.signal.removeEventListener("abort", stop);
+    signal.removeEventListener("abort", stop);
   }
 }

@@ -16,7 +16,7 @@ import { classFiles } from "../spec/classes.ts";
 import { NAMESPACE_MODE } from "../spec/constants.ts";
 import { buildContainerSpec } from "../spec/container.ts";
 import { snapshotLabels } from "../spec/userns.ts";
-import { step } from "../step.ts";
+import { limit, step } from "../step.ts";
 import type { Progress } from "../store/creations.ts";
 import { KIND_LABEL } from "../store/records.ts";
 import { signalName } from "./signals.ts";
@@ -67,7 +67,8 @@ async function make(cri: Cri, making: Making): Promise<void> {
   const { id, name, config, pod, progress } = making;
   const { deps, store, records } = cri;
   const { metadata } = deps;
-  const call = deps.call.within(TOTAL_MS);
+  using whole = limit(deps.call, TOTAL_MS);
+  const { call } = whole;
   const handler = cri.handlers.get(pod.handler);
   using _creating = await step(call, progress, "nri", NRI_MS, () => cri.nri.creating());
   await using undo = new UndoStack((err) =>

@@ -8,7 +8,7 @@ import { createFifo } from "../../platform/fs/fifo.ts";
 import { removeTree } from "../../platform/fs/remove-tree.ts";
 import type { Cri } from "../cri.ts";
 import type { Container } from "../model.ts";
-import { step } from "../step.ts";
+import { limit, step } from "../step.ts";
 import { targetPid } from "./create.ts";
 
 const TASK_MS = 120_000;
@@ -30,7 +30,8 @@ export async function startContainer(cri: Cri, call: Call, idOrPrefix: string): 
   const handler = cri.handlers.get(pod.handler);
   const { deps, store } = cri;
   // goes on when the caller gives up: half a start helps nobody
-  const work = deps.call.within(2 * TASK_MS);
+  using whole = limit(deps.call, 2 * TASK_MS);
+  const work = whole.call;
   const progress = { step: "start" };
   try {
     targetPid(cri, pod, container.config);

@@ -4,6 +4,7 @@ import { deadlineExceeded, isNotFound, isUnavailable, wrap } from "../../core/er
 import { retry } from "../../lib/retry.ts";
 import type { Cri } from "../cri.ts";
 import type { Container } from "../model.ts";
+import { limit } from "../step.ts";
 import { signalNumber } from "./signals.ts";
 
 const SIGKILL = 9;
@@ -28,12 +29,14 @@ export async function stopContainer(
   const work = cri.deps.call.until(call.signal);
   if (timeoutMs > 0) {
     await cri.signalled(id, () => signal(cri, work, running, signalNumber(running.stopSignal)));
-    if (await ended(cri, work.within(timeoutMs), id)) return await cri.monitor.settled(id);
+    using patience = limit(work, timeoutMs);
+    if (await ended(cri, patience.call, id)) return await cri.monitor.settled(id);
     call.check();
     cri.deps.log.info("container did not stop in time: killed", { id, seconds: timeoutMs / 1000 });
   }
-  await signal(cri, cri.deps.call.within(KILL_MS), running, SIGKILL);
-  if (!(await ended(cri, work.within(KILL_MS), id))) {
+  using last = limit(work, KILL_MS);
+  await signal(cri, last.call, running, SIGKILL);
+  if (!(await ended(cri, last.call, id))) {
     call.check();
     throw deadlineExceeded(`stop container "${id}": it did not end within ${KILL_MS} ms of SIGKILL`);
   }

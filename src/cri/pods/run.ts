@@ -21,7 +21,7 @@ import type { Cri } from "../cri.ts";
 import type { Pod } from "../model.ts";
 import { buildSandboxSpec } from "../spec/sandbox.ts";
 import { snapshotLabels, userMappings } from "../spec/userns.ts";
-import { step } from "../step.ts";
+import { limit, step } from "../step.ts";
 import type { Progress } from "../store/creations.ts";
 import { KIND_LABEL } from "../store/records.ts";
 import { makePodFiles, removePodFiles } from "./files.ts";
@@ -72,7 +72,8 @@ interface Making {
 async function make(cri: Cri, making: Making): Promise<void> {
   const { id, name, config, handler, progress } = making;
   const { deps, store } = cri;
-  const call = deps.call.within(TOTAL_MS);
+  using whole = limit(deps.call, TOTAL_MS);
+  const { call } = whole;
   const hostNetwork = onHostNetwork(config);
   const options = cri.handlers.options(handler);
   // a namespace inside the pod's user namespace is made by the runtime, with the process
