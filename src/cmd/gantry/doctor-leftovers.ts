@@ -16,6 +16,8 @@ import type { Inventory } from "./inventory.ts";
 /** Where pods' and everyday containers' network namespaces are pinned; only names that we make are looked at. */
 const NETNS_DIRS = ["/run/netns", "/var/run/netns"];
 const OUR_NETNS = /^(cni-[0-9a-f]{32}|gantry-[0-9a-f]{32}|ctr-[0-9a-f]{16})$/;
+/** `cni-` and eight digits of the daemon that made it. */
+const SPARE_PREFIX = 12;
 /** A snapshot somebody makes right now is not left over. Nanoseconds. */
 const YOUNG_NS = 3_600_000_000_000n;
 /** Folder of tasks below the state folder. */
@@ -110,7 +112,7 @@ function networkNamespaces(inventory: Inventory): Finding[] {
       named.add(`/run/netns/gantry-${c.id.slice(0, 32)}`);
     }
   let lived: Set<string> | undefined;
-  const out: Finding[] = [];
+  const unowned: { path: string; made: number }[] = [];
   for (const dir of new Set(
     NETNS_DIRS.filter((d) => existsSync(d)).map((d) => d.replace(/^\/var\/run/, "/run")),
   )) {
@@ -118,19 +120,33 @@ function networkNamespaces(inventory: Inventory): Finding[] {
       const path = join(dir, name);
       if (!OUR_NETNS.test(name) || named.has(path)) continue;
       lived ??= livedIn();
-      if (isPinned(path) && lived.has(String(statSync(path).ino))) continue;
-      out.push({
-        check: "network",
-        level: "problem",
-        text: `network namespace "${path}" belongs to no container, and no process lives in it`,
-        next: "its address may be taken until CNI's DEL: gantry cni del, or --repair for the namespace alone",
-        repair: () => deleteNetns(path),
-      });
+      const { ino, ctimeMs } = statSync(path);
+      if (!isPinned(path) || !lived.has(String(ino))) unowned.push({ path, made: ctimeMs });
     }
   }
+  const out = withoutSpares(unowned).map(
+    ({ path }): Finding => ({
+      check: "network",
+      level: "problem",
+      text: `network namespace "${path}" belongs to no container, and no process lives in it`,
+      next: "its address may be taken until CNI's DEL: gantry cni del, or --repair for the namespace alone",
+      repair: () => deleteNetns(path),
+    }),
+  );
   return out.length > 0
     ? out
     : [{ check: "network", level: "ok", text: "every network namespace is in use" }];
+}
+
+/** The daemon keeps one namespace ready for the next pod: the newest of those whose names begin alike. */
+function withoutSpares(unowned: readonly { path: string; made: number }[]): { path: string }[] {
+  const spare = new Map<string, { path: string; made: number }>();
+  const group = (path: string): string => path.slice(0, path.lastIndexOf("/") + 1 + SPARE_PREFIX);
+  for (const u of unowned) {
+    const known = spare.get(group(u.path));
+    if (u.path.includes("/cni-") && (known === undefined || known.made < u.made)) spare.set(group(u.path), u);
+  }
+  return unowned.filter((u) => spare.get(group(u.path)) !== u);
 }
 
 /** Inodes of the network namespaces that processes live in. */
