@@ -132,7 +132,10 @@ describe("metadata, local", () => {
         ns,
         container("c", { snapshotter: "overlayfs", snapshotKey: "c", labels: labelsOf(gc) }),
       );
-      await s.snapshotter("overlayfs").prepare(ns, "c", "", new Map());
+      const sn = s.snapshotter("overlayfs");
+      await sn.prepare(ns, "base-key", "", new Map());
+      await sn.commit(ns, "base", "base-key", labelsOf(gc));
+      await sn.prepare(ns, "c", "base", new Map());
       await s.close();
       const path = readdirSync(root, { recursive: true, encoding: "utf8" }).find((p) =>
         p.endsWith("meta.sqlite"),
@@ -140,7 +143,7 @@ describe("metadata, local", () => {
       const { DatabaseSync } = await import("node:sqlite");
       const db = new DatabaseSync(join(root, path ?? ""));
       // cut in the middle, with the digests still readable
-      for (const table of ["images", "containers"])
+      for (const table of ["images", "containers", "snapshots"])
         db.exec(`UPDATE ${table} SET labels = substr(labels, 1, length(labels) - 2)`);
       db.close();
       s = await openLocal(root);
@@ -150,6 +153,8 @@ describe("metadata, local", () => {
         await assert.rejects(s.content.info(ns, waste), ofClass("not-found"));
         for (const digest of [held, target]) await readBlob(s.content, ns, digest);
         assert.equal((await s.snapshotter("overlayfs").mounts(ns, "c")).length, 1);
+        assert.equal((await s.snapshotter("overlayfs").stat(ns, "c")).parent, "base");
+        assert.equal((await s.snapshotter("overlayfs").stat(ns, "base")).labels.size, 0);
       }
       assert.deepEqual(await s.images.list(ns, []), []);
       await s.close();

@@ -245,7 +245,8 @@ class GraphBuilder {
           if (table === "quarantine") continue;
           const whole = this.#db.get(`SELECT rowid, * FROM ${table} WHERE rowid = ?`, int(row, "key"));
           if (whole === undefined) continue;
-          this.#db.quarantine(table, whole, messageOf(err));
+          // a snapshot's record stays: others are built on it, and it is served without its labels
+          if (table !== "snapshots") this.#db.quarantine(table, whole, messageOf(err));
           this.#hold(table, whole);
         }
       }

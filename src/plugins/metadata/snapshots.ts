@@ -13,7 +13,7 @@ import {
 import { checkFields, maskLabels } from "../../core/fieldmask.ts";
 import { adaptSnapshot } from "../../core/filters/adaptors.ts";
 import { compileFilters } from "../../core/filters/filter.ts";
-import { checkLabels } from "../../core/labels.ts";
+import { checkLabels, noLabels } from "../../core/labels.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
 import type {
   BackendSnapshot,
@@ -399,11 +399,20 @@ function toSnapshot(row: Row): Snapshot {
     name: text(row, "name"),
     parent: parentId === undefined ? "" : text(row, "parent_name"),
     parentId,
-    labels: labels(row),
+    labels: readableLabels(row),
     createdAt: int(row, "created"),
     updatedAt: int(row, "updated"),
     usage: inodes === undefined || size === undefined ? undefined : { inodes, size },
   };
+}
+
+/** Damaged labels are lost; the snapshot is not, as others are built on it. */
+function readableLabels(row: Row): Labels {
+  try {
+    return labels(row);
+  } catch {
+    return noLabels;
+  }
 }
 
 function inherited(given: Labels): Labels {

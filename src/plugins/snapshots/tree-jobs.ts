@@ -38,7 +38,7 @@ export function runTreeJob(job: TreeJob): void {
   switch (job.mode) {
     case "remove": {
       // nobody waits for it: what clients do comes first
-      setPriority(19);
+      setPriority(10);
       const failures: string[] = [];
       for (const path of job.paths) {
         try {
