@@ -38,7 +38,7 @@ eventually() { # eventually CMD...: for a minute or more
 get() { # get ADDRESS PORT: what a web server answers; the machine has no curl
   timeout 10 bash -c 'exec 3<> "/dev/tcp/$1/$2"; printf "GET / HTTP/1.0\r\n\r\n" >&3; cat <&3' - "$1" "$2"
 }
-files() { find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log -o -path /root -o -path /var/lib/systemd -o -path /var/cache -o -path /var/lib/dpkg -o -path /var/lib/apt \) -prune -o -print | sort; }
+files() { find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log -o -path /root -o -path /var/lib/systemd -o -path /var/cache -o -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/tmp \) -prune -o -print | sort; }
 IMAGE=10.0.2.100:5000/test/busybox:latest
 
 if [ "$phase" = first ]; then

@@ -1,4 +1,5 @@
 import { invalidArgument } from "../../core/errors.ts";
+import type { Collectable } from "../../core/gc/gc.ts";
 import { parseDuration } from "../../core/gc/labels.ts";
 import { GC, METADATA } from "../../core/plugin/kinds.ts";
 import { definePlugin, one } from "../../core/plugin/plugin.ts";
@@ -17,6 +18,7 @@ export default definePlugin({
       schedule_delay: "0s",
       startup_delay: "100ms",
     },
+    live: ["pause_threshold", "deletion_threshold", "mutation_threshold", "schedule_delay", "startup_delay"],
     parse(table): Schedule {
       return {
         pauseThreshold: Math.min(Math.max(number(table, "pause_threshold"), 0), 0.5),
@@ -29,7 +31,32 @@ export default definePlugin({
   },
   onFailure: "optional",
   init(host, { metadata }, schedule) {
-    const scheduler = new GcScheduler(metadata.garbage, schedule, host.call);
+    const runs = host.metrics.counter(
+      "containerd_gc_collections_total",
+      "counter of gc scheduler collections",
+      "status",
+    );
+    const time = host.metrics.timer("containerd_gc_gc", "duration of gc scheduler collections");
+    const { garbage } = metadata;
+    const measured: Collectable = {
+      run: (call) =>
+        time.time(() =>
+          garbage.run(call).then(
+            (stats) => {
+              runs.add(1, "success");
+              return stats;
+            },
+            (err: unknown) => {
+              runs.add(1, "fail");
+              throw err;
+            },
+          ),
+        ),
+      onMutation: (listener) => garbage.onMutation(listener),
+      attach: (collector) => garbage.attach(collector),
+    };
+    const scheduler = new GcScheduler(measured, schedule, host.call);
+    host.onReload((next) => scheduler.reschedule(next));
     host.describe({
       exports: {
         PauseThreshold: String(schedule.pauseThreshold),

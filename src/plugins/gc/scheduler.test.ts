@@ -106,6 +106,16 @@ describe("gc scheduler", () => {
     await scheduler.stop();
   });
 
+  test("another schedule counts from the next change on", async () => {
+    const { target, scheduler } = make({ deletionThreshold: 0, mutationThreshold: 0 });
+    target.change("change");
+    assert.equal(target.runs, 0, "changes alone do not collect");
+    scheduler.reschedule({ ...SCHEDULE, mutationThreshold: 1 });
+    target.change("change");
+    await target.reaches(1);
+    await scheduler.stop();
+  });
+
   test("config: defaults, limits, wrong values", () => {
     const parse = (table: Record<string, unknown>): unknown =>
       plugin.config.parse({ ...plugin.config.defaults, ...table });

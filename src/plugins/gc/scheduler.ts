@@ -21,7 +21,7 @@ const MINIMUM_MS = 5;
 /** Decides when garbage is collected. Idle when nothing changes: no timer runs. */
 export class GcScheduler implements GarbageCollector {
   readonly #target: Collectable;
-  readonly #schedule: Schedule;
+  #schedule: Schedule;
   readonly #call: Call;
   readonly #log: Logger;
   readonly #now: () => number;
@@ -45,6 +45,11 @@ export class GcScheduler implements GarbageCollector {
     this.#now = now;
     target.onMutation((kind) => this.mutated(kind));
     target.attach(this);
+  }
+
+  /** Follows another schedule from the next change on. */
+  reschedule(schedule: Schedule): void {
+    this.#schedule = schedule;
   }
 
   /** Plans the first collection. */
