@@ -109,10 +109,6 @@ test("a shim whose bundle is gone is ended with its container; mounts and work f
     assert.equal(existsSync(stray), false);
     assert.deepEqual(await taskRow(ctr, kept), stays);
     assert.ok(alive(stays.pid));
-    spawnSync("sh", [
-      "-c",
-      `find /sys/fs/cgroup -depth -type d -path '*/${engine.namespace}/${lost}' -exec rmdir {} +`,
-    ]);
     await ctr.ok("containers", "rm", lost);
     await remove(ctr, kept);
   }, RESTARTED));

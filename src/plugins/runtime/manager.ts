@@ -50,7 +50,7 @@ import {
 import { deleteShim } from "./launch.ts";
 import { LostEvents } from "./lost-events.ts";
 import { resolveShim, type ShimCommand } from "./resolve.ts";
-import { warnOldRunc } from "./runc-version.ts";
+import { refuseOldRunc, warnOldRunc } from "./runc-version.ts";
 import { shimApi } from "./shim-api.ts";
 import { ShimLogs } from "./shim-logs.ts";
 import { answers, type ShimStarter } from "./shim-manager.ts";
@@ -78,6 +78,8 @@ export interface ManagerOptions {
   readonly content: ContentStore;
   readonly events: EventExchange & EventPublisher;
   readonly shims: ShimStarter;
+  /** A runc with known holes starts nothing; else it is warned about. */
+  readonly refuseOldRunc: boolean;
   /** Bundle of a sandbox that the `shim` controller runs: made or not. */
   readonly sandboxBundle: (namespace: string, sandbox: string) => Bundle;
   readonly timeouts: RuntimeTimeouts;
@@ -121,11 +123,12 @@ export class TaskManager {
     if (this.#tasks.has(key)) throw alreadyExists(`task ${id}`);
     const container = await this.#options.containers.get(call, id);
     const shim = resolveFor(container.runtime.name, request.runtimePath);
+    const options = request.options ?? container.runtime.options;
+    const runc = runcOptions(options);
+    if (this.#options.refuseOldRunc) await refuseOldRunc(runc?.binaryName || "runc");
     const bundle = bundleOf(this.#options.state, this.#options.root, call.namespace, id);
     const spec = container.spec?.value ?? new Uint8Array();
     await createBundle(bundle, spec, new TextDecoder().decode(spec).includes('"uidMappings"'));
-    const options = request.options ?? container.runtime.options;
-    const runc = runcOptions(options);
     let task: Task | undefined;
     let step = "failed to start shim";
     try {

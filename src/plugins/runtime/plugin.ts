@@ -2,6 +2,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { RuntimeInfoSchema, RuntimeRequestSchema } from "../../api/gen/containerd/types/introspection_pb.ts";
 import type { AnyValue } from "../../core/any.ts";
+import { invalidArgument } from "../../core/errors.ts";
 import { EVENTS, METADATA, RUNTIME } from "../../core/plugin/kinds.ts";
 import { definePlugin, one } from "../../core/plugin/plugin.ts";
 import { fromAnyMaybe } from "../../rpc/convert/basic.ts";
@@ -20,15 +21,23 @@ export default definePlugin({
   id: "task",
   requires: { metadata: one(METADATA), events: one(EVENTS), shims: one(SHIMS) },
   config: {
-    defaults: { platforms: [`linux/${process.arch === "x64" ? "amd64" : process.arch}`] },
-    parse: () => undefined,
+    defaults: {
+      platforms: [`linux/${process.arch === "x64" ? "amd64" : process.arch}`],
+      refuse_old_runc: false,
+    },
+    parse(table): boolean {
+      const refuse = table["refuse_old_runc"];
+      if (typeof refuse !== "boolean") throw invalidArgument("refuse_old_runc: must be true or false");
+      return refuse;
+    },
   },
   onFailure: "fatal",
-  async init(host, deps) {
+  async init(host, deps, refuseOldRunc) {
     const { daemon } = host;
     const sandboxes = sandboxFolders(daemon);
     const manager = new TaskManager({
       shims: deps.shims,
+      refuseOldRunc,
       sandboxBundle: (namespace, id) => bundleOf(sandboxes.state, sandboxes.root, namespace, id),
       state: host.state,
       root: host.root,

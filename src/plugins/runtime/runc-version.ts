@@ -1,4 +1,5 @@
 /** Says once in the daemon's log that the installed runc has known holes, and what to do. */
+import { failedPrecondition } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import { run } from "../../platform/process/spawn.ts";
 
@@ -27,6 +28,28 @@ export function warnOldRunc(binary: string, log: Logger): void {
       () => {},
     );
   }, DELAY_MS).unref();
+}
+
+const answers = new Map<string, Promise<string | undefined>>();
+
+/**
+ * For `refuse_old_runc`: the version is asked once per program.
+ * @throws failed-precondition for a runc with known holes
+ */
+export async function refuseOldRunc(binary: string): Promise<void> {
+  const answer =
+    answers.get(binary) ??
+    run(binary, ["--version"], { timeoutMs: 5_000 }).then(
+      ({ stdout }) => oldRunc(new TextDecoder().decode(stdout)),
+      // one that cannot be started is told by the shim
+      () => undefined,
+    );
+  answers.set(binary, answer);
+  const problem = await answer;
+  if (problem !== undefined)
+    throw failedPrecondition(problem, {
+      hint: 'refuse_old_runc = false in [plugins."io.containerd.runtime.v2.task"] runs it all the same',
+    });
 }
 
 /** @param text output of `runc --version`. @returns what is wrong with it, undefined when nothing (or it is no runc) */

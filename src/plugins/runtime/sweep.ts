@@ -3,10 +3,11 @@
  * A bundle is made before anything else of a task, and goes last, so whatever has none belongs to nobody.
  */
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { mkdir, readdir } from "node:fs/promises";
+import { mkdir, readdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { socketPath } from "../../../shims/shared/address.ts";
 import type { Logger } from "../../core/log.ts";
+import { cgroupOf, detectCgroups, placeOf } from "../../platform/cgroups/cgroups.ts";
 import { writeFileAtomic } from "../../platform/fs/atomic-write.ts";
 import { removeTree } from "../../platform/fs/remove-tree.ts";
 import { readMountInfo } from "../../platform/mounts/mountinfo.ts";
@@ -17,6 +18,7 @@ import { pidfdOpen, pidfdSendSignal } from "../../platform/syscalls/process.ts";
 import { type Bundle, readAddress } from "./bundle.ts";
 
 const SIGKILL = 9;
+const KILL_MS = 3_000;
 const BOOT_ID = "/proc/sys/kernel/random/boot_id";
 const RUNC_ROOT = "/run/containerd/runc";
 
@@ -120,7 +122,17 @@ async function sweepShims({
     if (known.has(pid)) continue;
     log.warn("ending a shim that holds no known task", { pid, namespace, id });
     const children = readText(`/proc/${pid}/task/${pid}/children`).split(" ").filter(Boolean).map(Number);
+    const own = cgroupOf(pid)?.path;
+    const cgroups = children.map((child) => cgroupOf(child)).filter((c) => c !== undefined && c.path !== own);
     for (const victim of [...children, pid]) kill(victim);
+    for (const cgroup of cgroups) {
+      await cgroup?.killAll(KILL_MS);
+      await cgroup?.remove().catch((err: unknown) => log.warn("remove cgroup", { path: cgroup.path, err }));
+      // a machine with both versions: runtimes make a folder in the second, too
+      const { mode, v2 } = detectCgroups();
+      if (cgroup !== undefined && mode === "hybrid" && v2 !== undefined)
+        await rmdir(placeOf(v2, cgroup.path)).catch(() => {});
+    }
     await removeStaleSocket(socketPath(socketDir, address, namespace, id)).catch(() => {});
     await removeTree(join(RUNC_ROOT, namespace, id));
   }

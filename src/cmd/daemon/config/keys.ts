@@ -191,6 +191,8 @@ export const KEYS: Readonly<Record<string, string>> = {
   "io.containerd.service.v1.diff-service|sync_fs": "Flush the file system after each layer.",
   "io.containerd.service.v1.tasks-service|blockio_config_file": "Block I/O classes.",
   "io.containerd.service.v1.tasks-service|rdt_config_file": "RDT classes.",
+  "io.containerd.runtime.v2.task|refuse_old_runc":
+    "Start nothing with a runc that has known container escapes; otherwise it is warned about once.",
   "io.containerd.shim.v1.manager|env": "Environment of shims, NAME=VALUE.",
   "io.containerd.shim.v1.manager|socket_dir": "Folder of shims' sockets.",
   "io.containerd.shim.v1.manager|spare_shims": "Shims started ahead, so that a container starts faster.",
