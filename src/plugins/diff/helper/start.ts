@@ -17,8 +17,13 @@ const MOST_IDLE = 4;
 const WAIT_MS = 100;
 const cores = availableParallelism();
 
+/** Layers a helper takes before another one is started: whatever piles up in it ends. */
+const MOST_LAYERS = 100;
+
 /** A helper's process. */
 export interface HelperChild extends ChildHandle {
+  /** Layers it was given. */
+  layers: number;
   /** It is gone, and all it said was read. */
   readonly gone: Promise<ExitStatus>;
 }
@@ -61,6 +66,7 @@ function fresh(): HelperChild {
 
 /** Tells a helper its layer. */
 export function giveLayer(child: HelperChild, instruction: UnpackInstruction): void {
+  child.layers++;
   const payload = Buffer.from(JSON.stringify(instruction), "utf8");
   child.stdin?.write(Buffer.concat([frameHeader(FRAME.start, payload.length), payload]));
 }
@@ -72,6 +78,10 @@ export function startOnce(instruction: object): HelperChild {
 
 /** Takes back a helper that waits for its next layer. Nobody else may use it or listen to it any more. */
 export function keep(child: HelperChild): void {
+  if (child.layers >= MOST_LAYERS) {
+    child.kill(SIGKILL);
+    return;
+  }
   const waiter = waiting.shift();
   if (waiter !== undefined) {
     waiter(child);
@@ -106,5 +116,5 @@ function spawn(argument: string): HelperChild {
     child.stdout?.once("end", resolve);
     child.stdout?.once("close", resolve);
   });
-  return { ...child, gone: child.exited.then((status) => told.then(() => status)) };
+  return { ...child, layers: 0, gone: child.exited.then((status) => told.then(() => status)) };
 }
