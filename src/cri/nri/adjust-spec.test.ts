@@ -46,14 +46,16 @@ const nothing: NriAdjustment = {
   CDIDevices: [],
   args: [],
 };
-const warnings: string[] = [];
+const classes: string[] = [];
 const host: AdjustHost = {
   swapController: true,
   oomScore: (wanted) => Math.max(wanted, 10),
   async injectCdi(target, names) {
     target.process?.env?.push(`CDI=${names.join("+")}`);
   },
-  warn: (message) => warnings.push(message),
+  async setClasses(_spec, blockio, rdt) {
+    classes.push(`${blockio}/${rdt}`);
+  },
 };
 
 test("nothing wanted is nothing changed, and the original is never", async () => {
@@ -172,7 +174,23 @@ test("what is Linux's", async () => {
   assert.deepEqual(l?.resources?.memory, { limit: 200n, swap: 200n });
   assert.deepEqual(l?.resources?.cpu, { shares: 5, cpus: "0" });
   assert.deepEqual([l?.resources?.pids, l?.resources?.unified], [{ limit: 3n }, { "memory.high": "9" }]);
-  assert.match(warnings.join(), /RDT class "gold" is left out/);
+});
+
+test("classes of block I/O and RDT are set by the host; an empty one takes it away", async () => {
+  classes.length = 0;
+  const resources = { hugepageLimits: [], unified: {}, devices: [] };
+  const set = { ...resources, blockioClass: { value: "slow" }, rdtClass: { value: "gold" } };
+  await adjustSpec(spec, { ...nothing, linux: { ...linux, resources: set } }, host);
+  assert.deepEqual(classes, ["slow/gold"]);
+  const had = structuredClone(spec);
+  had.linux = {
+    ...had.linux,
+    intelRdt: { closID: "x" },
+    resources: { ...had.linux?.resources, blockIO: { weight: 1 } },
+  };
+  const clear = { ...resources, blockioClass: { value: "" }, rdtClass: { value: "" } };
+  const cleared = await adjustSpec(had, { ...nothing, linux: { ...linux, resources: clear } }, host);
+  assert.deepEqual([cleared.linux?.intelRdt, cleared.linux?.resources?.blockIO], [undefined, undefined]);
 });
 
 test("limits of a spec for plugins, and back", () => {

@@ -18,8 +18,8 @@ export interface AdjustHost {
   oomScore(wanted: number): number;
   /** Injects CDI devices by name. @throws when one is not known */
   injectCdi(spec: Spec, names: readonly string[]): Promise<void>;
-  /** Says what is left out. */
-  warn(message: string): void;
+  /** Sets classes of block I/O and RDT; "" = not asked for. */
+  setClasses(spec: Spec, blockio: string, rdt: string): Promise<void>;
 }
 
 /** @returns a changed copy */
@@ -36,7 +36,10 @@ export async function adjustSpec(original: Spec, adjust: NriAdjustment, host: Ad
       spec,
       adjust.CDIDevices.map(({ name }) => name),
     );
-  if (adjust.linux !== undefined) adjustLinux(spec, process, adjust.linux, host);
+  if (adjust.linux !== undefined) {
+    adjustLinux(spec, process, adjust.linux, host);
+    await adjustClasses(spec, adjust.linux, host);
+  }
   adjustMounts(spec, adjust.mounts);
   for (const { type, hard, soft } of adjust.rlimits)
     process.rlimits = [...(process.rlimits ?? []).filter((each) => each.type !== type), { type, hard, soft }];
@@ -139,10 +142,6 @@ function adjustLinux(spec: Spec, process: Process, want: NriLinuxAdjustment, hos
   const { resources, rdt } = want;
   if (resources !== undefined) {
     layOver(resourcesOf(spec), resources, host.swapController);
-    if ((resources.blockioClass?.value ?? "") !== "")
-      host.warn(`NRI: blockio class "${resources.blockioClass?.value}" is left out: classes are not enabled`);
-    if ((resources.rdtClass?.value ?? "") !== "")
-      host.warn(`NRI: RDT class "${resources.rdtClass?.value}" is left out: classes are not enabled`);
   }
   if (rdt !== undefined) {
     if (rdt.remove) delete linux.intelRdt;
@@ -152,6 +151,20 @@ function adjustLinux(spec: Spec, process: Process, want: NriLinuxAdjustment, hos
     if (rdt.enableMonitoring !== undefined) intelRdt["enableMonitoring"] = rdt.enableMonitoring.value;
     if (Object.keys(intelRdt).length > 0) linux.intelRdt = intelRdt;
   }
+}
+
+/** An empty class takes one away. */
+async function adjustClasses(
+  spec: Spec,
+  { resources, rdt }: NriLinuxAdjustment,
+  host: AdjustHost,
+): Promise<void> {
+  const blockio = resources?.blockioClass?.value;
+  const group = resources?.rdtClass?.value;
+  if (blockio === "") delete resourcesOf(spec).blockIO;
+  // what the adjustment says of RDT itself goes before the class
+  if (group === "" && rdt === undefined) delete linuxOf(spec).intelRdt;
+  await host.setClasses(spec, blockio ?? "", rdt === undefined ? (group ?? "") : "");
 }
 
 const POLICIES = [

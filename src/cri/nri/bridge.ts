@@ -9,6 +9,7 @@ import type { Spec } from "../../oci/spec/types.ts";
 import { stopContainer } from "../containers/stop.ts";
 import type { Cri } from "../cri.ts";
 import type { Container, Pod } from "../model.ts";
+import { classFiles, withClasses } from "../spec/classes.ts";
 import { withCdiDevices } from "../spec/devices.ts";
 import { oomScore } from "../spec/resources.ts";
 import { adjustSpec } from "./adjust-spec.ts";
@@ -86,7 +87,18 @@ class Bridge implements NriHooks, NriHost {
         const config = { ...draft.config, CDIDevices: devices, annotations: {} };
         return withCdiDevices(target, config, deps.config, warn);
       },
-      warn,
+      async setClasses(target, blockio, rdt) {
+        const annotations: Record<string, string> = {};
+        if (blockio !== "") annotations["io.kubernetes.cri.blockio-class"] = blockio;
+        if (rdt !== "") annotations["io.kubernetes.cri.rdt-class"] = rdt;
+        if (blockio === "" && rdt === "") return;
+        // only what the plugin names, and never the pod's: those were applied before
+        const podConfig = { ...pod.config, annotations: {} };
+        // a class that is off does not fail the container: the plugin cannot know
+        const ignore = { ignoreBlockioNotEnabledErrors: true, ignoreRdtNotEnabledErrors: true };
+        const settings = { ...deps.config, ...classFiles(deps.daemon.settings), ...ignore };
+        await withClasses(target, { ...draft.config, annotations }, podConfig, settings, warn);
+      },
     });
     await this.#effects(effects);
     return changed;
