@@ -1,11 +1,22 @@
 /** A shim with more than one container, and with a sandbox. Needs root and runc. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, readlinkSync, rmdirSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  rmdirSync,
+  rmSync,
+} from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fromBinary } from "@bufbuild/protobuf";
 import { TaskExitSchema } from "../../src/api/gen/containerd/events/task_pb.ts";
+import { createFifo } from "../../src/platform/fs/fifo.ts";
 import { readMountInfo } from "../../src/platform/mounts/mountinfo.ts";
 import { Options } from "../shared/messages.ts";
 import { readOutbox } from "../shared/outbox.ts";
@@ -140,6 +151,32 @@ test("the shim runs in the cgroup it was told, outside the container's, with a s
     const folder = `${mount.target}${cgroup}`;
     if (mount.type.startsWith("cgroup") && existsSync(folder)) rmdirSync(folder);
   }
+});
+
+test("USR1 writes what it holds into its log", { skip }, async () => {
+  const bundle = daemon.bundle("dumped", ["sleep", "600"]);
+  createFifo(join(bundle, "log"));
+  const log = openSync(join(bundle, "log"), constants.O_RDWR | constants.O_NONBLOCK);
+  const shim = await startShim(daemon, "dumped", bundle, "new");
+  await shim.v3.create({ id: "dumped", bundle, rootfs: root });
+  const { shimPid } = await shim.v3.connect({ id: "dumped" });
+  process.kill(shimPid, "SIGUSR1");
+  let text = "";
+  const buffer = Buffer.alloc(4096);
+  await until(() => {
+    try {
+      text += buffer.toString("utf8", 0, readSync(log, buffer));
+    } catch {
+      // nothing yet
+    }
+    return /msg=dump .*container=dumped state=created\n[\s\S]*msg=dump .*events=\d+ rss=\d+ connections=1\n/.test(
+      text,
+    );
+  });
+  closeSync(log);
+  await shim.v3.delete({ id: "dumped" });
+  await shim.v3.shutdown({ id: "dumped" });
+  await shim.close();
 });
 
 /** The end of a process that is not ours has no event. */

@@ -292,7 +292,7 @@ test("pause, resume, update, metrics", { skip }, async () => {
   });
 });
 
-test("out of memory is told before the exit", { skip }, async () => {
+test("R17: out of memory is told before the exit", { skip }, async () => {
   await withContainer(
     "oom",
     ["sh", "-c", "dd if=/dev/zero of=/dev/null bs=64M count=1"],
@@ -311,7 +311,7 @@ test("out of memory is told before the exit", { skip }, async () => {
   );
 });
 
-test("events wait on disk while the daemon is down and come in order after", { skip }, async () => {
+test("R14: events wait on disk while the daemon is down and come in order after", { skip }, async () => {
   await withContainer("down", ["sleep", "600"], async (c) => {
     await daemon.event("/tasks/start");
     await daemon.stopEvents();
@@ -362,7 +362,7 @@ test("delete cleans up after a killed shim; a second shim of a group shares the 
   await same.close();
 });
 
-test("runtime and container get no file of the shim but their own three", { skip }, async () => {
+test("S27: runtime and container get no file of the shim but their own three", { skip }, async () => {
   const list = join(daemon.dir, "fds");
   const fake = join(daemon.dir, "fake-runc");
   const script = `#!/bin/sh\nls -l /proc/$$/fd >> ${list}\nexec runc "$@"\n`;
@@ -390,7 +390,10 @@ test("runtime and container get no file of the shim but their own three", { skip
   );
 });
 
-test("many short execs: every exit code, no zombie, no fd left", { skip, timeout: 300_000 }, async () => {
+test("R18: many short execs: every exit code, no zombie, no fd left", {
+  skip,
+  timeout: 300_000,
+}, async () => {
   const count = Number(process.env["SHIM_EXECS"] ?? 60);
   await withContainer("many", ["sleep", "600"], async (c) => {
     const once = async (i: number): Promise<void> => {

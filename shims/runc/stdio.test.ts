@@ -58,7 +58,9 @@ const lines = (path: string): string[] =>
     .slice(0, -1)
     .map((line) => line.replace(/^\S+ /, ""));
 
-test("a Kubernetes log is complete when the exit is known, last line without newline", { skip }, async () => {
+test("R16: a Kubernetes log is complete when the exit is known, last line without newline", {
+  skip,
+}, async () => {
   const path = join(daemon.dir, "logs", "0.log");
   const log = `cri-log://${path}?max=16`;
   const script = "echo out; echo err >&2; echo 12345678901234567; printf 'no end'; exit 3";
@@ -119,7 +121,7 @@ test("reopen and attach by annotations of update; no daemon meanwhile", { skip }
   assert.ok(`${want.join("\n")}\n`.endsWith(attached) && attached.endsWith("last\n"));
 });
 
-test("10 MB/s without a daemon: no write is held up for a second, no line is missing", {
+test("R15: 10 MB/s without a daemon: no write is held up for a second, no line is missing", {
   skip,
   timeout: 300_000,
 }, async () => {
