@@ -7,6 +7,7 @@ import { mkdir, readdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { socketPath } from "../../../shims/shared/address.ts";
 import type { Logger } from "../../core/log.ts";
+import { sleep } from "../../lib/retry.ts";
 import { cgroupOf, detectCgroups, placeOf } from "../../platform/cgroups/cgroups.ts";
 import { writeFileAtomic } from "../../platform/fs/atomic-write.ts";
 import { removeTree } from "../../platform/fs/remove-tree.ts";
@@ -133,6 +134,8 @@ async function sweepShims({
       if (cgroup !== undefined && mode === "hybrid" && v2 !== undefined)
         await rmdir(placeOf(v2, cgroup.path)).catch(() => {});
     }
+    // its socket is not stale before it is dead
+    for (const late = performance.now() + KILL_MS; runs(pid) && performance.now() < late; ) await sleep(5);
     await removeStaleSocket(socketPath(socketDir, address, namespace, id)).catch(() => {});
     await removeTree(join(RUNC_ROOT, namespace, id));
   }
@@ -167,6 +170,11 @@ function shimsOf(address: string): ShimProcess[] {
     }
   }
   return out;
+}
+
+function runs(pid: number): boolean {
+  const stat = readText(`/proc/${pid}/stat`);
+  return stat !== "" && !/^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2));
 }
 
 function kill(pid: number): void {
