@@ -4,10 +4,12 @@ import { parseArgs } from "node:util";
 import { testImages } from "../fixtures/images.ts";
 import { startRegistry } from "../fixtures/registry.ts";
 import type { PeerVersion } from "../peers/peer.ts";
+import { pods } from "./cases-cri.ts";
 import { collecting } from "./cases-gc.ts";
 import { importing, pull, size, unpack } from "./cases-images.ts";
 import { rpc } from "./cases-rpc.ts";
 import { client, daemonMemory, exec, run, shims, start } from "./cases-run.ts";
+import { collection, lists, output } from "./cases-store.ts";
 import { type Bench, startEngine } from "./engine.ts";
 import { median, type Row, table } from "./measure.ts";
 
@@ -24,6 +26,10 @@ const CASES: readonly (readonly [string, (bench: Bench) => Promise<Row[]>])[] = 
   ["P4", unpack],
   ["P5", pull],
   ["P6", importing],
+  ["P11", lists],
+  ["P13", output],
+  ["P14", collection],
+  ["P7", pods],
   ["P14", collecting],
   ["P9", (bench) => daemonMemory(bench, "after all cases")],
 ];
