@@ -62,6 +62,18 @@ test("a caller that gives up hears the step; its identical retry gets what was m
   assert.equal(g.runs(), 1);
 });
 
+test("a caller whose deadline is about to pass counts as one who gave up", async () => {
+  const names = new Creations("sandbox");
+  assert.equal(await names.run(background.within(200), "n", "same", "id1", async () => {}), "id1");
+  // and so does the one who comes for it
+  assert.equal(await names.run(background.within(200), "n", "same", "id2", async () => {}), "id1");
+  assert.equal(await names.run(background.within(60_000), "n", "same", "id2", async () => {}), "id1");
+  await assert.rejects(
+    names.run(background, "n", "same", "id3", async () => {}),
+    /is reserved for "id1"/,
+  );
+});
+
 test("work that failed frees its name at once; so does the removal of the object", async () => {
   const names = new Creations("sandbox");
   const g = gate();

@@ -7,6 +7,12 @@ import type { Call } from "../../core/call.ts";
 import { abortError } from "../../core/call.ts";
 import { deadlineExceeded, failedPrecondition, type GantryError } from "../../core/errors.ts";
 
+/**
+ * A caller whose deadline is nearer than this when the work is done may not hear of it any more: an answer and a cancellation
+ * can pass each other on the way. Milliseconds.
+ */
+const LATE_MS = 500;
+
 /** Where a creation is, for errors of callers that waited too long. */
 export interface Progress {
   /** Words for what is being done now, such as `cni add "bridge"`. */
@@ -20,8 +26,8 @@ interface Creation {
   /** Id of the object that it makes. */
   readonly id: string;
   readonly done: Promise<string>;
-  /** Callers that wait. */
-  waiting: number;
+  /** Calls that wait for it. */
+  readonly waiting: Set<Call>;
 }
 
 /** See the file's comment. */
@@ -72,7 +78,7 @@ export class Creations {
     }
     const untold = this.#untold.get(name);
     if (untold !== undefined && untold.request === request) {
-      this.#untold.delete(name);
+      if (inTime(call)) this.#untold.delete(name);
       return untold.id;
     }
     const owner = this.#names.get(name);
@@ -82,8 +88,9 @@ export class Creations {
     const done = work(progress).then(
       () => {
         this.#running.delete(name);
-        // everybody who asked has given up: the next identical request gets it
-        if (creation.waiting === 0 && this.#names.get(name) === id) this.#untold.set(name, { request, id });
+        // everybody who asked has given up, or is about to: the next identical request gets it
+        const told = [...creation.waiting].some(inTime);
+        if (!told && this.#names.get(name) === id) this.#untold.set(name, { request, id });
         return id;
       },
       (err: unknown) => {
@@ -94,16 +101,23 @@ export class Creations {
     );
     // nobody may be waiting when it fails
     done.catch(() => {});
-    const creation: Creation = { request, progress, id, done, startedAt: performance.now(), waiting: 0 };
+    const creation: Creation = {
+      request,
+      progress,
+      id,
+      done,
+      startedAt: performance.now(),
+      waiting: new Set(),
+    };
     this.#running.set(name, creation);
     return await this.#wait(call, name, creation);
   }
 
   #wait(call: Call, name: string, creation: Creation): Promise<string> {
     return new Promise((resolve, reject) => {
-      creation.waiting++;
+      creation.waiting.add(call);
       const stop = (): void => {
-        creation.waiting--;
+        creation.waiting.delete(call);
         const seconds = Math.round((performance.now() - creation.startedAt) / 1000);
         const ended = abortError(call.signal);
         const words = `create ${this.#what} "${name}": still at "${creation.progress.step}" after ${seconds} s`;
@@ -120,4 +134,9 @@ export class Creations {
       `failed to reserve ${this.#what} name "${name}": name "${name}" is reserved for "${owner}"`,
     );
   }
+}
+
+/** The caller will hear of it. */
+function inTime(call: Call): boolean {
+  return (call.remaining ?? LATE_MS) >= LATE_MS;
 }
