@@ -255,6 +255,37 @@ describe("ImageService", { skip: process.getuid?.() !== 0 }, () => {
     }
   });
 
+  test("an artifact is pulled, listed and removed as images are", async () => {
+    const empty = new TextEncoder().encode("{}");
+    const file = new TextEncoder().encode("weights");
+    const config = fake.addBlob(empty);
+    const digest = fake.addManifest("team/model", "v1", {
+      schemaVersion: 2,
+      mediaType: "application/vnd.oci.image.manifest.v1+json",
+      artifactType: "application/vnd.test.model",
+      config: { mediaType: "application/vnd.oci.empty.v1+json", digest: config, size: empty.length },
+      layers: [
+        {
+          mediaType: "application/octet-stream",
+          digest: fake.addBlob(file),
+          size: file.length,
+          annotations: { "org.opencontainers.image.title": "model.bin" },
+        },
+      ],
+    });
+    const tag = `${fake.host}/team/model:v1`;
+    const { imageRef } = await daemon.images.pullImage({ image: { image: tag } });
+    // not the digest of the config, which other artifacts have, too
+    assert.equal(imageRef, digest);
+    const image = await status(tag);
+    assert.deepEqual(image?.repoDigests, [`${fake.host}/team/model@${digest}`]);
+    assert.equal(image?.username, "");
+    const { info } = await daemon.images.imageStatus({ image: { image: tag }, verbose: true });
+    assert.deepEqual(JSON.parse(info["info"] ?? ""), { chainID: "", imageSpec: {} });
+    await daemon.images.removeImage({ image: { image: tag } });
+    assert.equal(await status(tag), undefined);
+  });
+
   test("what cannot be: errors say which image", async () => {
     await assert.rejects(
       daemon.images.pullImage({ image: { image: "" } }),

@@ -21,7 +21,7 @@ import { PINNED } from "./labels.ts";
 
 /** An image, or an artifact, as its documents describe it. */
 export interface LoadedImage {
-  /** Digest of the config: the id. */
+  /** The id: digest of the config; of the manifest for an artifact, as all artifacts may have the same (empty) config. */
   readonly id: Digest;
   readonly manifest: Manifest;
   readonly target: Descriptor;
@@ -70,7 +70,7 @@ export async function loadImage(
       await readBlob(content, call, target.digest, MAX_MANIFEST),
       target.mediaType,
     );
-    if (doc.kind === "manifest") return finish(content, call, image, doc, size);
+    if (doc.kind === "manifest") return finish(content, call, image, target.digest, doc, size);
     const fitting = doc.manifests
       .filter((m) => m.platform === undefined || matcher.match(m.platform))
       .sort((a, b) =>
@@ -89,6 +89,7 @@ async function finish(
   content: ContentStore,
   call: NamespacedCall,
   image: Image,
+  digest: Digest,
   manifest: Manifest,
   documents: bigint,
 ): Promise<LoadedImage> {
@@ -99,7 +100,7 @@ async function finish(
       })
     : undefined;
   return {
-    id: desc.digest,
+    id: config === undefined ? digest : desc.digest,
     manifest,
     target: image.target,
     config,

@@ -186,7 +186,9 @@ export class ImageService implements CriImageService {
 
   async configText(image: IndexedImage): Promise<string> {
     const { call, metadata } = this.#deps;
-    return new TextDecoder().decode(await readBlob(metadata.content, call, image.id, MAX_CONFIG));
+    return new TextDecoder().decode(
+      await readBlob(metadata.content, call, image.manifest.config.digest, MAX_CONFIG),
+    );
   }
 
   async resolve(_call: NamespacedCall, reference: string): Promise<CriImage> {
