@@ -1,10 +1,13 @@
 /** Reload of the configuration of a real daemon: by signal, by a changed file, refused when a file is wrong. Needs root. */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { testImages } from "../fixtures/images.ts";
+import { startRegistry } from "../fixtures/registry.ts";
+import { peerCtr } from "../peers/peer.ts";
 import { until } from "./client.ts";
 import { BUN, MAIN } from "./program.ts";
 
@@ -83,6 +86,33 @@ describe("reload", { skip: process.getuid?.() !== 0 }, () => {
     assert.match(await line(/reload refused/), /log level \\"loud\\": not one of/);
     write(config, base);
     assert.match(await line(/configuration reloaded/), /applied="nothing changed"/);
+  });
+
+  test("a mirror counts from the next pull on", async () => {
+    await using registry = await startRegistry({ filled: testImages() });
+    const ctr = peerCtr("1.7", join(dir, "c.sock"));
+    const name = "mirrored.invalid/test/busybox:latest";
+    // the transfer service of the daemon resolves: Debian's client 1.7 does it by itself, so ours is used
+    const pull = () =>
+      spawnSync(
+        BUN,
+        [MAIN, "ctr", "-a", join(dir, "c.sock"), "images", "pull", "--snapshotter", "native", name],
+        {
+          encoding: "utf8",
+        },
+      );
+    assert.equal(pull().status, 1);
+    write(config, [
+      ...base,
+      `[plugins."io.containerd.cri.v1.images".registry.mirrors."mirrored.invalid"]`,
+      `  endpoint = ["http://${registry.host}"]`,
+    ]);
+    await line(/configuration reloaded/);
+    const said = pull();
+    assert.equal(said.status, 0, said.stderr);
+    assert.match(ctr("images", "ls", "-q").out, /mirrored\.invalid\/test\/busybox:latest/);
+    write(config, base);
+    await line(/configuration reloaded/);
   });
 
   test("a new file in the drop-in folder", async () => {

@@ -57,7 +57,7 @@ export interface Booted {
    * Checks the new tables of all plugins, then hands changed live keys to those that take them.
    * @throws invalid-argument when a table is refused: then nothing was changed
    */
-  reload(tables: BootOptions["tables"]): Promise<ReloadReport>;
+  reload(tables: BootOptions["tables"], checked?: () => void): Promise<ReloadReport>;
   stop(): Promise<void>;
 }
 
@@ -215,7 +215,7 @@ export async function boot(options: BootOptions): Promise<Booted> {
   return {
     plugins: statuses,
     instances: (type) => instances.get(type) ?? new Map(),
-    reload: (tables) => reloadPlugins(running, tables),
+    reload: (tables, checked) => reloadPlugins(running, tables, checked),
     stop,
   };
 }

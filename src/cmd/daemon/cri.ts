@@ -28,10 +28,12 @@ const images = definePlugin({
   kind: CRI_IMAGES,
   id: "images",
   requires: { metadata: one(METADATA), transfer: one(TRANSFER) },
-  config: { defaults: imagesDefaults, parse: parseImagesConfig },
+  config: { defaults: imagesDefaults, live: ["registry"], parse: parseImagesConfig },
   onFailure: "optional",
   init(host, _deps, config) {
     host.describe({ exports: { snapshotter: config.snapshotter } });
+    // the one resolver of all clients reads this table from the whole configuration, and is told of changes
+    host.onReload(() => {});
     return config;
   },
 });

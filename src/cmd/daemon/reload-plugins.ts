@@ -24,11 +24,13 @@ export interface ReloadReport {
 /**
  * Checks every table first, so that a bad one changes nothing, then applies what can change live. A key that needs a
  * restart keeps its old value in what later reloads compare with, so it is named again until the restart.
+ * @param checked called between the two: everything is right, nothing was handed over
  * @throws invalid-argument naming the plugin and the key
  */
 export async function reloadPlugins(
   plugins: readonly LivePlugin[],
   tables: Readonly<Record<string, Table>>,
+  checked: () => void = () => {},
 ): Promise<ReloadReport> {
   const restart: string[] = [];
   const steps: { plugin: LivePlugin; table: Table; config: unknown; live: string[] }[] = [];
@@ -53,6 +55,7 @@ export async function reloadPlugins(
       throw invalidArgument(`plugins."${plugin.uri}": ${messageOf(err)}`, { cause: err });
     }
   }
+  checked();
   const applied: string[] = [];
   for (const { plugin, table, config, live } of steps) {
     if (live.length > 0) for (const apply of plugin.takers) await apply(config);

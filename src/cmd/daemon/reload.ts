@@ -18,6 +18,8 @@ export interface ReloadTarget {
   /** Plugin tables with the flags of the command line over them. */
   tables(config: LoadedConfig): Readonly<Record<string, Table>>;
   readonly booted: Booted;
+  /** The new configuration is right and will be handed to the plugins now. */
+  checked(config: LoadedConfig): void;
   /**
    * Takes changed keys outside of `plugins`.
    * @returns the names of those it took
@@ -36,11 +38,19 @@ export interface Reloader {
 /** Time that a burst of file events may last before the files are read. Milliseconds. */
 const SETTLE_MS = 300;
 
-/** Starts to watch the files of `initial`. */
-export function startReloader(target: ReloadTarget, path: string, initial: LoadedConfig): Reloader {
+/**
+ * Starts to watch the files of `initial`.
+ * @param loaded {@link contentOf} those files when they were read: what changed since then is a change
+ */
+export function startReloader(
+  target: ReloadTarget,
+  path: string,
+  initial: LoadedConfig,
+  loaded: string,
+): Reloader {
   const { log } = target;
   let current = initial;
-  let content = contentOf(path, initial);
+  let content = loaded;
   let running: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
   let watchers: FSWatcher[] = [];
@@ -51,7 +61,8 @@ export function startReloader(target: ReloadTarget, path: string, initial: Loade
     try {
       config = target.load();
       const now = contentOf(path, config);
-      const report = await target.booted.reload(target.tables(config));
+      const next = config;
+      const report = await target.booted.reload(target.tables(config), () => target.checked(next));
       const top = changedTop(current.settings, config.settings);
       const taken = target.applyTop(config.settings, top);
       content = now;
@@ -74,6 +85,7 @@ export function startReloader(target: ReloadTarget, path: string, initial: Loade
       return;
     }
     watchFolders();
+    changed(); // nobody watched for a moment
   };
   const reload = (reason: string): Promise<void> => {
     running = running.then(() => (closed ? undefined : run(reason)));
@@ -103,6 +115,7 @@ export function startReloader(target: ReloadTarget, path: string, initial: Loade
     }
   };
   watchFolders();
+  changed();
   return {
     reload,
     close: () => {
@@ -128,7 +141,7 @@ function watchedFolders(path: string, config: LoadedConfig): Map<string, Set<str
 }
 
 /** Every byte that a reload reads: main file and imports. */
-function contentOf(path: string, config: LoadedConfig): string {
+export function contentOf(path: string, config: LoadedConfig): string {
   const files = new Set([path, ...config.files, ...config.importCandidates()]);
   return [...files].map((file) => `${file}\n${existsSync(file) ? readQuiet(file) : ""}`).join("\n");
 }

@@ -10,8 +10,10 @@ import { failedPrecondition, invalidArgument, messageOf } from "../../core/error
 import type { Introspection } from "../../core/introspection/introspection.ts";
 import type { Logger } from "../../core/log.ts";
 import { MetricRegistry } from "../../core/metrics/metrics.ts";
+import { TRANSFER } from "../../core/plugin/kinds.ts";
 import { INTROSPECTION } from "../../core/plugin/own-kinds.ts";
 import type { DaemonFacts } from "../../core/plugin/plugin.ts";
+import type { ImageTransfer } from "../../core/transfer/transfer.ts";
 import { parseDuration } from "../../lib/human.ts";
 import { revision, version } from "../../lib/version.ts";
 import { lockFile } from "../../platform/fs/lock.ts";
@@ -30,7 +32,7 @@ import type { DaemonFlags } from "./flags.ts";
 import { createIntrospection } from "./introspection.ts";
 import { createLogger, type LogSettings, parseLevel } from "./log.ts";
 import { proxyBuiltins } from "./proxies.ts";
-import { startReloader } from "./reload.ts";
+import { contentOf, startReloader } from "./reload.ts";
 
 /** Default addresses. */
 const DEFAULT_ADDRESS = "/run/containerd/containerd.sock";
@@ -51,6 +53,7 @@ export async function serve(flags: DaemonFlags): Promise<number> {
   process.on("SIGHUP", () => hangup.reload());
   const known = await knownTables(builtins);
   const config = loadConfig(flags.config, flags.configGiven, known);
+  const content = contentOf(flags.config, config);
   const settings = effectiveConfig(config.settings, known, {
     ...(flags.root === undefined ? {} : { root: flags.root }),
     ...(flags.state === undefined ? {} : { state: flags.state }),
@@ -117,11 +120,19 @@ export async function serve(flags: DaemonFlags): Promise<number> {
       },
       tables: tablesOf,
       booted,
+      // plugins that look into the whole configuration see the new one
+      checked: (next) => {
+        const { plugins } = effectiveConfig(next.settings, known);
+        Object.assign(facts.settings, { plugins });
+        for (const transfer of booted.instances(TRANSFER.type).values())
+          (transfer as ImageTransfer).hostsChanged();
+      },
       applyTop: (next, changed) => applyTop(next, changed, { flags, logSettings, settings, log }),
       log,
     },
     flags.config,
     config,
+    content,
   );
   hangup.reload = () => void reloader.reload("SIGHUP");
   const signal = await ended(log, booted);

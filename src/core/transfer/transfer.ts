@@ -83,6 +83,8 @@ export interface ImportRequest {
 
 /** The transfer plugin as the daemon's own parts use it: CRI, the watched image folder. */
 export interface ImageTransfer extends Transferrer {
+  /** Told when the registry tables of the configuration were reloaded: the next transfer uses the new ones. */
+  hostsChanged(): void;
   /** Pulls with the daemon's registry configuration. */
   pull(call: NamespacedCall, request: PullRequest): Promise<PullOutcome>;
   /**

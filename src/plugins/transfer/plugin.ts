@@ -54,6 +54,7 @@ export class LocalTransfer implements ImageTransfer {
   readonly #config: TransferConfig;
   readonly #hosts: HostsConfig;
   readonly #registry: () => Promise<Registry>;
+  readonly hostsChanged: () => void;
 
   constructor(
     ctx: TransferContext,
@@ -61,12 +62,14 @@ export class LocalTransfer implements ImageTransfer {
     config: TransferConfig,
     hosts: HostsConfig,
     registry: () => Promise<Registry>,
+    readHosts: () => void,
   ) {
     this.#ctx = ctx;
     this.#streams = streams;
     this.#config = config;
     this.#hosts = hosts;
     this.#registry = registry;
+    this.hostsChanged = readHosts;
   }
 
   async transfer(
@@ -250,10 +253,24 @@ export default definePlugin({
     backends: all(SNAPSHOTTER),
     verifiers: all(VERIFIER),
   },
-  config: { defaults: transferDefaults, parse: parseTransferConfig },
+  config: {
+    defaults: transferDefaults,
+    live: [
+      "max_concurrent_downloads",
+      "max_concurrent_uploaded_layers",
+      "discard_unpacked_layers",
+      "config_path",
+    ],
+    parse: parseTransferConfig,
+  },
   onFailure: "optional",
-  init(host, { metadata, walking, differs, diffs, streams, backends, verifiers }, config) {
+  init(host, { metadata, walking, differs, diffs, streams, backends, verifiers }, first) {
+    // a reload changes these in place: the next transfer sees it, one that runs goes on as it began
+    const config = { ...first };
     const hosts = daemonHosts(host.daemon.settings, config.configPaths);
+    const readHosts = (): void => {
+      Object.assign(hosts, daemonHosts(host.daemon.settings, config.configPaths));
+    };
     // undici is loaded with the first pull, not with the daemon.
     const registry = lazyAsync(async () => {
       const { Registry } = await import("../../registry/registry.ts");
@@ -282,6 +299,11 @@ export default definePlugin({
       sourcesFrom(registry),
     );
     host.describe({ platforms: [hostPlatform()] });
-    return new LocalTransfer(ctx, streams, config, hosts, registry);
+    host.onReload((next) => {
+      Object.assign(config, next);
+      Object.assign(ctx.limits, { downloads: next.limits.downloads, uploads: next.limits.uploads });
+      readHosts();
+    });
+    return new LocalTransfer(ctx, streams, config, hosts, registry, readHosts);
   },
 });
