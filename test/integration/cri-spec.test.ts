@@ -1,5 +1,7 @@
 /** What specs make of containers: volumes, image mounts, users, limits, base spec. Real daemon, runc, CNI. Needs root; see cri-bed.ts. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -11,6 +13,33 @@ import { until } from "./client.ts";
 import { BUSYBOX, CriBed, cannotRun } from "./cri-bed.ts";
 
 type ContainerInit = MessageInitShape<typeof ContainerConfigSchema>;
+
+/** An archive with an artifact of one file. @returns its path */
+function artifact(dir: string): string {
+  const blobs = join(dir, "blobs/sha256");
+  mkdirSync(blobs, { recursive: true });
+  const blob = (mediaType: string, text: string): { mediaType: string; digest: string; size: number } => {
+    const hex = createHash("sha256").update(text).digest("hex");
+    writeFileSync(join(blobs, hex), text);
+    return { mediaType, digest: `sha256:${hex}`, size: text.length };
+  };
+  const type = "application/vnd.oci.image.manifest.v1+json";
+  const annotations = { "org.opencontainers.image.title": "sub/weights.bin" };
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: type,
+    artifactType: "application/vnd.test.model",
+    config: blob("application/vnd.oci.empty.v1+json", "{}"),
+    layers: [{ ...blob("application/octet-stream", "forty-two\n"), annotations }],
+  };
+  const named = { "io.containerd.image.name": "gantry.test/model:v1" };
+  const manifests = [{ ...blob(type, JSON.stringify(manifest)), annotations: named }];
+  writeFileSync(join(dir, "index.json"), JSON.stringify({ schemaVersion: 2, manifests }));
+  writeFileSync(join(dir, "oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
+  const path = `${dir}.tar`;
+  execFileSync("tar", ["-C", dir, "-cf", path, "oci-layout", "index.json", "blobs"]);
+  return path;
+}
 
 describe("specs of real containers", { skip: cannotRun }, () => {
   let bed: CriBed;
@@ -147,6 +176,24 @@ base_runtime_spec = "/nonexistent.json"
     await bed.runtime.removePodSandbox({ podSandboxId: id });
     assert.ok(!existsSync(folder));
     assert.doesNotMatch(bed.ctr("snapshots", "ls"), /image-volumes/);
+  });
+
+  test("an artifact as a mount: its files by their titles", async () => {
+    bed.ctr("images", "import", artifact(join(bed.dir, "artifact")));
+    const config = bed.pod("artifacts");
+    const { podSandboxId: id } = await bed.runtime.runPodSandbox({ config });
+    const mounts = [{ containerPath: "/model", readonly: true, image: { image: "gantry.test/model:v1" } }];
+    const container = bed.container("c", "cat /model/sub/weights.bin; touch /model/x; sleep 1000", {
+      mounts,
+    } as ContainerInit);
+    await bed.runContainer(id, config, container);
+    const log = (): string => readFileSync(join(bed.dir, "logs/artifacts/c.log"), "utf8");
+    await until("it wrote", () => /Read-only/.test(log()));
+    assert.match(log(), /stdout F forty-two/);
+    await bed.runtime.stopPodSandbox({ podSandboxId: id });
+    await bed.runtime.removePodSandbox({ podSandboxId: id });
+    assert.ok(!existsSync(join(bed.dir, "state/io.containerd.grpc.v1.cri/image-volumes", id)));
+    await bed.images.removeImage({ image: { image: "gantry.test/model:v1" } });
   });
 
   test("sources of bind mounts are made, links followed", async () => {
