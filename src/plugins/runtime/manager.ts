@@ -384,6 +384,7 @@ export class TaskManager {
       root,
       address: this.#options.shims.launch.daemon.address,
       socketDir: this.#options.shims.launch.socketDir,
+      knownSockets: new Set([...this.#tasks.values()].map((task) => task.address.address)),
       isKnown: (namespace, id) =>
         this.#tasks.has(taskKey(namespace, id)) || failed.has(taskKey(namespace, id)),
       knownShims: () => this.#shimPids(),

@@ -5,7 +5,7 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { mkdir, readdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
-import { socketPath } from "../../../shims/shared/address.ts";
+import { DEFAULT_SOCKET_DIR, socketPath } from "../../../shims/shared/address.ts";
 import type { Logger } from "../../core/log.ts";
 import { sleep } from "../../lib/retry.ts";
 import { cgroupOf, detectCgroups, placeOf } from "../../platform/cgroups/cgroups.ts";
@@ -62,6 +62,8 @@ export interface SweepOptions {
   readonly address: string;
   /** Folder of the shims' sockets, "" for the usual one. */
   readonly socketDir: string;
+  /** Where the shims of the known tasks listen. */
+  readonly knownSockets: ReadonlySet<string>;
   readonly isKnown: (namespace: string, id: string) => boolean;
   /** Pids of the shims behind the known tasks and sandboxes; asked only when there is a shim to be doubted; undefined when not all are known. */
   readonly knownShims: () => Promise<ReadonlySet<number> | undefined>;
@@ -105,10 +107,15 @@ async function sweepShims({
   address,
   state,
   socketDir,
+  knownSockets,
   isKnown,
   knownShims,
   log,
 }: SweepOptions): Promise<void> {
+  // a shim without a socket that nobody knows cannot be: the list of all processes is long
+  const dir = socketDir === "" ? DEFAULT_SOCKET_DIR : socketDir;
+  const sockets = await readdir(dir).catch((): string[] => []);
+  if (sockets.every((name) => knownSockets.has(join(dir, name)))) return;
   // a shim stands in the bundle of one of its containers; one that stands elsewhere is not for this plugin to judge
   const doubted = shimsOf(address).filter(({ cwd }) => {
     if (!cwd.startsWith(`${state}/`)) return false;
