@@ -3,7 +3,7 @@
  * `containerd-shim-runc-v2`), else the first argument (`gantry daemon`, ...). Each mode is one literal lazy import, so
  * starting a mode loads only what it needs.
  */
-import { readFileSync } from "node:fs";
+import { callName } from "./platform/runtime.ts";
 
 /** A mode's entry: gets its arguments, resolves with the exit code. */
 interface Mode {
@@ -39,12 +39,6 @@ const names: Readonly<Record<string, string>> = {
   crictl: "crictl",
   "containerd-shim-runc-v2": "shim",
 };
-
-/** The name this process was called by: a compiled program's argv does not tell, the kernel does. */
-function callName(): string {
-  const first = readFileSync("/proc/self/cmdline", "utf8").split("\0", 1)[0] ?? "";
-  return first.slice(first.lastIndexOf("/") + 1);
-}
 
 const usage = `usage: gantry [-n NAMESPACE] COMMAND [ARGUMENTS]
 

@@ -160,6 +160,11 @@ class NativeStream implements ByteStream {
   }
 }
 
+/** Who is at the other end of an accepted unix socket, as the kernel says; undefined where the runtime does not tell. */
+export function peerOf(stream: ByteStream): PeerCredentials | undefined {
+  return stream instanceof NativeStream ? stream.peer : undefined;
+}
+
 const events = {
   data: (socket: NativeSocket, chunk: Buffer): void => socket.data.received(chunk),
   drain: (socket: NativeSocket): void => socket.data.drained(),

@@ -10,9 +10,16 @@ import { hpackEncode } from "../http2/hpack-encoder.ts";
 import type { H2Stream, StreamEvents } from "../http2/stream.ts";
 import { MessageQueue } from "../message-queue.ts";
 import { GrpcCode, toStatus, type WireStatus } from "../status.ts";
-import type { Interceptor } from "../types.ts";
+import type { HandlerContext, Interceptor } from "../types.ts";
 import { frameMessage, MessageReader } from "./framing.ts";
 import { collectHeaders, isGrpcContentType, metadataFields, parseTimeout, statusFields } from "./metadata.ts";
+
+/** What calls know of their connection. */
+export interface ConnectionCalls {
+  /** Calls whose handler has not returned. */
+  count: number;
+  readonly peer: HandlerContext["peer"];
+}
 
 /** What the calls of one server share. */
 export interface ServerShared {
@@ -41,7 +48,7 @@ const OK: WireStatus = { code: GrpcCode.OK, message: "", details: [], hint: unde
 export class ServerCall implements StreamEvents {
   readonly #stream: H2Stream;
   readonly #shared: ServerShared;
-  readonly #onConnection: { count: number };
+  readonly #onConnection: ConnectionCalls;
   readonly #abort = new AbortController();
   readonly #reader: MessageReader;
   #route: Route | undefined;
@@ -52,8 +59,8 @@ export class ServerCall implements StreamEvents {
   #headersSent = false;
   #done = false;
 
-  /** @param onConnection calls of this connection whose handler has not returned */
-  constructor(stream: H2Stream, shared: ServerShared, onConnection: { count: number }) {
+  /** @param onConnection the connection it came on */
+  constructor(stream: H2Stream, shared: ServerShared, onConnection: ConnectionCalls) {
     this.#onConnection = onConnection;
     this.#stream = stream;
     this.#shared = shared;
@@ -111,7 +118,7 @@ export class ServerCall implements StreamEvents {
     });
     for (const name of PSEUDO) headers.delete(name);
     this.#route = route;
-    this.#context = new ServerContext({ call, headers, method: path });
+    this.#context = new ServerContext({ call, headers, method: path, peer: this.#onConnection.peer });
     if (ms !== undefined) this.#deadline(ms);
     if (route.takesOne) return;
     this.#requests = new MessageQueue<Message>(

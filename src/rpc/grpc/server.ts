@@ -1,6 +1,6 @@
 import { background } from "../../core/call.ts";
 import { canceled } from "../../core/errors.ts";
-import type { ByteStream } from "../../platform/net/byte-stream.ts";
+import { type ByteStream, peerOf } from "../../platform/net/byte-stream.ts";
 import { Router } from "../dispatch.ts";
 import { DEFAULT_LIMITS, type SessionLimits } from "../http2/limits.ts";
 import { H2Session } from "../http2/session.ts";
@@ -56,7 +56,7 @@ export function createGrpcServer(options: ServerOptions, http2: Partial<SessionL
       return;
     }
     if ("setNoDelay" in socket && typeof socket.setNoDelay === "function") socket.setNoDelay(true);
-    const running = { count: 0 };
+    const running = { count: 0, peer: peerOf(socket) };
     const session: H2Session = new H2Session(socket, {
       role: "server",
       limits,

@@ -1,6 +1,6 @@
 import { background } from "../../core/call.ts";
 import { canceled, invalidArgument, resourceExhausted, unavailable } from "../../core/errors.ts";
-import type { ByteStream } from "../../platform/net/byte-stream.ts";
+import { type ByteStream, peerOf } from "../../platform/net/byte-stream.ts";
 import { Router } from "../dispatch.ts";
 import { type Listener, openListener } from "../listen.ts";
 import { toStatus } from "../status.ts";
@@ -104,7 +104,7 @@ export function createTtrpcServer(options: ServerOptions): TtrpcServer {
   return {
     serve,
     async listen(address) {
-      const listener = await openListener(address, serve);
+      const listener = await openListener(address, (socket) => serve(socket, peerOf(socket)));
       listeners.push(listener);
       return { port: listener.port };
     },
