@@ -26,6 +26,9 @@ const noDocker = skip || !existsSync(join(DOCKER, "sbin/dockerd")) ? "needs dock
 /** One layer, zstd, ten layers with whiteouts and extended attributes, an index of two platforms. */
 const NAMES = ["busybox", "busybox-zstd", "layers10", "multi"] as const;
 
+/** Many starts of large programs: a loaded machine takes its time. */
+const LONG = { timeout: 300_000 };
+
 const dir = mkdtempSync(join(tmpdir(), "gantry-interop-"));
 const images = testImages();
 let registry: Registry;
@@ -103,7 +106,7 @@ describe("other tools", { skip }, () => {
   });
 
   for (const name of NAMES) {
-    test(`${name}: what we push is pulled by podman, buildah and skopeo`, () => {
+    test(`${name}: what we push is pulled by podman, buildah and skopeo`, LONG, () => {
       const ref = registry.ref(`ours-${name}`);
       ok(ctr("images", "push", ref, imageName(name)));
       const id = ourId(imageName(name));
@@ -117,7 +120,7 @@ describe("other tools", { skip }, () => {
       forget();
     });
 
-    test(`${name}: what we export is loaded by podman, buildah and skopeo`, () => {
+    test(`${name}: what we export is loaded by podman, buildah and skopeo`, LONG, () => {
       const tar = join(dir, `export-${name}.tar`);
       ok(ctr("images", "export", tar, imageName(name)));
       const id = ourId(imageName(name));
@@ -139,10 +142,12 @@ describe("other tools", { skip }, () => {
     });
   }
 
-  test("what we convert to zstd is pulled by podman, and by us", () => {
+  test("what we convert to zstd is pulled by podman, and by us", LONG, async () => {
+    // podman remembers for each registry which compressed forms of a layer it has, and would push these as Docker's type.
+    await using own = await startRegistry();
     for (const [i, from] of ["layers10", "busybox"].entries()) {
       ok(ctr("images", "convert", "--zstd", imageName(from), `local.test/zstd:v${i}`));
-      const ref = registry.ref("zstd", `v${i}`);
+      const ref = own.ref("zstd", `v${i}`);
       ok(ctr("images", "push", ref, `local.test/zstd:v${i}`));
       assert.match(skopeo("inspect", "--raw", "--tls-verify=false", `docker://${ref}`), /tar\+zstd/);
       podman("pull", "-q", "--tls-verify=false", ref);
@@ -154,7 +159,8 @@ describe("other tools", { skip }, () => {
     }
   });
 
-  test("what podman saves and pushes, we import and pull: every format", () => {
+  test("what podman saves and pushes, we import and pull: every format", LONG, async () => {
+    await using own = await startRegistry();
     for (const name of ["layers10", "busybox"] as const) {
       const id = ourId(imageName(name));
       const tree = ourTree(imageName(name));
@@ -175,7 +181,7 @@ describe("other tools", { skip }, () => {
         podman("rmi", again);
       }
       for (const format of ["oci", "v2s2"]) {
-        const ref = registry.ref(`podman-${name}`, format);
+        const ref = own.ref(`podman-${name}`, format);
         podman("push", "-q", "--tls-verify=false", "--format", format, imageName(name), ref);
         const said = ok(ctr("images", "pull", ref));
         assert.match(said, /Completed pull/);
@@ -187,44 +193,48 @@ describe("other tools", { skip }, () => {
     }
   });
 
-  test("what skopeo and buildah make, we read: zstd, schema 2, an index, an image built from commands", () => {
-    const source = (name: string): string => `oci:${images.layout}:${name}`;
-    const tree = ourTree(imageName("layers10"));
-    const zstd = registry.ref("skopeo", "zstd");
-    const flags = ["-q", "--dest-tls-verify=false"];
-    skopeo("copy", ...flags, "--dest-compress-format", "zstd", source("layers10"), `docker://${zstd}`);
-    ok(ctr("images", "pull", zstd));
-    assert.equal(ourTree(zstd), tree);
-    const schema2 = registry.ref("skopeo", "schema2");
-    skopeo("copy", ...flags, "--format", "v2s2", source("layers10"), `docker://${schema2}`);
-    ok(ctr("images", "pull", schema2));
-    assert.equal(ourTree(schema2), tree);
-    assert.match(ok(ctr("images", "ls", `name==${schema2}`)), /vnd\.docker\.distribution\.manifest\.v2/);
-    const index = registry.ref("skopeo", "index");
-    skopeo("copy", ...flags, "--all", source("multi"), `docker://${index}`);
-    ok(ctr("images", "pull", index));
-    assert.match(ok(ctr("images", "ls", `name==${index}`)), /linux\/amd64,linux\/arm64/);
-    const tar = join(dir, "skopeo.tar");
-    skopeo("copy", "-q", source("layers10"), `docker-archive:${tar}:local.test/skopeo:v1`);
-    ok(ctr("images", "import", tar));
-    assert.equal(ourTree("local.test/skopeo:v1"), tree);
+  test(
+    "what skopeo and buildah make, we read: zstd, schema 2, an index, an image built from commands",
+    LONG,
+    () => {
+      const source = (name: string): string => `oci:${images.layout}:${name}`;
+      const tree = ourTree(imageName("layers10"));
+      const zstd = registry.ref("skopeo", "zstd");
+      const flags = ["-q", "--dest-tls-verify=false"];
+      skopeo("copy", ...flags, "--dest-compress-format", "zstd", source("layers10"), `docker://${zstd}`);
+      ok(ctr("images", "pull", zstd));
+      assert.equal(ourTree(zstd), tree);
+      const schema2 = registry.ref("skopeo", "schema2");
+      skopeo("copy", ...flags, "--format", "v2s2", source("layers10"), `docker://${schema2}`);
+      ok(ctr("images", "pull", schema2));
+      assert.equal(ourTree(schema2), tree);
+      assert.match(ok(ctr("images", "ls", `name==${schema2}`)), /vnd\.docker\.distribution\.manifest\.v2/);
+      const index = registry.ref("skopeo", "index");
+      skopeo("copy", ...flags, "--all", source("multi"), `docker://${index}`);
+      ok(ctr("images", "pull", index));
+      assert.match(ok(ctr("images", "ls", `name==${index}`)), /linux\/amd64,linux\/arm64/);
+      const tar = join(dir, "skopeo.tar");
+      skopeo("copy", "-q", source("layers10"), `docker-archive:${tar}:local.test/skopeo:v1`);
+      ok(ctr("images", "import", tar));
+      assert.equal(ourTree("local.test/skopeo:v1"), tree);
 
-    podman("load", "-q", "-i", images.archive("busybox"));
-    const container = buildah("from", "--pull-never", imageName("busybox"));
-    const root = buildah("mount", container);
-    writeFileSync(join(root, "made"), "by buildah");
-    rmSync(join(root, "etc/group"));
-    execFileSync("setfattr", ["-n", "user.made", "-v", "yes", join(root, "made")]);
-    buildah("umount", container);
-    buildah("commit", "-q", container, "local.test/built:v1");
-    const built = registry.ref("buildah");
-    buildah("push", "-q", "--tls-verify=false", "local.test/built:v1", `docker://${built}`);
-    ok(ctr("images", "pull", built));
-    assert.equal(ourTree(built), podmanTree("local.test/built:v1"));
-    assert.match(ourTree(built), /made/);
-    buildah("rm", container);
-    forget();
-  });
+      podman("load", "-q", "-i", images.archive("busybox"));
+      const container = buildah("from", "--pull-never", imageName("busybox"));
+      const root = buildah("mount", container);
+      writeFileSync(join(root, "made"), "by buildah");
+      rmSync(join(root, "etc/group"));
+      execFileSync("setfattr", ["-n", "user.made", "-v", "yes", join(root, "made")]);
+      buildah("umount", container);
+      buildah("commit", "-q", container, "local.test/built:v1");
+      const built = registry.ref("buildah");
+      buildah("push", "-q", "--tls-verify=false", "local.test/built:v1", `docker://${built}`);
+      ok(ctr("images", "pull", built));
+      assert.equal(ourTree(built), podmanTree("local.test/built:v1"));
+      assert.match(ourTree(built), /made/);
+      buildah("rm", container);
+      forget();
+    },
+  );
 });
 
 describe("docker", { skip: noDocker }, () => {
@@ -280,30 +290,34 @@ describe("docker", { skip: noDocker }, () => {
 
   // Docker 20.10 knows no zstd layers.
   for (const name of ["busybox", "layers10", "multi"] as const)
-    test(`${name}: docker loads and pulls ours; we import and pull what docker saves and pushes`, () => {
-      const tar = join(dir, "to-docker.tar");
-      ok(ctr("images", "export", tar, imageName(name)));
-      const id = ourId(imageName(name));
-      const tree = ourTree(imageName(name));
-      assert.match(docker("load", "-i", tar), new RegExp(`Loaded image: ${imageName(name)}`));
-      assert.equal(bare(docker("image", "inspect", "--format", "{{.Id}}", imageName(name))), id);
-      const ref = registry.ref(`docker-${name}`);
-      ok(ctr("images", "push", ref, imageName(name)));
-      docker("pull", "-q", ref);
-      assert.equal(bare(docker("image", "inspect", "--format", "{{.Id}}", ref)), id);
+    test(
+      `${name}: docker loads and pulls ours; we import and pull what docker saves and pushes`,
+      LONG,
+      () => {
+        const tar = join(dir, "to-docker.tar");
+        ok(ctr("images", "export", tar, imageName(name)));
+        const id = ourId(imageName(name));
+        const tree = ourTree(imageName(name));
+        assert.match(docker("load", "-i", tar), new RegExp(`Loaded image: ${imageName(name)}`));
+        assert.equal(bare(docker("image", "inspect", "--format", "{{.Id}}", imageName(name))), id);
+        const ref = registry.ref(`docker-${name}`);
+        ok(ctr("images", "push", ref, imageName(name)));
+        docker("pull", "-q", ref);
+        assert.equal(bare(docker("image", "inspect", "--format", "{{.Id}}", ref)), id);
 
-      const back = join(dir, "from-docker.tar");
-      const made = `local.test/${name}:docker`;
-      docker("tag", imageName(name), made);
-      docker("save", "-o", back, made);
-      ok(ctr("images", "import", back));
-      assert.equal(ourId(made), id);
-      assert.equal(ourTree(made), tree);
-      const pushed = registry.ref(`from-docker-${name}`);
-      docker("tag", imageName(name), pushed);
-      docker("push", "-q", pushed);
-      ok(ctr("images", "pull", pushed));
-      assert.equal(ourId(pushed), id);
-      assert.equal(ourTree(pushed), tree);
-    });
+        const back = join(dir, "from-docker.tar");
+        const made = `local.test/${name}:docker`;
+        docker("tag", imageName(name), made);
+        docker("save", "-o", back, made);
+        ok(ctr("images", "import", back));
+        assert.equal(ourId(made), id);
+        assert.equal(ourTree(made), tree);
+        const pushed = registry.ref(`from-docker-${name}`);
+        docker("tag", imageName(name), pushed);
+        docker("push", "-q", pushed);
+        ok(ctr("images", "pull", pushed));
+        assert.equal(ourId(pushed), id);
+        assert.equal(ourTree(pushed), tree);
+      },
+    );
 });
