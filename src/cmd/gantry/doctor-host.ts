@@ -7,7 +7,7 @@ import { formatSize } from "../../lib/human.ts";
 import { allPids, commandLineOf, readProcFile, readProcStat } from "../../platform/process/proc.ts";
 import { run } from "../../platform/process/spawn.ts";
 import { oldRunc } from "../../plugins/runtime/runc-version.ts";
-import type { DoctorContext, Finding } from "./doctor.ts";
+import type { DoctorContext, Finding } from "./finding.ts";
 
 /** Less than this is little: bytes, and share of the file system. */
 const LITTLE_BYTES = 2 << 30;

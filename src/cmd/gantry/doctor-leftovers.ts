@@ -10,7 +10,7 @@ import { deleteNetns, isPinned } from "../../platform/net/netns.ts";
 import { allPids } from "../../platform/process/proc.ts";
 import { MNT_DETACH } from "../../platform/syscalls/constants.ts";
 import { umount2 } from "../../platform/syscalls/mount.ts";
-import type { DoctorContext, Finding } from "./doctor.ts";
+import type { DoctorContext, Finding } from "./finding.ts";
 import type { Inventory } from "./inventory.ts";
 
 /** Where pods' and everyday containers' network namespaces are pinned; only names that we make are looked at. */

@@ -7,19 +7,8 @@ import { createGrpcTransport } from "../../rpc/grpc/transport.ts";
 import { toJson } from "../ctr/table.ts";
 import { hostFindings } from "./doctor-host.ts";
 import { leftovers } from "./doctor-leftovers.ts";
+import type { DoctorContext, Finding } from "./finding.ts";
 import { readInventory } from "./inventory.ts";
-
-/** One thing that was looked at. */
-export interface Finding {
-  /** What was looked at. */
-  readonly check: string;
-  readonly level: "ok" | "warning" | "problem";
-  readonly text: string;
-  /** What to do about it. */
-  readonly next?: string;
-  /** Mends it; only for what nobody can be using. */
-  readonly repair?: () => void | Promise<void>;
-}
 
 const usage = `usage: gantry doctor [FLAGS]
 
@@ -43,13 +32,6 @@ examples:
 /** Longest time the daemon may take to answer a simple question. Milliseconds. */
 const ANSWER_MS = 5_000;
 const INVENTORY_MS = 60_000;
-
-/** What the checks start from. */
-export interface DoctorContext {
-  readonly root: string;
-  readonly state: string;
-  readonly debugSocket: string;
-}
 
 /** Runs the mode. @returns the exit code */
 export async function main(args: string[]): Promise<number> {
