@@ -129,7 +129,7 @@ function usage(rows: Rows, use: Use): void {
   }
   for (const each of use.hugetlb) {
     rows.add(M.hugetlbUsage, each.usage, each.pageSize);
-    rows.add(M.hugetlbMax, each.max, each.pageSize);
+    if (each.peak !== undefined) rows.add(M.hugetlbMax, each.peak, each.pageSize);
   }
 }
 

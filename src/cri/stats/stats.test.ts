@@ -113,6 +113,17 @@ test("numbers of cgroup v2: microseconds become nanoseconds, no limit is none", 
   assert.deepEqual(threads, { current: 2n, limit: 0n });
 });
 
+test("huge pages: v1 knows the most ever in use, v2 only its limit", () => {
+  const pages = [{ pageSize: "2MB", usage: 4n, max: UNLIMITED, failcnt: 0n }];
+  assert.deepEqual(
+    toUse({ ...v1, hugetlb: pages.map((each) => ({ ...each, max: 9n })) }).hugetlb[0]?.peak,
+    9n,
+  );
+  assert.deepEqual(toUse({ ...v2, hugetlb: pages }).hugetlb, [
+    { pageSize: "2MB", usage: 4n, peak: undefined },
+  ]);
+});
+
 test("missing controllers are missing, not zero", () => {
   const nothing = toUse({ ...v2, cpu: undefined, memory: undefined, pids: undefined });
   assert.deepEqual(

@@ -1,12 +1,5 @@
 /** Numbers of a cgroup, the same for v1 and v2. Sizes are bytes, times nanoseconds. */
-import type {
-  CgroupStats,
-  HugetlbStats,
-  IoEntry,
-  Pressure,
-  V1Stats,
-  V2Stats,
-} from "../../platform/cgroups/stats.ts";
+import type { CgroupStats, IoEntry, Pressure, V1Stats, V2Stats } from "../../platform/cgroups/stats.ts";
 
 /** From here on a limit means "none" (v1 shows the largest page multiple, v2 "max"). */
 const NO_LIMIT = 1n << 62n;
@@ -49,7 +42,12 @@ export interface Use {
   readonly threads: { readonly current: bigint; readonly limit: bigint } | undefined;
   readonly io: readonly IoEntry[];
   readonly ioPressure: Pressure | undefined;
-  readonly hugetlb: readonly HugetlbStats[];
+  /** `peak` is known on v1 only. */
+  readonly hugetlb: readonly {
+    readonly pageSize: string;
+    readonly usage: bigint;
+    readonly peak: bigint | undefined;
+  }[];
 }
 
 /** Statistics as read from cgroup files, or decoded from a task's metrics. */
@@ -88,7 +86,7 @@ function fromV1(s: V1Stats): Use {
     threads: s.pids,
     io: byDevice(s),
     ioPressure: undefined,
-    hugetlb: s.hugetlb,
+    hugetlb: s.hugetlb.map(({ pageSize, usage, max }) => ({ pageSize, usage, peak: max })),
   };
 }
 
@@ -128,7 +126,7 @@ function fromV2(s: V2Stats): Use {
         : { current: s.pids.current, limit: s.pids.limit >= NO_LIMIT ? 0n : s.pids.limit },
     io: s.io ?? [],
     ioPressure: s.ioPressure,
-    hugetlb: s.hugetlb,
+    hugetlb: s.hugetlb.map(({ pageSize, usage }) => ({ pageSize, usage, peak: undefined })),
   };
 }
 
