@@ -41,6 +41,8 @@ export class HelperProcess {
   readonly #reports: UnpackReport[] = [];
   readonly #exited: Promise<void>;
   #error: unknown;
+  /** Ends the wait of a sender. */
+  #wake: (() => void) | undefined;
   #line = "";
   #stderr = "";
   #done = false;
@@ -156,11 +158,14 @@ export class HelperProcess {
       const go = (): void => {
         stdin.off("drain", go);
         stdin.off("close", go);
+        this.#wake = undefined;
         resolve();
       };
       stdin.on("drain", go);
       stdin.on("close", go);
-      if (this.#done) go();
+      // the stream of a helper that died may tell nothing
+      this.#wake = go;
+      if (this.#done || this.#error !== undefined) go();
     });
     if (this.#error !== undefined) throw this.#error;
   }
@@ -201,6 +206,7 @@ export class HelperProcess {
   /** Remembers the first failure, kills the helper, and tells those who wait. */
   #fail(err: unknown): unknown {
     this.#error ??= err;
+    this.#wake?.();
     if (this.#dismissed) return this.#error; // another layer's now
     if (!this.#done) this.#child.kill(SIGKILL);
     for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#error);
