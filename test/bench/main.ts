@@ -5,7 +5,6 @@ import { testImages } from "../fixtures/images.ts";
 import { startRegistry } from "../fixtures/registry.ts";
 import type { PeerVersion } from "../peers/peer.ts";
 import { pods } from "./cases-cri.ts";
-import { collecting } from "./cases-gc.ts";
 import { importing, pull, size, unpack } from "./cases-images.ts";
 import { rpc } from "./cases-rpc.ts";
 import { client, daemonMemory, exec, run, shims, start } from "./cases-run.ts";
@@ -30,7 +29,6 @@ const CASES: readonly (readonly [string, (bench: Bench) => Promise<Row[]>])[] = 
   ["P13", output],
   ["P14", collection],
   ["P7", pods],
-  ["P14", collecting],
   ["P9", (bench) => daemonMemory(bench, "after all cases")],
 ];
 
