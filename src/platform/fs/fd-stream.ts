@@ -122,15 +122,21 @@ async function* readThread(fd: number, signal?: AbortSignal): AsyncGenerator<Uin
   const read = ffi().bindAsync?.("read", ["i32", "buf", "i64"], "i64");
   if (read === undefined) throw new Error("read terminal: this runtime has no asynchronous calls");
   setNonblocking(fd, false);
-  const aborted = Promise.withResolvers<0>();
-  const onAbort = (): void => aborted.resolve(0);
+  // a promise of its own for each read: a race with one that lives long keeps something of every read
+  let wake = (): void => {};
+  const onAbort = (): void => wake();
   signal?.addEventListener("abort", onAbort, { once: true });
   let pending: Promise<number> | undefined;
   try {
     for (;;) {
       const buffer = alloc(CHUNK);
-      pending = read(fd, buffer, CHUNK);
-      const length = await Promise.race([pending, aborted.promise]);
+      const reading = read(fd, buffer, CHUNK);
+      pending = reading;
+      const length = await new Promise<number>((resolve, reject) => {
+        wake = () => resolve(0);
+        if (signal?.aborted === true) wake();
+        reading.then(resolve, reject);
+      });
       if (signal?.aborted === true) return;
       pending = undefined;
       // errno of the other thread is lost; for a terminal it is EIO, the end.
