@@ -96,6 +96,53 @@ describe("install.sh on a fresh machine", { timeout: 240_000 }, () => {
     assert.equal(persistent(machine.run(LISTING).out), persistent(listing));
   });
 
+  test("a pod with the systemd cgroup driver (version 1), the daemon restarted under it", () => {
+    write(
+      machine,
+      "/etc/containerd/conf.d/10-systemd.toml",
+      `version = 3
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+  SystemdCgroup = true
+`,
+    );
+    write(
+      machine,
+      "/root/pod.yaml",
+      "metadata: {name: p, namespace: default, uid: u1}\nlog_directory: /tmp/pods\nlinux: {cgroup_parent: gantrytest.slice}\n",
+    );
+    write(
+      machine,
+      "/root/con.yaml",
+      "metadata: {name: c}\nimage: {image: 'gantry.local/pause:latest'}\nlog_path: c.log\nlinux: {resources: {memory_limit_in_bytes: 67108864}}\n",
+    );
+    const ok = (command: string): string => {
+      const said = machine.run(command);
+      assert.equal(said.code, 0, `${command}: ${said.err}${said.out}`);
+      return said.out.trim();
+    };
+    ok("systemctl restart containerd && gantry builtin-image pause | ctr -n k8s.io images import -");
+    const pod = ok("crictl --timeout 60s runp pod.yaml");
+    const container = ok(`crictl --timeout 60s create ${pod} con.yaml pod.yaml`);
+    ok(`crictl --timeout 60s start ${container}`);
+    const pid = ok(`crictl inspect -o go-template --template '{{.info.pid}}' ${container}`);
+    const scope = `/gantrytest.slice/cri-containerd-${container}.scope`;
+    assert.match(ok(`cat /proc/${pid}/cgroup`), new RegExp(`memory:.*${scope}$`, "m"));
+    ok(`systemctl is-active cri-containerd-${container}.scope`);
+    const limit = ok(
+      `cat /sys/fs/cgroup/memory$(grep :memory: /proc/${pid}/cgroup | cut -d: -f3)/memory.limit_in_bytes`,
+    );
+    assert.equal(limit, "67108864");
+    ok("systemctl restart containerd");
+    assert.match(ok("crictl pods"), /Ready/);
+    assert.match(ok("crictl stats -a"), new RegExp(container.slice(0, 13)));
+    ok("crictl --timeout 60s rmp -af");
+    assert.equal(ok("ip -o link | grep -c veth || true"), "0");
+    ok("systemctl stop gantrytest.slice; rm -r /etc/containerd/conf.d && systemctl restart containerd");
+    ok("ctr -n k8s.io images rm gantry.local/pause:latest");
+  });
+
   test("the removal refuses while a container runs", () => {
     const made = machine.run(
       "gantry builtin-image pause | ctr images import - && ctr run -d gantry.local/pause:latest held",
