@@ -111,7 +111,7 @@ if [ "$phase" = after-reboot ]; then
   step "remove everything" sh -c 'crictl rmp -af && gantry rm -f web'
   step "no veth, no network namespace but the spare one" sh -c 'ip -o link | grep -c veth | grep -qx 0 && [ "$(ls /run/netns 2> /dev/null | wc -l)" -le 1 ]'
   step "doctor finds nothing" gantry doctor
-  rm -rf /etc/cni/net.d/10-b.conflist /etc/containerd/conf.d /etc/containerd/certs.d/10.0.2.100:5000 /tmp/pods
+  rm -rf /etc/cni/net.d/10-b.conflist /etc/containerd/conf.d /etc/containerd/certs.d /tmp/pods
   rmdir /etc/cni/net.d /etc/cni 2> /dev/null
   step "install.sh --uninstall --purge" ./gantry/install.sh --uninstall --purge
   files > after.txt
