@@ -24,7 +24,7 @@ crictl and containerd-shim-runc-v2, a systemd unit, configuration. Then starts i
 
   --dry-run         say what would be done, change nothing
   --uninstall       remove what an installation laid out; images and containers stay unless --purge is given
-  --purge           with --uninstall: also remove /var/lib/containerd and /run/containerd
+  --purge           with --uninstall: also remove /var/lib/containerd and /run/containerd (named volumes of "gantry run" stay)
   --prefix DIR      where bin/ goes (/usr/local)
   --root DIR        install below DIR as if it were /, for images of machines: no packages, no start
   --offline         never use the network: needed packages are there, or come from --packages
@@ -246,6 +246,9 @@ remove_all() {
     awk '$2 ~ "^/(run|var/lib)/containerd/" { print $2 }' /proc/self/mounts | sort -r | while read -r m; do does umount -l "$m"; done
     does purge_dir /var/lib/containerd
     does purge_dir /run/containerd
+    # What "gantry run" keeps; named volumes are people's data and stay.
+    for part in containers networks cni; do does purge_dir "/var/lib/gantry/$part"; done
+    does rmdir /var/lib/gantry 2> /dev/null || :
     does rm -f "$logfile"
     # The folder of "ctr install", which the engine makes when it starts.
     does rmdir /opt/containerd/bin /opt/containerd/lib /opt/containerd 2> /dev/null || :
