@@ -34,6 +34,7 @@ echo 'MODULES=list
 COMPRESS=lz4' > "$ROOT/etc/initramfs-tools/conf.d/vm"
 printf '%s\n' virtio_pci virtio_blk virtio_net virtio_rng ext4 crc32c_generic > "$OUT/modules.list"
 
+# shellcheck disable=SC2016 # for the inner shell
 inchroot() { unshare -m --propagation private bash -c '
   R=$1; shift; mount -t proc proc $R/proc; mount -t sysfs sysfs $R/sys; mount --bind /dev $R/dev
   [ -e /etc/hosts ] && mount --bind /etc/hosts $R/etc/hosts

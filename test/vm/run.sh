@@ -10,16 +10,17 @@ CACHE=${GANTRY_TEST_CACHE:-/var/cache/gantry-test}
 export VMOUT=$CACHE/vm
 mkdir -p "$VMOUT"
 have() { command -v "$1" > /dev/null; }
-have qemu-system-x86_64 && have qemu-img && have debootstrap && have socat && have bc && have ssh || {
+if ! { have qemu-system-x86_64 && have qemu-img && have debootstrap && have socat && have bc && have ssh; }; then
   export DEBIAN_FRONTEND=noninteractive
   apt-get install -y -q --no-install-recommends qemu-system-x86 qemu-utils debootstrap dpkg-dev e2fsprogs openssh-client socat bc > "$VMOUT/apt.log" 2>&1 ||
     { sed -E 's#https?://[^ ]*#<mirror>#g' "$VMOUT/apt.log" | tail -n 15 >&2; exit 1; }
-}
+fi
 [ -x "$VMOUT/qemu/root/usr/bin/qemu-system-x86_64" ] || test/vm/get-qemu.sh "$VMOUT/qemu" > /dev/null 2>&1 || echo "run.sh: no newer QEMU: Debian's own is used"
 suites=("$@")
 [ $# -gt 0 ] || suites=(bookworm)
 work=$(mktemp -d)
 registry=
+# shellcheck disable=SC2317 # called by the trap
 cleanup() {
   test/vm/vm stop > /dev/null 2>&1 || :
   [ -z "$registry" ] || kill "$registry" 2> /dev/null || :
