@@ -114,6 +114,8 @@ export class SocketTransport implements ByteTransport {
   }
 
   destroy(): void {
+    this.#discard = true;
+    this.#received = [];
     this.#socket.destroy();
     this.#lost();
   }
@@ -156,8 +158,8 @@ export class SocketTransport implements ByteTransport {
   #lost(): void {
     if (this.#gone.signal.aborted) return;
     clearInterval(this.#idle);
+    // what came before the end is still read: the other side closes right after its last words
     this.#over = true;
-    this.#received = [];
     this.#gone.abort();
     this.#drained?.resolve();
     this.#drained = undefined;
