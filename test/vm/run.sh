@@ -4,6 +4,7 @@
 # a pod under systemd with cgroup v2 and AppArmor, reboots, looks again, uninstalls. Needs root and Debian's package sources.
 # Not part of the gate: 6 to 15 minutes for each suite. Exit code: the number of failed steps.
 set -euo pipefail
+main() { # a function, so that the whole script is read before it runs
 cd "$(dirname "$0")/../.."
 [ "$(id -u)" = 0 ] || { echo "run.sh: needs root" >&2; exit 1; }
 CACHE=${GANTRY_TEST_CACHE:-/var/cache/gantry-test}
@@ -69,3 +70,6 @@ for suite in "${suites[@]}"; do
 done
 echo "vm proof: $total failed"
 exit "$total"
+}
+main "$@"
+exit
