@@ -72,4 +72,3 @@ echo "vm proof: $total failed"
 exit "$total"
 }
 main "$@"
-exit
