@@ -117,7 +117,10 @@ async function rounds(bed: Bed, options: CampaignOptions): Promise<CampaignResul
       "echo",
       "here",
     );
-    if (said.out !== "here\n") fail(`exec in a container that lived through it: ${said.err}`);
+    if (said.out !== "here\n")
+      fail(
+        `exec in a container that lived through it: code ${said.code}, ${JSON.stringify(said.out)}: ${said.err}`,
+      );
     await clearRound(ctr, keepers, fail);
     if (shim && alive(victimPid)) fail("the container of the killed shim lives on");
     const left = await settled(engine, base, IGNORED);
