@@ -49,10 +49,12 @@ export async function startContainer(cri: Cri, call: Call, idOrPrefix: string): 
         runtimePath: handler.path === "" ? undefined : handler.path,
       }),
     );
+    // before, not after: a short process may have ended when the answer comes
+    const startedAt = nowNs();
     const pid = await step(work, progress, "failed to start containerd task", TASK_MS, (c) =>
       deps.tasks.start(c, id, ""),
     );
-    await store.changeContainer(id, { state: "running", startedAt: nowNs(), pid });
+    await store.changeContainer(id, { state: "running", startedAt, pid });
   } catch (err) {
     await cri.monitor
       .destroyTask(id)

@@ -80,9 +80,10 @@ test("orphans and own children at once: every code right, no zombies", async () 
     assert.deepEqual([exit.code, exit.signal], [137, 9]);
   });
   const early = Array.from({ length: count }, async (_, index) => {
+    // long enough for the outer shell to be gone: it would take the exit code for itself
     const result = await run("sh", [
       "-c",
-      `(sleep 0.0${index % 10}; exit ${index}) >/dev/null 2>&1 & echo $!`,
+      `(sleep 0.${2 + (index % 8)}; exit ${index}) >/dev/null 2>&1 & echo $!`,
     ]);
     const exit = await waitForExit(Number(text(result.stdout).trim()));
     assert.equal(exit.code, index);
