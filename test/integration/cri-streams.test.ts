@@ -330,10 +330,15 @@ test("statistics of containers and pods, and their metrics", () =>
         cores > 100_000_000n && cores < 700_000_000n && (stats?.cpu?.usageCoreNanoSeconds?.value ?? 0n) > 0n
       );
     });
-    await until("the writable layer is measured", async () => {
-      const { stats } = await cri.containerStats({ containerId });
-      return (stats?.writableLayer?.usedBytes?.value ?? 0n) >= 4n << 20n;
-    });
+    // layers are measured every 10 s by default, the first time perhaps before the file is there
+    await until(
+      "the writable layer is measured",
+      async () => {
+        const { stats } = await cri.containerStats({ containerId });
+        return (stats?.writableLayer?.usedBytes?.value ?? 0n) >= 4n << 20n;
+      },
+      40_000,
+    );
     const { stats } = await cri.containerStats({ containerId });
     assert.equal(stats?.attributes?.id, containerId);
     assert.ok((stats?.memory?.workingSetBytes?.value ?? 0n) > 0n);
