@@ -323,8 +323,8 @@ class Parser {
       tests.push(this.#range());
     }
     this.#take();
-    const any = either(tests);
-    const test = flags.fold ? folded(any) : any;
+    const listed = either(tests);
+    const test = flags.fold ? folded(listed) : listed;
     return negated ? not(test) : test;
   }
 

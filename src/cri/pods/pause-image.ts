@@ -1,4 +1,4 @@
-/** The image of the pods' own process: pulled as any other, or the one inside the executable. */
+/** The image of the pods' own process: pulled like every other image, or the one inside the executable. */
 import type { NamespacedCall } from "../../core/call.ts";
 import { isNotFound, messageOf } from "../../core/errors.ts";
 import { SingleFlight } from "../../lib/single-flight.ts";

@@ -1,7 +1,7 @@
 import { createDeferred, type Deferred } from "../../lib/deferred.ts";
 
 /**
- * Keeps the synchronization of a plugin and the creation of containers apart: any number of creations, or one
+ * Keeps the synchronization of a plugin and the creation of containers apart: either creations, as many as come, or one
  * synchronization. A synchronization that waits goes before creations that come later.
  */
 export class SyncGate {
