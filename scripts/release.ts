@@ -1,6 +1,6 @@
 /**
- * release.ts [--target ARCH]...: makes dist/gantry-VERSION-linux-ARCH.tar.gz and its sha256 for each architecture (this machine's
- * unless given), in containerd's layout. The archive's bytes depend only on the sources and the tools.
+ * release.ts [--target ARCH]... [--out DIR]: makes DIR/gantry-VERSION-linux-ARCH.tar.gz and its sha256 for each architecture (this
+ * machine's unless given; DIR is dist), in containerd's layout. The archive's bytes depend only on the sources and the tools.
  */
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -18,11 +18,15 @@ const PACKAGING: Readonly<Record<string, string>> = {
   "10-containerd-net.conflist": "etc/cni/net.d/10-containerd-net.conflist",
 };
 
-const { values } = parseArgs({ options: { target: { type: "string", multiple: true } } });
+const { values } = parseArgs({
+  options: { target: { type: "string", multiple: true }, out: { type: "string" } },
+});
+const DIST = values.out ?? join(ROOT, "dist");
 for (const arch of values.target ?? [hostArch()]) release(arch);
 
 function release(arch: string): void {
-  const executable = join(ROOT, "dist", arch === hostArch() ? "gantry" : `gantry-${arch}`);
+  mkdirSync(DIST, { recursive: true });
+  const executable = join(DIST, arch === hostArch() ? "gantry" : `gantry-${arch}`);
   compile(arch, executable);
   const tar = new TarWriter().dir("bin").file("bin/gantry", readFileSync(executable), 0o755);
   for (const name of LINK_NAMES) tar.symlink(`bin/${name}`, "gantry");
@@ -41,8 +45,7 @@ function release(arch: string): void {
   if (existsSync(join(ROOT, "README.md"))) tar.file("README.md", read("README.md"));
 
   const name = `gantry-${packageVersion()}-linux-${arch}.tar.gz`;
-  const out = join(ROOT, "dist", name);
-  mkdirSync(join(ROOT, "dist"), { recursive: true });
+  const out = join(DIST, name);
   const bytes = gzipSync(tar.finish(), { level: 6 });
   writeFileSync(out, bytes);
   writeFileSync(`${out}.sha256sum`, `${createHash("sha256").update(bytes).digest("hex")}  ${name}\n`);

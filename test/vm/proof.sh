@@ -1,6 +1,6 @@
 #!/bin/bash
-# proof.sh PHASE, in the guest: what an operator does on a fresh machine. PHASE is "first" or "after-reboot"; /root/t has the
-# tarball, crictl pod files are written here. One line per step; ends with "PHASE: N failed".
+# proof.sh PHASE, in the guest: what an operator does on a fresh machine. PHASE is "first", "limits" (resources in cgroup v2 by
+# both cgroup drivers) or "after-reboot"; /root/t has the tarball, crictl pod files are written here. One line per step; ends with "PHASE: N failed".
 # shellcheck disable=SC1091,SC2016,SC2317 # scripts for containers, functions called by name
 set -u
 phase=${1:?phase}
@@ -98,6 +98,42 @@ E
   step "its published port" eventually want 'from gantry run' get 10.0.2.15 8080
   step "gantry status and doctor" sh -c 'gantry status && gantry doctor'
   sync
+fi
+
+# One pod whose containers are limited, killed for memory and changed, by the driver that the configuration names.
+limits() { # limits DRIVER CGROUP_PARENT PATTERN: PATTERN is of the container's cgroup
+  local driver=$1
+  sed -e "s/\"name\":\"p\"/\"name\":\"limits-$driver\"/" -e "s/\"uid\":\"u1\"/\"uid\":\"limits-$driver\"/" -e "s#\"cgroup_parent\":\"[^\"]*\"#\"cgroup_parent\":\"$2\"#" \
+    -e 's/,"port_mappings":.*/}/' pod.json > lpod.json
+  cat > lcon.json <<E
+{"metadata":{"name":"l"},"image":{"image":"$IMAGE"},"command":["/bin/sh","-c","dd if=/dev/zero of=/dev/shm/f bs=1M count=8 2> /dev/null; exec sleep 100000"],"linux":{"resources":{"memory_limit_in_bytes":67108864,"cpu_quota":50000,"cpu_period":100000,"cpu_shares":512,"cpuset_cpus":"0","hugepage_limits":[{"page_size":"2MB","limit":4194304}],"unified":{"pids.max":"40","memory.high":"60002304"}}}}
+E
+  cat > oom.json <<E
+{"metadata":{"name":"oom"},"image":{"image":"$IMAGE"},"command":["/bin/sh","-c","exec tail /dev/zero"],"linux":{"resources":{"memory_limit_in_bytes":33554432}}}
+E
+  step "$driver: a pod with a limited container" sh -c 'crictl runp lpod.json > lpod.id && crictl create $(cat lpod.id) lcon.json lpod.json > l.id && crictl start $(cat l.id)'
+  step "$driver: its cgroup" want "$3" sh -c 'cut -d: -f3 /proc/$(crictl inspect -o go-template --template "{{.info.pid}}" $(cat l.id))/cgroup | tee l.cgroup'
+  step "$driver: memory, cpu, cpuset, pids, huge pages" want '^67108864 60002304 50000 100000 (20|59) 0 40 4194304$' sh -c 'cd /sys/fs/cgroup$(cat l.cgroup) && echo $(cat memory.max memory.high cpu.max cpu.weight cpuset.cpus pids.max hugetlb.2MB.max)'
+  step "$driver: stats" sh -c 'crictl stats -o json $(cat l.id) | tr -d " \n" > l.stats; n() { grep -oE "\"$1\":\{\"value\":\"?[0-9]+" l.stats | head -n 1 | grep -oE "[0-9]+$"; }; echo "memory $(n workingSetBytes) cpu $(n usageCoreNanoSeconds)"; cat l.stats; [ "$(n workingSetBytes)" -ge 8388608 ] && [ "$(n workingSetBytes)" -le 67108864 ] && [ "$(n usageCoreNanoSeconds)" -gt 0 ]'
+  step "$driver: update" want '^100663296 20000 100000$' sh -c 'crictl update --memory 100663296 --cpu-quota 20000 --cpu-period 100000 $(cat l.id) && cd /sys/fs/cgroup$(cat l.cgroup) && echo $(cat memory.max cpu.max)'
+  step "$driver: a container that eats memory" sh -c 'crictl create $(cat lpod.id) oom.json lpod.json > oom.id && crictl start $(cat oom.id)'
+  step "$driver: ends as OOMKilled, 137" eventually want '^OOMKilled 137$' crictl inspect -o go-template --template '{{.status.reason}} {{.status.exitCode}}' "$(cat oom.id)"
+  step "$driver: the pod goes, with its cgroup" sh -c 'crictl rmp -f $(cat lpod.id) && [ ! -e /sys/fs/cgroup$(cat l.cgroup) ]'
+}
+
+if [ "$phase" = limits ]; then
+  ctr -n k8s.io events > events.txt 2>&1 &
+  events=$!
+  limits systemd kubepods-limits.slice 'kubepods-limits.slice/cri-containerd-[0-9a-f]+.scope'
+  step "an event told of the memory" eventually want '/tasks/oom' cat events.txt
+  kill $events
+  sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' /etc/containerd/conf.d/10-systemd.toml
+  step "the other cgroup driver" systemctl restart containerd
+  limits cgroupfs /kubepods-limits '^/kubepods-limits/[0-9a-f]{64}$'
+  step "ctr run with limits, its metrics" want 'pids.current' sh -c "ctr run -d --memory-limit 67108864 --cpus 0.5 $IMAGE m sleep 1000 && grep -x '50000 100000' /sys/fs/cgroup/default/m/cpu.max && ctr tasks metrics m && ctr tasks rm -f m && ctr containers rm m"
+  sed -i 's/SystemdCgroup = false/SystemdCgroup = true/' /etc/containerd/conf.d/10-systemd.toml
+  step "and back" systemctl restart containerd
+  rmdir /sys/fs/cgroup/kubepods-limits 2> /dev/null
 fi
 
 if [ "$phase" = after-reboot ]; then

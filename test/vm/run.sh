@@ -29,9 +29,9 @@ cleanup() {
 }
 trap cleanup EXIT
 
-node_modules/.bin/bun scripts/build.ts > /dev/null
-node_modules/.bin/bun scripts/release.ts > /dev/null
-cp dist/gantry-*-linux-amd64.tar.gz "$work/gantry.tar.gz"
+node_modules/.bin/bun scripts/release.ts --out "$work/dist" > /dev/null
+mv "$work"/dist/gantry-*-linux-amd64.tar.gz "$work/gantry.tar.gz"
+rm -rf "$work/dist"
 cp test/vm/proof.sh "$work/proof.sh"
 
 # A registry of this host with one image; the guest sees it at 10.0.2.100:5000.
@@ -60,6 +60,9 @@ for suite in "${suites[@]}"; do
   test/vm/vm put "$work/gantry.tar.gz" "$work/proof.sh" /root/t
   rc=0
   test/vm/vm exec 'bash /root/t/proof.sh first' || rc=$?
+  total=$((total + rc))
+  rc=0
+  test/vm/vm exec 'bash /root/t/proof.sh limits' || rc=$?
   total=$((total + rc))
   test/vm/vm reboot "$suite"
   rc=0
