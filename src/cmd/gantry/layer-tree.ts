@@ -22,6 +22,11 @@ interface Expected {
   readonly size: number;
   /** Target of a symlink. */
   readonly link: ByteString;
+  /** Of the last change, in seconds; undefined where it is not compared (folders: their entries change it). */
+  readonly mtime: number | undefined;
+  readonly devmajor: number;
+  readonly devminor: number;
+  readonly xattrs: ReadonlyMap<ByteString, ByteString>;
   /** Of the content; undefined where it is not compared (holes). */
   digest?: string | undefined;
 }
@@ -57,6 +62,10 @@ class Collector implements TarHandler {
       gid: entry.gid,
       size: entry.size,
       link: entry.linkname,
+      mtime: entry.type === TYPE.directory ? undefined : Math.max(entry.mtime.sec, 0),
+      devmajor: entry.devmajor,
+      devminor: entry.devminor,
+      xattrs: kept(entry.xattrs),
     };
     if (entry.type !== TYPE.directory && this.files.get(path)?.type === TYPE.directory)
       for (const below of [...this.files.keys()]) if (below.startsWith(`${path}/`)) this.files.delete(below);
@@ -76,6 +85,13 @@ class Collector implements TarHandler {
     this.#current = undefined;
     this.#hash = undefined;
   }
+}
+
+/** Those that unpacking keeps: see the differ's extractor. */
+function kept(xattrs: ReadonlyMap<ByteString, ByteString> | undefined): ReadonlyMap<ByteString, ByteString> {
+  return new Map(
+    [...(xattrs ?? [])].filter(([name]) => !name.startsWith("trusted.") && !name.startsWith("user.overlay.")),
+  );
 }
 
 /**
@@ -122,7 +138,15 @@ function compareFile(root: number, path: ByteString, expected: Expected): string
     if (kind === undefined || (stat.mode & S.IFMT) !== kind) return "is of another type";
     if (stat.uid !== expected.uid || stat.gid !== expected.gid) return "has another owner";
     if (kind !== S.IFLNK && (stat.mode & 0o7777) !== expected.mode) return "has another mode";
-    if (kind === S.IFLNK) return fs.readlink(name, dir) === expected.link ? undefined : "leads elsewhere";
+    if (kind === S.IFLNK && fs.readlink(name, dir) !== expected.link) return "leads elsewhere";
+    if (expected.mtime !== undefined && !sameTime(stat.mtimeSec, expected.mtime)) return "has another time";
+    const attribute = otherAttribute(dir, name, expected);
+    if (attribute !== undefined) return `has another attribute "${show(attribute)}"`;
+    if (
+      (kind === S.IFCHR || kind === S.IFBLK) &&
+      (stat.rdevMajor !== expected.devmajor || stat.rdevMinor !== expected.devminor)
+    )
+      return "is another device";
     if (kind !== S.IFREG) return undefined;
     if (stat.size !== expected.size) return `has ${stat.size} bytes instead of ${expected.size}`;
     if (expected.digest === undefined || expected.size === 0) return undefined;
@@ -131,6 +155,29 @@ function compareFile(root: number, path: ByteString, expected: Expected): string
     fs.close(dir);
   }
 }
+
+/** Not every file system has room for times before 1970 or after 2038: those are not compared. */
+function sameTime(found: number, wanted: number): boolean {
+  return found === wanted || wanted <= 0 || wanted >= 2 ** 31;
+}
+
+/** The first attribute that is not as the layer has it. One that this file system cannot keep is none. */
+function otherAttribute(dir: number, name: ByteString, expected: Expected): ByteString | undefined {
+  if (expected.xattrs.size === 0) return undefined;
+  const path = `/proc/self/fd/${dir}/${name}`;
+  for (const [key, value] of expected.xattrs) {
+    const found = fs.lgetxattr(path, key);
+    if (found === value || found === -fs.ERRNO.ENOTSUP) continue;
+    // user attributes are for files and folders only: on others they were dropped
+    if (found === -fs.ERRNO.ENODATA && key.startsWith("user.") && !OWN_ATTRIBUTES.has(expected.type))
+      continue;
+    return key;
+  }
+  return undefined;
+}
+
+/** Types of files that may have attributes of users. */
+const OWN_ATTRIBUTES: ReadonlySet<number> = new Set([TYPE.regular, TYPE.directory]);
 
 const KINDS: ReadonlyMap<number, number> = new Map([
   [TYPE.regular, S.IFREG],
