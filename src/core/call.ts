@@ -1,6 +1,7 @@
 import { canceled, deadlineExceeded, failedPrecondition, type GantryError } from "./errors.ts";
 import type { Namespace } from "./ids/namespace.ts";
 import { type Logger, noLog } from "./log.ts";
+import type { Span } from "./tracing/span.ts";
 
 /** What a {@link Call} is made of. */
 export interface CallInit {
@@ -11,6 +12,7 @@ export interface CallInit {
   deadline?: number | undefined;
   signal?: AbortSignal | undefined;
   log?: Logger | undefined;
+  span?: Span | undefined;
 }
 
 /**
@@ -23,6 +25,8 @@ export class Call {
   readonly deadline: number | undefined;
   readonly signal: AbortSignal;
   readonly log: Logger;
+  /** The part of a trace this call runs in; undefined unless traces are exported. */
+  readonly span: Span | undefined;
 
   constructor(init: CallInit = {}) {
     this.namespace = init.namespace;
@@ -30,6 +34,7 @@ export class Call {
     this.deadline = init.deadline;
     this.signal = init.signal ?? NEVER;
     this.log = init.log ?? noLog;
+    this.span = init.span;
   }
 
   /** A call with some parts replaced. */
@@ -84,6 +89,7 @@ export class Call {
       deadline: this.deadline,
       signal: this.signal,
       log: this.log,
+      span: this.span,
     };
   }
 }

@@ -2,6 +2,7 @@
 import type { Call } from "../core/call.ts";
 import { abortError } from "../core/call.ts";
 import { deadlineExceeded, wrap } from "../core/errors.ts";
+import { traced } from "../core/tracing/traced.ts";
 import type { Progress } from "./store/creations.ts";
 
 /** A call with an end of its own; dispose it when the work is done, so that no timer and no listener stays. */
@@ -45,7 +46,8 @@ export async function step<C extends Call, T>(
   const { signal } = limited.call;
   let stop = (): void => {};
   try {
-    const running = work(limited.call);
+    // objects are named in errors; a span has the same name for all
+    const running = traced(limited.call, name.replace(/ ".*"$/s, ""), work);
     running.catch(() => {});
     const ended = new Promise<never>((_resolve, reject) => {
       stop = () => reject(abortError(signal));

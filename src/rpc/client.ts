@@ -6,6 +6,7 @@ import type {
   MessageShape,
 } from "@bufbuild/protobuf";
 import { internal } from "../core/errors.ts";
+import { tracedUnary } from "./client-span.ts";
 import type { Client, ClientCallOptions, Transport } from "./types.ts";
 
 type Method = DescMethod & { input: DescMessage; output: DescMessage };
@@ -21,7 +22,9 @@ function methodOf(method: Method, transport: Transport): unknown {
   switch (method.methodKind) {
     case "unary":
       return (request: MessageInitShape<DescMessage>, options?: ClientCallOptions) =>
-        transport.unary(method, request, options);
+        options?.span === undefined
+          ? transport.unary(method, request, options)
+          : tracedUnary(transport, method, request, options, options.span);
     case "server_streaming":
       return (request: MessageInitShape<DescMessage>, options?: ClientCallOptions) =>
         transport.stream(method, once(request), options);

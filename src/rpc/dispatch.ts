@@ -75,17 +75,23 @@ export type Send = (message: Encoded) => Promise<void> | undefined;
  */
 export function runRoute(
   route: Route,
-  context: HandlerContext,
+  context: ServerContext,
   input: Message | AsyncIterable<Message>,
   send: Send,
   interceptors: readonly Interceptor[],
 ): Promise<void> {
   activity.calls += 1;
-  let next = (): Promise<void> => invoke(route, context, input, send);
+  let next = (call?: Call): Promise<void> => {
+    if (call !== undefined) context.call = call;
+    return invoke(route, context, input, send);
+  };
   for (let i = interceptors.length - 1; i >= 0; i--) {
     const interceptor = interceptors[i] as Interceptor;
     const inner = next;
-    next = () => interceptor(route.method, context, inner);
+    next = (call) => {
+      if (call !== undefined) context.call = call;
+      return interceptor(route.method, context, inner);
+    };
   }
   return next();
 }
@@ -122,7 +128,8 @@ function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
 
 /** The {@link HandlerContext} of one call. Public for unit tests of handlers. */
 export class ServerContext implements HandlerContext {
-  readonly call: Call;
+  /** An interceptor may give what is inside of it another one. */
+  call: Call;
   readonly headers: Headers;
   readonly method: string;
   readonly peer: HandlerContext["peer"];

@@ -58,7 +58,7 @@ export function headersFor(call: Call): Headers {
   return headers;
 }
 
-/** Client options that carry a call on: its identity, signal and remaining time. */
+/** Client options that carry a call on: its identity, signal, remaining time and place in a trace. */
 export function callOptions(call: Call): ClientCallOptions {
-  return { headers: headersFor(call), signal: call.signal, timeoutMs: call.remaining };
+  return { headers: headersFor(call), signal: call.signal, timeoutMs: call.remaining, span: call.span };
 }

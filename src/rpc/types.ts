@@ -10,6 +10,7 @@ import type {
   MessageShape,
 } from "@bufbuild/protobuf";
 import type { Call } from "../core/call.ts";
+import type { Span } from "../core/tracing/span.ts";
 
 /** Metadata of a call: lower-case keys; values in order. `-bin` values are base64 without padding on the wire, bytes as latin1 never appear here. */
 export type Headers = ReadonlyMap<string, readonly string[]>;
@@ -84,10 +85,14 @@ export interface ClientCallOptions {
   readonly headers?: Headers | undefined;
   /** Called with the response trailers. */
   readonly onTrailer?: ((trailers: Headers) => void) | undefined;
+  /** Part of a trace the call belongs to: a unary call becomes a span of its own below it, which the server is told of. */
+  readonly span?: Span | undefined;
 }
 
 /** A connection that can call methods. Errors are GantryError with the class the server sent. */
 export interface Transport extends AsyncDisposable {
+  /** How traces name the protocol. */
+  readonly protocol?: "grpc" | "ttrpc";
   unary<I extends DescMessage, O extends DescMessage>(
     method: DescMethod & { input: I; output: O },
     request: MessageInitShape<I>,
@@ -125,11 +130,14 @@ export type Client<S extends DescService> = {
   readonly [K in keyof S["method"]]: ClientMethod<S["method"][K]>;
 };
 
-/** Runs around every handler: error mapping, metrics, tracing, logging. Calls `next()` once. */
+/**
+ * Runs around every handler: error mapping, metrics, tracing, logging. Calls `next()` once; with a call, what is inside
+ * of it sees that one in its context.
+ */
 export type Interceptor = (
   method: DescMethod,
   context: HandlerContext,
-  next: () => Promise<void>,
+  next: (call?: Call) => Promise<void>,
 ) => Promise<void>;
 
 /** Limits of a server. Bytes and counts. */

@@ -49,6 +49,11 @@ export const builtins: readonly Builtin[] = [
   { uri: "io.containerd.monitor.container.v1.health", load: () => import("../../plugins/health/plugin.ts") },
   { uri: "io.containerd.server.v1.grpc", load: () => import("../../plugins/servers/grpc.ts") },
   { uri: "io.containerd.internal.v1.opt", load: () => import("../../plugins/opt/plugin.ts") },
+  {
+    uri: "io.containerd.tracing.processor.v1.otlp",
+    load: () => import("../../plugins/tracing/otlp.ts"),
+  },
+  { uri: "io.containerd.internal.v1.tracing", load: () => import("../../plugins/tracing/tracing.ts") },
   { uri: "io.containerd.server.v1.grpc-tcp", load: () => import("../../plugins/servers/grpc-tcp.ts") },
   {
     uri: "io.containerd.metrics.v1.grpc-prometheus",

@@ -23,6 +23,7 @@ import type { EventExchange, EventPublisher } from "../../core/events/events.ts"
 import { parseNamespace } from "../../core/ids/namespace.ts";
 import type { Logger } from "../../core/log.ts";
 import type { CreateTask, Exit } from "../../core/tasks/tasks.ts";
+import { traced } from "../../core/tracing/traced.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { nowNs } from "../../lib/time.ts";
 import { warmAttachLock } from "../../platform/cgroups/attach-lock.ts";
@@ -158,7 +159,10 @@ export class TaskManager {
       const start = () => this.#options.shims.start(bundle, shim, spec, options, runc?.shimCgroup ?? "");
       for (let last = false; ; last = true) {
         step = "failed to start shim";
-        const found = inSandbox === undefined ? await start() : { address: inSandbox, joined: false };
+        const found =
+          inSandbox === undefined
+            ? await traced(call, "start shim", start)
+            : { address: inSandbox, joined: false };
         task = this.#connect(bundle, shim, found.address);
         step = "failed to create shim task";
         void warmAttachLock();

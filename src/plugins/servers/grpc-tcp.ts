@@ -1,13 +1,15 @@
 /** The gRPC API on a TCP address, off unless one is configured. Whoever reaches it is root: give it TLS and a CA for its clients. */
 import { readFileSync } from "node:fs";
 import { invalidArgument, messageOf } from "../../core/errors.ts";
-import { all, definePlugin, one } from "../../core/plugin/plugin.ts";
+import { TRACER } from "../../core/plugin/own-kinds.ts";
+import { all, definePlugin, one, optional } from "../../core/plugin/plugin.ts";
 import { createGrpcServer } from "../../rpc/grpc/server.ts";
 import { errorInterceptor } from "../../rpc/interceptors/errors.ts";
 import { logInterceptor } from "../../rpc/interceptors/log.ts";
 import { GRPC_SERVICE, RPC_METRICS } from "../../rpc/kinds.ts";
 import type { RpcServer, ServerTls } from "../../rpc/types.ts";
 import { SERVER } from "./grpc.ts";
+import { tracing } from "./tracing.ts";
 
 /** Time running calls get when the daemon stops. Milliseconds. */
 const GRACE_MS = 1_000;
@@ -23,7 +25,7 @@ interface TcpConfig {
 export default definePlugin({
   kind: SERVER,
   id: "grpc-tcp",
-  requires: { services: all(GRPC_SERVICE), rpc: one(RPC_METRICS) },
+  requires: { services: all(GRPC_SERVICE), rpc: one(RPC_METRICS), tracer: optional(TRACER, "tracing") },
   config: {
     defaults: {
       address: "",
@@ -40,7 +42,12 @@ export default definePlugin({
   async init(host, deps, config): Promise<RpcServer> {
     const server = createGrpcServer({
       services: [...deps.services.values()].flatMap((s) => [s, ...(s.more ?? [])]),
-      interceptors: [logInterceptor, deps.rpc.metrics.interceptor, errorInterceptor],
+      interceptors: [
+        ...(await tracing(host.daemon, "grpc", deps.tracer)),
+        logInterceptor,
+        deps.rpc.metrics.interceptor,
+        errorInterceptor,
+      ],
       ...(config === undefined ? {} : { limits: { maxReceive: config.maxReceive, maxSend: config.maxSend } }),
       call: host.call,
     });

@@ -1,11 +1,13 @@
 /** The gRPC server on the API socket: serves every gRPC service that started. */
-import { all, defineKind, definePlugin, one } from "../../core/plugin/plugin.ts";
+import { TRACER } from "../../core/plugin/own-kinds.ts";
+import { all, defineKind, definePlugin, one, optional } from "../../core/plugin/plugin.ts";
 import { createGrpcServer } from "../../rpc/grpc/server.ts";
 import { errorInterceptor } from "../../rpc/interceptors/errors.ts";
 import { logInterceptor } from "../../rpc/interceptors/log.ts";
 import { GRPC_SERVICE, RPC_METRICS } from "../../rpc/kinds.ts";
 import type { RpcServer } from "../../rpc/types.ts";
 import { parseSocketConfig, socketDefaults } from "./socket.ts";
+import { tracing } from "./tracing.ts";
 
 /** Servers of the daemon. */
 export const SERVER = defineKind<RpcServer>("io.containerd.server.v1");
@@ -16,7 +18,7 @@ const GRACE_MS = 1_000;
 export default definePlugin({
   kind: SERVER,
   id: "grpc",
-  requires: { services: all(GRPC_SERVICE), rpc: one(RPC_METRICS) },
+  requires: { services: all(GRPC_SERVICE), rpc: one(RPC_METRICS), tracer: optional(TRACER, "tracing") },
   config: {
     defaults: { ...socketDefaults, max_recv_message_size: 16 << 20, max_send_message_size: 16 << 20 },
     parse: parseSocketConfig,
@@ -25,7 +27,12 @@ export default definePlugin({
   async init(host, deps, config) {
     const server = createGrpcServer({
       services: [...deps.services.values()].flatMap((s) => [s, ...(s.more ?? [])]),
-      interceptors: [logInterceptor, deps.rpc.metrics.interceptor, errorInterceptor],
+      interceptors: [
+        ...(await tracing(host.daemon, "grpc", deps.tracer)),
+        logInterceptor,
+        deps.rpc.metrics.interceptor,
+        errorInterceptor,
+      ],
       limits: { maxReceive: config.maxReceive, maxSend: config.maxSend },
       call: host.call,
     });

@@ -11,6 +11,8 @@ import {
 } from "../../core/errors.ts";
 import { algorithmOf, type Digest } from "../../core/ids/digest.ts";
 import type { Descriptor } from "../../core/oci.ts";
+import type { Attributes } from "../../core/tracing/span.ts";
+import { traced } from "../../core/tracing/traced.ts";
 import { sleep } from "../../lib/retry.ts";
 import type { Semaphore } from "../../lib/semaphore.ts";
 import type { RangeOptions } from "../../registry/ranges.ts";
@@ -118,7 +120,7 @@ export async function storeBlob(ctx: TransferContext, call: NamespacedCall, o: S
         return;
       }
       try {
-        await download(ctx, call, o);
+        await traced(call, "fetch", (c) => download(ctx, c, o), blobAttributes(o.desc));
         o.progress.step(o.desc, "complete");
         return;
       } catch (err) {
@@ -128,6 +130,11 @@ export async function storeBlob(ctx: TransferContext, call: NamespacedCall, o: S
       }
     }
   });
+}
+
+/** How traces name a blob. */
+export function blobAttributes({ mediaType, digest, size }: Descriptor): Attributes {
+  return { "content.media_type": mediaType, "content.digest": digest, "content.size": size };
 }
 
 /** Source labels name several repositories: what was known stays. */

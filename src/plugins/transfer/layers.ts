@@ -11,6 +11,7 @@ import { failedPrecondition, wrap } from "../../core/errors.ts";
 import type { ChainId, Digest } from "../../core/ids/digest.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import type { Snapshotter } from "../../core/snapshots/snapshotter.ts";
+import { traced } from "../../core/tracing/traced.ts";
 import { chainIds } from "../../oci/chain-id.ts";
 import { isLayerType, isPlainLayer } from "../../oci/media-types.ts";
 import type { TransferContext } from "./context.ts";
@@ -68,8 +69,14 @@ export async function unpackImage(
     ctx.stores.local !== undefined &&
     ctx.stores.capabilities(o.snapshotter).includes("rebase");
   try {
-    if (parallel) await unpackParallel(ctx, ctx.stores.local, call, run);
-    else await unpackSequential(ctx, call, run);
+    const { local } = ctx.stores;
+    await traced(
+      call,
+      "unpack",
+      (c) =>
+        parallel && local !== undefined ? unpackParallel(ctx, local, c, run) : unpackSequential(ctx, c, run),
+      { "snapshotter.name": o.snapshotter, "unpack.layers": run.jobs.length },
+    );
   } catch (err) {
     throw wrap(err, `failed to unpack image "${o.imageName}" on snapshotter ${o.snapshotter}`);
   }

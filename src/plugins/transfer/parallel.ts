@@ -10,9 +10,19 @@ import {
   isUnavailable,
 } from "../../core/errors.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
+import { traced } from "../../core/tracing/traced.ts";
 import { createDeferred } from "../../lib/deferred.ts";
 import { UndoStack } from "../../lib/undo-stack.ts";
-import { addLabels, blobLocked, findBlob, holdBlob, mergeSources, rangesOf, whenFree } from "./blobs.ts";
+import {
+  addLabels,
+  blobAttributes,
+  blobLocked,
+  findBlob,
+  holdBlob,
+  mergeSources,
+  rangesOf,
+  whenFree,
+} from "./blobs.ts";
 import type { LayerFlight, TransferContext, TransferStores } from "./context.ts";
 import { extractKey, holdSnapshot, isCommitted, type LayerJob, type UnpackRun } from "./layer-job.ts";
 import { refKey } from "./progress.ts";
@@ -86,7 +96,12 @@ function joinOrStart(
     await parent.started;
     using _slot = await ctx.unpackSlots.acquire(call.signal);
     started.resolve();
-    return await new LayerRun(ctx, local, call, run, job, lowers).go(parent.done);
+    return await traced(
+      call,
+      "unpack layer",
+      (c) => new LayerRun(ctx, local, c, run, job, lowers).go(parent.done),
+      blobAttributes(job.desc),
+    );
   })();
   done.then(
     () => started.resolve(),
@@ -239,7 +254,8 @@ class LayerRun {
     const { desc } = this.#job;
     const stored = await blobLocked(this.#ctx, this.#call, desc.digest, async () => {
       const info = await findBlob(this.#ctx, this.#call, desc.digest);
-      if (info === undefined) return this.#arriving(mounts);
+      if (info === undefined)
+        return traced(this.#call, "fetch", () => this.#arriving(mounts), blobAttributes(desc));
       await holdBlob(this.#ctx, this.#call, desc.digest);
       await addLabels(this.#ctx, this.#call, info, mergeSources(this.#job.blobLabels, info.labels));
       return undefined;

@@ -5,6 +5,7 @@ import { failedPrecondition, invalidArgument, isAlreadyExists } from "../../core
 import type { ChainId } from "../../core/ids/digest.ts";
 import type { Image } from "../../core/images/images.ts";
 import type { Descriptor } from "../../core/oci.ts";
+import { traced } from "../../core/tracing/traced.ts";
 import { Semaphore } from "../../lib/semaphore.ts";
 import {
   type Index,
@@ -85,11 +86,17 @@ export interface PullResult {
 }
 
 /** Pulls an image under a lease. @throws the first failure; everything half done is left to the lease's end and GC */
-export async function pull(ctx: TransferContext, call: NamespacedCall, o: PullOptions): Promise<PullResult> {
+export function pull(ctx: TransferContext, call: NamespacedCall, o: PullOptions): Promise<PullResult> {
+  return traced(call, "pull image", (c) => pullTraced(ctx, c, o), { "image.name": o.name });
+}
+
+async function pullTraced(ctx: TransferContext, call: NamespacedCall, o: PullOptions): Promise<PullResult> {
   const emit = o.progress ?? (() => {});
   const progress = new ProgressTracker(emit, o.name, "downloading");
   progress.note(`Resolving from ${o.source.host}`, o.name);
-  const target = await o.source.resolve(call.signal);
+  const target = await traced(call, "resolve", (c) => o.source.resolve(c.signal), {
+    "registry.host": o.source.host,
+  });
   progress.note("resolved", o.name, target);
   for (const gate of ctx.gates) await gate.check(call, o.name, target);
   return withLease(ctx, call, async (leased) => {

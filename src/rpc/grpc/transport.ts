@@ -81,6 +81,7 @@ export function createGrpcTransport(address: ConnectAddress, options: GrpcTransp
     call.timeoutMs === undefined ? undefined : performance.now() + call.timeoutMs;
 
   return {
+    protocol: "grpc",
     async unary<I extends DescMessage, O extends DescMessage>(
       method: DescMethod & { input: I; output: O },
       request: MessageInitShape<I>,

@@ -101,6 +101,7 @@ function transportOver(
   };
 
   return {
+    protocol: "ttrpc",
     async unary<I extends DescMessage, O extends DescMessage>(
       method: DescMethod & { input: I; output: O },
       request: MessageInitShape<I>,
