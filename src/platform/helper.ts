@@ -32,6 +32,27 @@ const helpers: Readonly<Record<string, (args: readonly string[]) => Promise<void
     const { copyTreeSync } = await import("./fs/copy-tree.ts");
     copyTreeSync(from, to);
   },
+  /** One mount of the mount manager: images and file systems of any origin. */
+  mount: async ([mount, target]) => {
+    if (mount === undefined || target === undefined) throw new TypeError("want a mount as JSON and a place");
+    const { mountErofs } = await import("./mounts/erofs.ts");
+    mountErofs(JSON.parse(mount), target);
+  },
+  /** A file as a loop device that stays, and a link to it. */
+  "attach-loop": async ([file, link, options]) => {
+    if (file === undefined || link === undefined) throw new TypeError("want a file and a link");
+    const { attachLoopAt } = await import("./mounts/loop.ts");
+    attachLoopAt(file, link, JSON.parse(options ?? "{}"));
+  },
+  /** Takes down what is mounted at a place: the last one of a file system writes what it holds. */
+  unmount: async ([target]) => {
+    if (target === undefined) throw new TypeError("want a place");
+    const [{ unmountAll }, { MNT_DETACH }] = await Promise.all([
+      import("./mounts/mounts.ts"),
+      import("./syscalls/constants.ts"),
+    ]);
+    await unmountAll(target, MNT_DETACH);
+  },
   /** Removes a tree that others filled, so that the daemon's loop stays free. */
   "remove-tree": async (paths) => {
     const { removeTreeSync } = await import("./fs/remove-tree.ts");

@@ -4,6 +4,7 @@
  * (snapshots and blobs on disk, bundles and runc's state against tasks).
  */
 import { setTimeout as delay } from "node:timers/promises";
+import { attachedLoops } from "../../src/platform/mounts/loop.ts";
 import type { Client } from "./client.ts";
 import type { Engine } from "./engine.ts";
 import {
@@ -57,6 +58,9 @@ export async function takeCensus(engine: Engine): Promise<Census> {
     spares > SPARES ? [`${spares}, at most ${SPARES} are expected`] : [];
   census["zombies of the daemon"] = numbered(zombiesOf(engine.pid));
   census["mounts"] = mountsOf(engine);
+  census["loop devices"] = attachedLoops()
+    .map(({ file }) => file)
+    .filter((file) => [engine.root, engine.state].some((folder) => file.startsWith(`${folder}/`)));
   census["network namespaces"] = entries("/run/netns");
   census["cgroups"] = cgroupsOf(engine).filter((path) => !namespaces.some((ns) => path.endsWith(`/${ns}`)));
   census["fifos"] = fifosOf(engine);

@@ -5,6 +5,11 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { mountsClient } from "../../src/client/mounts.ts";
+import { Call } from "../../src/core/call.ts";
+import { parseNamespace } from "../../src/core/ids/namespace.ts";
+import { attachedLoops, releaseLoop } from "../../src/platform/mounts/loop.ts";
+import { createGrpcTransport } from "../../src/rpc/grpc/transport.ts";
 import { type Ctr, type Daemon, peerCtr, startDaemon } from "../peers/peer.ts";
 import { until } from "./client.ts";
 import { BUN, MAIN } from "./program.ts";
@@ -66,6 +71,37 @@ describe("doctor", { skip: process.getuid?.() !== 0 }, () => {
     assert.equal(existsSync(ghost), false);
     assert.ok(existsSync(join(tasks(), "alive")));
     assert.match(ctr("tasks", "ls").out, /alive +\d+ +RUNNING/);
+  });
+
+  test("a loop device that nothing uses: found, mended; one that the mount manager holds stays", {
+    skip: !existsSync("/dev/loop-control"),
+  }, async () => {
+    const devices = () =>
+      attachedLoops()
+        .map(({ file }) => file)
+        .filter((file) => file.startsWith(daemon.dir));
+    const [left, held] = [join(daemon.dir, "state/left"), join(daemon.dir, "root/held")];
+    for (const file of [left, held]) writeFileSync(file, Buffer.alloc(1 << 20));
+    const transport = createGrpcTransport({ path: daemon.address });
+    const call = new Call({}).in(parseNamespace("default"));
+    try {
+      const mounts = mountsClient(transport);
+      const loop = { type: "loop", source: held, target: "", options: [] };
+      await mounts.activate(call, { name: "held", mounts: [loop], labels: new Map(), temporary: false });
+      execFileSync("losetup", ["-f", left]);
+      assert.deepEqual(devices().sort(), [held, left].sort());
+      const said = gantry("doctor", ...folders());
+      assert.equal(said.code, 1);
+      assert.match(said.out, /^PROBLEM +loop: loop device .* holds ".*left", and nothing uses it$/m);
+      assert.equal(gantry("doctor", "--repair", ...folders()).code, 0);
+      assert.deepEqual(devices(), [held]);
+      assert.match(gantry("doctor", ...folders()).out, /^ok +loop: 1 loop devices, all in use$/m);
+      await mounts.deactivate(call, "held");
+      assert.deepEqual(devices(), []);
+    } finally {
+      await transport.close();
+      for (const { path, file } of attachedLoops()) if (file.startsWith(daemon.dir)) releaseLoop(path);
+    }
   });
 
   test("no daemon: said with the next step, exit code 1; bad flags, exit code 2", () => {

@@ -10,6 +10,7 @@ import { deleteNetns, isPinned } from "../../platform/net/netns.ts";
 import { allPids } from "../../platform/process/proc.ts";
 import { MNT_DETACH } from "../../platform/syscalls/constants.ts";
 import { umount2 } from "../../platform/syscalls/mount.ts";
+import { leftLoops } from "./doctor-loops.ts";
 import type { DoctorContext, Finding } from "./finding.ts";
 import type { Inventory } from "./inventory.ts";
 
@@ -31,6 +32,7 @@ export async function leftovers(inventory: Inventory, context: DoctorContext): P
   return [
     ...bundles(context, known),
     ...mounts(context, known),
+    ...leftLoops(context),
     ...networkNamespaces(inventory),
     ...snapshots(inventory),
   ];

@@ -13,10 +13,10 @@ import { readInventory } from "./inventory.ts";
 const usage = `usage: gantry doctor [FLAGS]
 
 Looks at the daemon, the host and what earlier containers may have left: failed plugins, stuck calls, processes that hang in the
-kernel, mounts, folders, network namespaces and snapshots that belong to nothing, an old runc, missing kernel features, CNI.
+kernel, mounts, loop devices, folders, network namespaces and snapshots that belong to nothing, an old runc, missing kernel features, CNI.
 Exit code 1 when there is a problem that was not repaired.
 
-  --repair               mend what nobody can be using: left mounts, folders and network namespaces
+  --repair               mend what nobody can be using: left mounts, loop devices, folders and network namespaces
   -a, --address PATH     socket of the daemon (default /run/containerd/containerd.sock, or CONTAINERD_ADDRESS)
   -c, --config FILE      configuration of the daemon, for its folders (default /etc/containerd/config.toml)
   --root DIR, --state DIR  its folders, where they were given as flags

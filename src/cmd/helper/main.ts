@@ -4,12 +4,15 @@
 type Helper = (args: string[]) => Promise<number>;
 
 const helpers: Readonly<Record<string, () => Promise<Helper>>> = {
+  "attach-loop": platformHelper("attach-loop"),
   "bind-source": platformHelper("bind-source"),
   "copy-tree": platformHelper("copy-tree"),
+  mount: platformHelper("mount"),
   "namespaces-pin": platformHelper("namespaces-pin"),
   "netns-connect": platformHelper("netns-connect"),
   "netns-pin": platformHelper("netns-pin"),
   "remove-tree": platformHelper("remove-tree"),
+  unmount: platformHelper("unmount"),
 };
 
 /** A helper that is part of the platform layer. */

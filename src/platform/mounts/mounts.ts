@@ -43,7 +43,7 @@ export function mountAll(mounts: readonly Mount[], target: string, kernel: Kerne
 /** Carries out one mount at exactly `target`. Blocks while the kernel does. */
 export function mountOne(mount: Mount, target: string, kernel: Kernel = realKernel): void {
   if (mount.options.includes("loop")) {
-    using device = attachLoop(mount.source, mount.options.includes("ro"));
+    using device = attachLoop(mount.source, { readonly: mount.options.includes("ro") });
     const options = mount.options.filter((option) => option !== "loop");
     mountOne({ ...mount, source: device.path, options }, target, kernel);
     return;

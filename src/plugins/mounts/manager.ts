@@ -1,7 +1,7 @@
 /** The mount manager: carries out the mounts that others refer to, below a folder of its own, and remembers them in files. */
 import { createHash } from "node:crypto";
-import { chown, mkdir, readdir, readFile, rmdir, unlink } from "node:fs/promises";
-import { isAbsolute, join } from "node:path";
+import { mkdir, readdir, readFile, rmdir, unlink } from "node:fs/promises";
+import { join } from "node:path";
 import type { Labels } from "../../core/any.ts";
 import type { Call, NamespacedCall } from "../../core/call.ts";
 import { alreadyExists, invalidArgument, notFound, notImplemented, wrap } from "../../core/errors.ts";
@@ -14,7 +14,6 @@ import {
   type ActivateRequest,
   type Activation,
   type ActiveMount,
-  formatMount,
   type MountManager,
   type ParsedMount,
   parseTransformers,
@@ -23,10 +22,14 @@ import type { Mount } from "../../core/mounts/mount.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { nowNs } from "../../lib/time.ts";
 import { writeFileAtomic } from "../../platform/fs/atomic-write.ts";
-import { mountOne, unmountAll } from "../../platform/mounts/mounts.ts";
-import { MNT_DETACH } from "../../platform/syscalls/constants.ts";
-
+import { HANDLED, ignoreMissing, mountAt, takeDownAt } from "./handlers.ts";
 import { isKept, type TieStores } from "./ties.ts";
+import { transform } from "./transform.ts";
+
+/** What a failed activation may take to undo. Milliseconds. */
+const CLEANUP_MS = 30_000;
+/** What one left by an earlier daemon may take at the start. Milliseconds. */
+const LEFT_MS = 5_000;
 
 /** What is on disk of an activation: written before anything is mounted, and again when all is. */
 interface Stored {
@@ -65,7 +68,7 @@ export class FileMountManager implements MountManager {
   }
 
   /** Reads what an earlier daemon left; takes down what was temporary or half made. */
-  async load(): Promise<void> {
+  async load(call: Call): Promise<void> {
     await mkdir(join(this.#dir, "records"), { recursive: true, mode: 0o700 });
     await mkdir(join(this.#dir, "t"), { recursive: true, mode: 0o700 });
     for (const file of await readdir(join(this.#dir, "records"))) {
@@ -74,11 +77,14 @@ export class FileMountManager implements MountManager {
         const record = JSON.parse(await readFile(join(this.#dir, "records", file), "utf8")) as Stored;
         const key = keyOf(record.namespace, record.name);
         if (record.done && !record.temporary) this.#records.set(key, record);
-        else await this.#takeDown(key, record);
+        else await this.#takeDown(call.within(LEFT_MS), key, record);
       } catch (err) {
-        this.#log.error("record of mounts is not readable", { file, err });
+        this.#log.error("record of mounts is not readable, or they cannot be taken down", { file, err });
       }
     }
+    // of activations that ended before their record
+    for (const key of await readdir(join(this.#dir, "t")))
+      if (!this.#records.has(key)) await rmdir(join(this.#dir, "t", key)).catch(() => {});
   }
 
   async activate(call: NamespacedCall, request: ActivateRequest): Promise<Activation> {
@@ -86,7 +92,7 @@ export class FileMountManager implements MountManager {
     if (name === "") throw invalidArgument("activate mounts: a name is required");
     checkLabels(labels);
     const parsed = request.mounts.map(parseTransformers);
-    const first = firstForOthers(parsed);
+    const first = firstForOthers(parsed, temporary);
     const key = keyOf(call.namespace, name);
     using _lock = await this.#locks.acquire(key, call.signal);
     if (this.#records.has(key)) throw alreadyExists(`mount activation "${name}"`);
@@ -97,19 +103,22 @@ export class FileMountManager implements MountManager {
       mountedAt: "0",
       mountPoint,
     }));
-    await this.#write(key, { ...base, done: false, active: planned, system: [] });
     const active: ActiveMount[] = [];
     try {
+      await mkdir(this.#place(key), { recursive: true, mode: 0o700 });
       for (const [i, mountPoint] of points.entries()) {
         const item = parsed[i];
         if (item === undefined) continue;
-        const mount = await transform(item, active);
-        await mkdir(mountPoint, { recursive: true, mode: 0o700 });
-        mountOne(mount, mountPoint);
+        const mount = await transform(call, item, active);
+        planned[i] = { mount, mountedAt: "0", mountPoint };
+        await this.#write(key, { ...base, done: false, active: planned, system: [] });
+        await mountAt(call, mount, mountPoint);
         active.push({ mount, mountPoint, mountedAt: nowNs(), data: new Map() });
       }
       const system: Mount[] = [];
-      for (const item of parsed.slice(first)) system.push(await transform(item, active));
+      for (const item of parsed.slice(first)) system.push(await transform(call, item, active));
+      const whole = temporary ? points.at(-1) : undefined;
+      if (whole !== undefined) system.push({ ...EMPTY, type: "bind", source: whole, options: ["rbind"] });
       const record: Stored = {
         ...base,
         done: true,
@@ -124,7 +133,12 @@ export class FileMountManager implements MountManager {
       this.#records.set(key, record);
       return toActivation(record);
     } catch (err) {
-      await this.#takeDown(key, { ...base, done: false, active: planned, system: [] });
+      await this.#takeDown(call.detached(CLEANUP_MS), key, {
+        ...base,
+        done: false,
+        active: planned,
+        system: [],
+      });
       throw wrap(err, `activate mounts "${name}"`);
     }
   }
@@ -132,7 +146,7 @@ export class FileMountManager implements MountManager {
   async deactivate(call: NamespacedCall, name: string): Promise<void> {
     const key = keyOf(call.namespace, name);
     using _lock = await this.#locks.acquire(key, call.signal);
-    await this.#takeDown(key, this.#find(call, name));
+    await this.#takeDown(call, key, this.#find(call, name));
     this.#records.delete(key);
   }
 
@@ -163,7 +177,7 @@ export class FileMountManager implements MountManager {
       using _lock = await this.#locks.acquire(key);
       // labels may have been changed meanwhile: the next round decides
       if (this.#records.get(key) !== record) continue;
-      await this.#takeDown(key, record);
+      await this.#takeDown(within, key, record);
       this.#records.delete(key);
       this.#log.info("took down mounts that nothing keeps", { name: record.name });
       count++;
@@ -207,12 +221,9 @@ export class FileMountManager implements MountManager {
   }
 
   /** The last mount first; the record goes when nothing of it is left. */
-  async #takeDown(key: string, record: Stored): Promise<void> {
-    for (const { mountPoint } of [...record.active].reverse()) {
-      await unmountAll(mountPoint, MNT_DETACH);
-      // never a recursive remove: what is still mounted must not be emptied
-      await rmdir(mountPoint).catch(ignoreMissing);
-    }
+  async #takeDown(call: Call, key: string, record: Stored): Promise<void> {
+    for (const { mount, mountPoint } of [...record.active].reverse())
+      await takeDownAt(call, mount, mountPoint);
     await rmdir(this.#place(key)).catch(ignoreMissing);
     await unlink(join(this.#dir, "records", `${key}.json`)).catch(ignoreMissing);
   }
@@ -221,39 +232,18 @@ export class FileMountManager implements MountManager {
 const EMPTY: Mount = { type: "", source: "", target: "", options: [] };
 
 /**
- * Index of the first mount that is left to the caller: a mount that is formatted needs those before it mounted.
+ * Index of the first mount that is left to the caller: one that is formatted needs those before it mounted, one of a handled
+ * type or of a temporary activation is the manager's own.
  * @throws not-implemented in containerd's sense: mount them yourself
  */
-function firstForOthers(parsed: readonly ParsedMount[]): number {
-  const bad = parsed.find((p) => p.transformers.includes("mkfs") || p.mount.type === "loop");
-  if (bad !== undefined)
-    throw notImplemented(
-      `activate mounts: ${bad.mount.type === "loop" ? "loop devices" : "mkfs"} are not offered`,
-    );
-  if (parsed.every((p) => p.transformers.length === 0))
-    throw notImplemented("activate mounts: no mount needs the mount manager");
-  const last = parsed.findLastIndex((p) => p.transformers.includes("format"));
-  return Math.max(0, last);
-}
-
-async function transform(item: ParsedMount, active: readonly ActiveMount[]): Promise<Mount> {
-  let { mount } = item;
-  for (const name of item.transformers) {
-    if (name === "format") mount = formatMount(mount, active);
-    if (name === "mkdir")
-      for (const [key, value] of item.own) if (key === "mkdir.path") await makeDir(value, active);
+function firstForOthers(parsed: readonly ParsedMount[], temporary: boolean): number {
+  let first = -1;
+  for (const [i, { transformers, mount }] of parsed.entries()) {
+    if (transformers.length > 0) first = i;
+    if (temporary || HANDLED.has(mount.type)) first = i + 1;
   }
-  return mount;
-}
-
-/** `PATH[:MODE[:UID:GID]]`; the mode is octal. */
-async function makeDir(value: string, active: readonly ActiveMount[]): Promise<void> {
-  const [raw = "", mode = "700", uid, gid] = value.split(":");
-  const path = formatMount({ ...EMPTY, source: raw }, active).source;
-  if (!isAbsolute(path) || !/^[0-7]{1,4}$/.test(mode))
-    throw invalidArgument(`mkdir "${value}": use PATH:MODE:UID:GID`);
-  await mkdir(path, { recursive: true, mode: Number.parseInt(mode, 8) });
-  if (uid !== undefined && gid !== undefined) await chown(path, Number(uid), Number(gid));
+  if (first < 0) throw notImplemented("activate mounts: no mount needs the mount manager");
+  return first;
 }
 
 function toActivation(record: Stored): Activation {
@@ -268,8 +258,4 @@ function toActivation(record: Stored): Activation {
 /** Names are any text: the file is named by a digest. */
 function keyOf(namespace: string, name: string): string {
   return createHash("sha256").update(`${namespace}\0${name}`).digest("hex").slice(0, 40);
-}
-
-function ignoreMissing(err: unknown): void {
-  if (!(err instanceof Error && "code" in err && err.code === "ENOENT")) throw err;
 }

@@ -16,7 +16,7 @@ export default definePlugin({
   onFailure: "optional",
   async init(host, { metadata }) {
     const manager = new FileMountManager(host.state, host.log);
-    await manager.load();
+    await manager.load(host.call);
     let timer: NodeJS.Timeout | undefined;
     let running = false;
     const collect = async (): Promise<void> => {

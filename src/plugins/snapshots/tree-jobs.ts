@@ -2,9 +2,8 @@
 import { setPriority } from "node:os";
 import { messageOf } from "../../core/errors.ts";
 import { removePath } from "../../platform/fs/raw-remove.ts";
-import { mountOne } from "../../platform/mounts/mounts.ts";
+import { mountErofs } from "../../platform/mounts/erofs.ts";
 import { createSubvolume, destroySubvolume, snapshotSubvolume } from "../../platform/syscalls/btrfs.ts";
-import { isErrno } from "../../platform/syscalls/errors.ts";
 import * as fs from "../../platform/syscalls/raw-fs.ts";
 import { copySparse } from "./copy-sparse.ts";
 import { copyTree } from "./copy-tree.ts";
@@ -22,16 +21,6 @@ export type TreeJob =
       readonly images: readonly { readonly image: string; readonly target: string }[];
     }
   | { readonly mode: "drop-subvolume"; readonly parent: number; readonly path: string };
-
-/** Mounts an image as a file where the kernel can (6.12), else by a loop device. */
-function mountErofs(image: string, target: string): void {
-  try {
-    mountOne({ type: "erofs", source: image, options: ["ro"] }, target);
-  } catch (err) {
-    if (!isErrno(err, "ENOTBLK")) throw err;
-    mountOne({ type: "erofs", source: image, options: ["ro", "loop"] }, target);
-  }
-}
 
 /** Does a job. @throws Error saying what failed */
 export function runTreeJob(job: TreeJob): void {
@@ -64,7 +53,8 @@ export function runTreeJob(job: TreeJob): void {
       destroySubvolume(job.path);
       return;
     case "mount-erofs":
-      for (const { image, target } of job.images) mountErofs(image, target);
+      for (const { image, target } of job.images)
+        mountErofs({ type: "erofs", source: image, options: ["ro"] }, target);
       return;
     case "sync": {
       const fd = fs.open(fs.textPath(job.path), fs.O.RDONLY | fs.O.DIRECTORY | fs.O.CLOEXEC);
