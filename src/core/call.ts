@@ -72,6 +72,11 @@ export class Call {
     return this.with({ signal: AbortSignal.any([this.signal, signal]) }) as T;
   }
 
+  /** The same call as a part of another one's trace: for work that goes on when its caller gives up. */
+  under<T extends Call>(this: T, span: Span | undefined): T {
+    return span === undefined ? this : (this.with({ span }) as T);
+  }
+
   /** Milliseconds left, or undefined when there is no deadline. Never negative. */
   get remaining(): number | undefined {
     return this.deadline === undefined ? undefined : Math.max(0, this.deadline - performance.now());

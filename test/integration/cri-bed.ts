@@ -56,6 +56,8 @@ export interface CriBedOptions {
   readonly config?: string;
   /** More CNI plugins of the chain, each with a comma in front. */
   readonly plugins?: string;
+  /** More environment of the daemon. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** What pods leave behind in the world; equal before and after when nothing leaks. */
@@ -79,8 +81,10 @@ export class CriBed implements AsyncDisposable {
   #daemon: ChildProcess | undefined;
   #transport: Transport | undefined;
   #attempt = 0;
+  readonly #env: Readonly<Record<string, string>>;
 
-  private constructor({ runtime = "", config = "", plugins = "" }: CriBedOptions) {
+  private constructor({ runtime = "", config = "", plugins = "", env = {} }: CriBedOptions) {
+    this.#env = env;
     for (const name of ["cni", "cni-bin", "logs"]) mkdirSync(join(this.dir, name));
     for (const plugin of readdirSync(CNI_BIN))
       writeFileSync(join(this.dir, "cni-bin", plugin), `#!/bin/sh\nexec ${CNI_BIN}/${plugin} "$@"\n`, {
@@ -130,7 +134,7 @@ export class CriBed implements AsyncDisposable {
 
   /** Runs a program in the namespaces. @returns its stdout. @throws when it fails */
   run(program: string, ...args: string[]): string {
-    const [first, ...rest] = this.#wrap([program, ...args]);
+    const [first, ...rest] = this.inside([program, ...args]);
     const done = spawnSync(first, rest, { encoding: "utf8", timeout: 60_000 });
     if (done.status !== 0) throw new Error(`${program} ${args.join(" ")}: ${done.stderr}`);
     return done.stdout;
@@ -149,9 +153,12 @@ export class CriBed implements AsyncDisposable {
   /** Starts the daemon. Resolves when it answers. @returns milliseconds until then */
   async startDaemon(): Promise<number> {
     const log = openSync(join(this.dir, "log"), "a");
-    const [first, ...rest] = this.#wrap([join(ourBin(), "containerd"), "-c", join(this.dir, "config.toml")]);
+    const [first, ...rest] = this.inside([join(ourBin(), "containerd"), "-c", join(this.dir, "config.toml")]);
     const begun = performance.now();
-    const child = spawn(first, rest, { stdio: ["ignore", log, log], env: { ...process.env, PATH: path() } });
+    const child = spawn(first, rest, {
+      stdio: ["ignore", log, log],
+      env: { ...process.env, ...this.#env, PATH: path() },
+    });
     this.#daemon = child;
     this.#transport = createGrpcTransport({ path: this.address });
     for (;;) {
@@ -265,7 +272,8 @@ export class CriBed implements AsyncDisposable {
     return this.#transport;
   }
 
-  #wrap(command: readonly string[]): [string, ...string[]] {
+  /** The command line that runs a program in the namespaces. */
+  inside(command: readonly string[]): [string, ...string[]] {
     return ["nsenter", "-t", String(this.#holder.pid), "-n", "-m", "--wd=/", ...command];
   }
 }

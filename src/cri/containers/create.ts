@@ -67,7 +67,7 @@ async function make(cri: Cri, making: Making): Promise<void> {
   const { id, name, config, pod, progress } = making;
   const { deps, store, records } = cri;
   const { metadata } = deps;
-  using whole = limit(deps.call, TOTAL_MS);
+  using whole = limit(deps.call.under(progress.span), TOTAL_MS);
   const { call } = whole;
   const handler = cri.handlers.get(pod.handler);
   using _creating = await step(call, progress, "nri", NRI_MS, () => cri.nri.creating());

@@ -30,7 +30,7 @@ export async function startContainer(cri: Cri, call: Call, idOrPrefix: string): 
   const handler = cri.handlers.get(pod.handler);
   const { deps, store } = cri;
   // goes on when the caller gives up: half a start helps nobody
-  using whole = limit(deps.call, 2 * TASK_MS);
+  using whole = limit(deps.call.under(call.span), 2 * TASK_MS);
   const work = whole.call;
   const progress = { step: "start" };
   try {

@@ -26,7 +26,7 @@ export async function stopContainer(
   }
   const running = store.findContainer(id);
   if (running === undefined || (running.state !== "running" && running.state !== "unknown")) return;
-  const work = cri.deps.call.until(call.signal);
+  const work = cri.deps.call.until(call.signal).under(call.span);
   if (timeoutMs > 0) {
     await cri.signalled(id, () => signal(cri, work, running, signalNumber(running.stopSignal)));
     using patience = limit(work, timeoutMs);

@@ -72,7 +72,7 @@ interface Making {
 async function make(cri: Cri, making: Making): Promise<void> {
   const { id, name, config, handler, progress } = making;
   const { deps, store } = cri;
-  using whole = limit(deps.call, TOTAL_MS);
+  using whole = limit(deps.call.under(progress.span), TOTAL_MS);
   const { call } = whole;
   const hostNetwork = onHostNetwork(config);
   const options = cri.handlers.options(handler);

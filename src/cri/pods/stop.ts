@@ -1,6 +1,8 @@
 /** StopPodSandbox: containers, process, network, mounts. Every step may have been done before. */
 import type { Call } from "../../core/call.ts";
 import { messageOf } from "../../core/errors.ts";
+import type { Span } from "../../core/tracing/span.ts";
+import { traced } from "../../core/tracing/traced.ts";
 import { nowNs } from "../../lib/time.ts";
 import { stopContainer } from "../containers/stop.ts";
 import type { Cri } from "../cri.ts";
@@ -10,14 +12,14 @@ import { unmountPodFiles } from "./files.ts";
 
 /** Stops a pod. Callers at the same time share the work, which goes on when they give up. */
 export async function stopPod(cri: Cri, call: Call, pod: Pod): Promise<void> {
-  const work = cri.podStops.run(pod.id, () => stop(cri, pod.id));
+  const work = cri.podStops.run(pod.id, () => stop(cri, pod.id, call.span));
   work.catch(() => {});
   await untilEnded(call, work);
 }
 
-async function stop(cri: Cri, id: string): Promise<void> {
+async function stop(cri: Cri, id: string, span: Span | undefined): Promise<void> {
   const { deps, store } = cri;
-  const call = deps.call;
+  const call = deps.call.under(span);
   const found = store.findPod(id);
   if (found === undefined) return;
   await Promise.all(store.containers(id).map((c) => stopContainer(cri, call, c, 0)));
@@ -37,10 +39,8 @@ async function stop(cri: Cri, id: string): Promise<void> {
       .stopPod(store.findPod(id) ?? pod)
       .catch((err: unknown) => deps.log.warn("nri: stop pod", { id, err: messageOf(err) }));
   if (pod.netnsPath !== "") {
-    await cri.network.detach(
-      pod,
-      cri.deps.config.handlers.get(pod.handler || deps.config.defaultRuntimeName),
-    );
+    const handler = deps.config.handlers.get(pod.handler || deps.config.defaultRuntimeName);
+    await traced(call, "tear down the network (cni del)", () => cri.network.detach(pod, handler));
     cri.network.deleteNetns(pod.netnsPath);
   }
   await cri.imageMounts.release(id, cri.handlers.snapshotterOf(pod.handler));

@@ -6,6 +6,7 @@
 import type { Call } from "../../core/call.ts";
 import { abortError } from "../../core/call.ts";
 import { deadlineExceeded, failedPrecondition, type GantryError } from "../../core/errors.ts";
+import type { Span } from "../../core/tracing/span.ts";
 
 /**
  * A caller whose deadline is nearer than this when the work is done may not hear of it any more: an answer and a cancellation
@@ -17,6 +18,8 @@ const LATE_MS = 500;
 export interface Progress {
   /** Words for what is being done now, such as `cni add "bridge"`. */
   step: string;
+  /** Trace of the caller that began it. */
+  readonly span?: Span | undefined;
 }
 
 interface Creation {
@@ -84,7 +87,7 @@ export class Creations {
     const owner = this.#names.get(name);
     if (owner !== undefined) throw this.#reserved(name, owner);
     this.#names.set(name, id);
-    const progress: Progress = { step: "start" };
+    const progress: Progress = { step: "start", span: call.span };
     const done = work(progress).then(
       () => {
         this.#running.delete(name);
