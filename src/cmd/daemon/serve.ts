@@ -16,6 +16,7 @@ import type { DaemonFacts } from "../../core/plugin/plugin.ts";
 import type { ImageTransfer } from "../../core/transfer/transfer.ts";
 import { parseDuration } from "../../lib/human.ts";
 import { revision, version } from "../../lib/version.ts";
+import { joinCgroup } from "../../platform/cgroups/join.ts";
 import { lockFile } from "../../platform/fs/lock.ts";
 import { trimWhenQuiet } from "../../platform/process/memory.ts";
 import { sdNotify } from "../../platform/process/notify.ts";
@@ -219,7 +220,7 @@ function prepareFolders(facts: DaemonFacts): void {
   }
 }
 
-/** Settings of the process itself: what the kernel refuses is told, not fatal. */
+/** Settings of the process itself. As in containerd, a score the kernel refuses is told, a cgroup is fatal. */
 function applyProcessSettings(settings: Table, log: Logger): void {
   const score = settings["oom_score"];
   if (typeof score === "number" && score !== 0) {
@@ -230,9 +231,20 @@ function applyProcessSettings(settings: Table, log: Logger): void {
     }
   }
   const cgroup = settings["cgroup"];
-  if (isTable(cgroup) && typeof cgroup["path"] === "string" && cgroup["path"] !== "") {
-    log.warn("cgroup.path is not offered: the daemon stays in the cgroup it was started in", {
-      path: cgroup["path"],
+  const path = isTable(cgroup) ? cgroup["path"] : undefined;
+  if (typeof path === "string" && path !== "") enterCgroup(path, log);
+}
+
+/** @throws invalid-argument, or failed-precondition when the kernel refuses */
+function enterCgroup(path: string, log: Logger): void {
+  if (!path.startsWith("/") || path.split("/").includes(".."))
+    throw invalidArgument(`cgroup.path "${path}": must be absolute and without ".."`);
+  try {
+    log.info("joined the cgroup of the configuration", { path, folders: joinCgroup(path).length });
+  } catch (err) {
+    throw failedPrecondition(`cgroup.path "${path}": ${messageOf(err)}`, {
+      cause: err,
+      hint: "with cgroup v2 the daemon can only be in a cgroup that hands no controllers on to others below it",
     });
   }
 }

@@ -90,7 +90,8 @@ export class SpanBatcher implements SpanProcessor {
     this.#timer = undefined;
     this.#sending ??= this.#drain().finally(() => {
       this.#sending = undefined;
-      if (this.#queue.length > 0) this.#arm();
+      if (this.#queue.length >= this.#settings.size) this.#send();
+      else if (this.#queue.length > 0) this.#arm();
     });
   }
 
@@ -139,9 +140,10 @@ export class SpanBatcher implements SpanProcessor {
   async close(ms: number): Promise<void> {
     this.#stop.abort();
     const all = (async () => {
-      await this.#sending;
-      this.#send();
-      await this.#sending;
+      while (this.#sending !== undefined || this.#queue.length > 0) {
+        this.#send();
+        await this.#sending;
+      }
     })();
     await Promise.race([all, delay(ms, undefined, { ref: false })]);
     clearTimeout(this.#timer);
