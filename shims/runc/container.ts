@@ -16,18 +16,21 @@ import {
 } from "../../src/core/errors.ts";
 import type { Logger } from "../../src/core/log.ts";
 import type { Exit, Stdio } from "../../src/core/tasks/tasks.ts";
-import { type Cgroup, type CgroupLayout, cgroupOf } from "../../src/platform/cgroups/cgroups.ts";
+import { type Cgroup, type CgroupLayout, cgroupFrom } from "../../src/platform/cgroups/cgroups.ts";
+import type { OomWatch } from "../../src/platform/cgroups/oom-watch.ts";
 import { detachTree, mountAll } from "../../src/platform/mounts/mounts.ts";
 import type { Mount } from "../../src/platform/mounts/options.ts";
+import { cgroupPaths } from "../../src/platform/process/proc.ts";
+import { Awake, type Kept } from "../shared/rest.ts";
 import { withConsole } from "./console.ts";
 import type { TaskEvents } from "./events.ts";
 import { writeExit } from "./exit-record.ts";
 import { type Options, runcOf, saveOptions } from "./options.ts";
-import { exitOf, Process, startMark } from "./process.ts";
+import { exitOf, Process, type ProcessState, startMark } from "./process.ts";
 import { checkRootfs } from "./rootfs-check.ts";
 import type { CheckpointFlags, Runc, RunIo } from "./runc.ts";
 import { type SpecTraits, traitsOf, withTerminal } from "./spec.ts";
-import { openStdio } from "./stdio.ts";
+import { adoptStdio, openStdio } from "./stdio.ts";
 
 /** Longest wait for execs to be reaped before init's exit is told, in milliseconds. */
 const EXECS_MS = 10_000;
@@ -54,6 +57,21 @@ export interface ContainerHost {
   readonly layout: () => CgroupLayout;
 }
 
+/** What goes through the shim's sleep. */
+export interface ContainerState {
+  readonly facts: ContainerInit;
+  readonly traits: SpecTraits;
+  readonly init: ProcessState;
+  readonly execs: readonly ProcessState[];
+  readonly specs: ReadonlyMap<string, Uint8Array>;
+  readonly execCount: number;
+  readonly oomSeen: bigint;
+  readonly cgroup: ReadonlyMap<string, string> | undefined;
+  readonly removing: boolean;
+  /** What the OCI runtime keeps of it is removed. */
+  readonly cleared: boolean;
+}
+
 export class Container {
   readonly id: string;
   readonly bundle: string;
@@ -64,23 +82,25 @@ export class Container {
   readonly #execs = new Map<string, Process>();
   readonly #traits: SpecTraits;
   #cgroup: Cgroup | undefined;
-  #oomWatch: Disposable | undefined;
+  #cgroupPaths: ReadonlyMap<string, string> | undefined;
+  #oomWatch: OomWatch | undefined;
   #oomSeen = 0n;
   #execCount = 0;
 
-  private constructor(facts: ContainerInit, host: ContainerHost) {
+  private constructor(facts: ContainerInit, host: ContainerHost, traits: SpecTraits, init: Process) {
     this.#facts = facts;
     this.#host = host;
     this.id = facts.id;
     this.bundle = facts.bundle;
-    this.init = new Process("", facts, { tag: "added" });
+    this.init = init;
     this.#runc = runcOf(facts.options, facts.namespace, facts.bundle);
-    this.#traits = traitsOf(facts.bundle);
+    this.#traits = traits;
   }
 
   /** Makes a container up to where its init waits for {@link start}. On failure nothing is left. */
   static async create(facts: ContainerInit, host: ContainerHost): Promise<Container> {
-    const container = new Container(facts, host);
+    const init = new Process("", facts, { tag: "added" });
+    const container = new Container(facts, host, traitsOf(facts.bundle), init);
     saveOptions(facts.bundle, facts.options);
     mountAll(facts.rootfs, container.#rootfs);
     try {
@@ -96,6 +116,62 @@ export class Container {
     }
     host.events.created(facts, container.init.pid);
     return container;
+  }
+
+  /** Its state for the shim's sleep. @throws Awake while something is under way */
+  rest(kept: Kept): ContainerState {
+    // between init's end and its exit being told, or while its remains are being removed
+    if (this.#initEnded !== (this.init.exit !== undefined)) throw new Awake(`container ${this.id} is ending`);
+    if (this.#cleared !== undefined && this.#clearedWell === undefined)
+      throw new Awake(`container ${this.id} is being removed`);
+    const watch = this.init.alive ? this.#oomWatch?.rest() : undefined;
+    if (watch !== undefined) {
+      for (const fd of watch.keep) kept.pass(fd, watch.made.includes(fd));
+      kept.watch(watch.poll, watch.events);
+      if ((this.#cgroup?.oomKills() ?? 0n) > this.#oomSeen) throw new Awake("out-of-memory kill to be told");
+    }
+    return {
+      facts: this.#facts,
+      traits: this.#traits,
+      init: this.init.rest(kept),
+      execs: [...this.#execs.values()].map((exec) => exec.rest(kept)),
+      specs: new Map([...this.#specs].map(([id, spec]) => [id, new Uint8Array(spec)])),
+      execCount: this.#execCount,
+      oomSeen: this.#oomSeen,
+      cgroup: this.#cgroupPaths,
+      removing: this.#removing,
+      cleared: this.#clearedWell === true,
+    };
+  }
+
+  /** The container of before the sleep. What ended meanwhile is told from now on. */
+  static async restored(state: ContainerState, host: ContainerHost): Promise<Container> {
+    const known = async (process: ProcessState): Promise<Process> => {
+      const io = process.io === undefined ? undefined : await adoptStdio(process.io, host.log);
+      return Process.restored(process, io);
+    };
+    const container = new Container(state.facts, host, state.traits, await known(state.init));
+    container.#execCount = state.execCount;
+    container.#oomSeen = state.oomSeen;
+    container.#removing = state.removing;
+    container.#initEnded = container.init.exit !== undefined;
+    for (const [id, spec] of state.specs) container.#specs.set(id, spec);
+    for (const exec of state.execs) container.#execs.set(exec.execId, await known(exec));
+    if (state.cleared) container.#whenCleared(Promise.resolve());
+    container.#follow(state.cgroup);
+    container.#tellOom();
+    for (const exec of container.#execs.values())
+      if (exec.alive) void container.#watchExec(exec, exec.pid, 0n);
+    if (container.init.alive) void container.#watchInit(container.init.pid, 0n);
+    return container;
+  }
+
+  /** Knows its cgroup from now on. */
+  #follow(paths: ReadonlyMap<string, string> | undefined): void {
+    this.#cgroupPaths = paths;
+    this.#cgroup = paths === undefined ? undefined : cgroupFrom(paths, this.#host.layout());
+    if (!this.init.alive) return;
+    this.#oomWatch = this.#cgroup?.watchOom(() => this.#tellOom());
   }
 
   get #rootfs(): string {
@@ -166,8 +242,7 @@ export class Container {
     const since = startMark();
     const pid = await this.#launch(this.init, join(this.bundle, "init.pid"), command);
     this.init.phase = { tag: "created", pid };
-    this.#cgroup = cgroupOf(pid, this.#host.layout());
-    this.#oomWatch = this.#cgroup?.watchOom(() => this.#tellOom());
+    this.#follow(cgroupPaths(pid));
     void this.#watchInit(pid, since);
   }
 
@@ -216,9 +291,16 @@ export class Container {
     this.init.apply({ tag: "exited", exit });
     this.#host.events.exited(this.id, "", exit);
     // the delete that follows finds it done, or nearly
-    if (!this.#traits.hooks && !this.#removing)
-      this.#cleared = this.#clear().then(OK, (error: unknown) => ({ error }));
+    if (!this.#traits.hooks && !this.#removing) this.#whenCleared(this.#clear());
   }
+
+  #whenCleared(work: Promise<void>): void {
+    this.#cleared = work.then(OK, (error: unknown) => ({ error }));
+    void this.#cleared.then((result) => {
+      this.#clearedWell = !("error" in result);
+    });
+  }
+  #clearedWell: boolean | undefined;
   #initEnded = false;
   /** Another command of the OCI runtime removes the container. */
   #removing = false;

@@ -4,9 +4,12 @@
  */
 import { invalidArgument, unavailable } from "../../src/core/errors.ts";
 import { sleep } from "../../src/lib/retry.ts";
-import { createFdSink, type FdSink, readFd } from "../../src/platform/fs/fd-stream.ts";
+import { readFd } from "../../src/platform/fs/fd-stream.ts";
+import { waitForExit } from "../../src/platform/process/reaper.ts";
 import { spawnProcess } from "../../src/platform/process/spawn.ts";
+import { isErrno } from "../../src/platform/syscalls/errors.ts";
 import { close, pipe2 } from "../../src/platform/syscalls/files.ts";
+import { kill } from "../../src/platform/syscalls/process.ts";
 
 /** Time a logger gets to finish after its input ended, in milliseconds; then it is killed. */
 const GRACE_MS = 12_000;
@@ -17,8 +20,8 @@ export interface LoggerProcess {
   /** Write ends for the container. */
   readonly stdout: number;
   readonly stderr: number;
-  /** Our writer to its stdout stream, for terminals. */
-  sink(): FdSink;
+  /** Its pid; 0 when it has ended. */
+  readonly pid: number;
   /** Closes our write ends; the container (or the sink) has its own. */
   spawned(): void;
   /** Waits for its end, with a bound. */
@@ -72,15 +75,58 @@ export async function startLogger(
   close(ready.read);
   if (stop.aborted) return fail("not ready in time");
   if (!said && uri.protocol === "binary-v2:") return fail("ended before it was ready");
+  const running = runningLogger(child.pid, child.exited, (signal) => child.kill(signal));
   return {
     stdout: out.write,
     stderr: err.write,
-    sink: () => createFdSink(out.write),
+    get pid() {
+      return running.pid;
+    },
     spawned: dropWriters,
     async close() {
       dropWriters();
-      if ((await Promise.race([child.exited.then(() => true), sleep(GRACE_MS)])) !== true) child.kill(15);
-      if ((await Promise.race([child.exited.then(() => true), sleep(1000)])) !== true) child.kill(9);
+      await running.close();
+    },
+  };
+}
+
+/** A logger that was started before the shim slept. @param pid 0: it has ended */
+export function knownLogger(pid: number): LoggerProcess {
+  const exited = pid === 0 ? Promise.resolve() : waitForExit(pid);
+  const running = runningLogger(pid, exited, (signal) => {
+    try {
+      kill(pid, signal);
+    } catch (error) {
+      if (!isErrno(error, "ESRCH")) throw error;
+    }
+  });
+  return {
+    stdout: -1,
+    stderr: -1,
+    get pid() {
+      return running.pid;
+    },
+    spawned: () => {},
+    close: running.close,
+  };
+}
+
+function runningLogger(
+  pid: number,
+  exited: Promise<unknown>,
+  signal: (signal: number) => unknown,
+): { readonly pid: number; close(): Promise<void> } {
+  let ended = pid === 0;
+  void exited.then(() => {
+    ended = true;
+  });
+  return {
+    get pid() {
+      return ended ? 0 : pid;
+    },
+    async close() {
+      if ((await Promise.race([exited.then(() => true), sleep(GRACE_MS)])) !== true) signal(15);
+      if ((await Promise.race([exited.then(() => true), sleep(1000)])) !== true) signal(9);
     },
   };
 }

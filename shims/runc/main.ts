@@ -21,6 +21,8 @@ export async function main(argv: string[]): Promise<number> {
       // at once: this program's streams, which nobody wrote to, need not be made to be flushed
       process.exit(await (await import("./serve.ts")).serve());
     } else {
+      const woken = args.action === "" ? (await import("../shared/sleep.ts")).wokenFrom() : undefined;
+      if (woken !== undefined) process.exit(await (await import("./serve.ts")).wake(woken));
       throw new Error(`unknown action "${args.action}": want start, delete or serve`);
     }
     return 0;

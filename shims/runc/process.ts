@@ -7,13 +7,24 @@ import { waitForExit } from "../../src/platform/process/reaper.ts";
 import { isErrno } from "../../src/platform/syscalls/errors.ts";
 import { close } from "../../src/platform/syscalls/files.ts";
 import { pidfdOpen, pidfdSendSignal } from "../../src/platform/syscalls/process.ts";
+import { Awake, type Kept } from "../shared/rest.ts";
+import type { ProcessStdio, StdioState } from "./opened.ts";
 import { isAlive, type ProcessEvent, type ProcessPhase, pidOf, transition } from "./state.ts";
-import type { ProcessStdio } from "./stdio.ts";
 
 /** Longest wait for output to be passed on when a process is deleted, in milliseconds. */
 const DRAIN_MS = 10_000;
 /** Longest wait for a log to be complete before an exit is told, in milliseconds. */
 const LOGGED_MS = 1000;
+
+/** What goes through the shim's sleep. */
+export interface ProcessState {
+  readonly execId: string;
+  readonly streams: Stdio;
+  readonly phase: ProcessPhase;
+  readonly size: { readonly columns: number; readonly rows: number } | undefined;
+  readonly stdinClosed: boolean;
+  readonly io: StdioState | undefined;
+}
 
 export class Process {
   /** "" for init. */
@@ -33,6 +44,29 @@ export class Process {
     this.execId = execId;
     this.streams = streams;
     this.phase = phase;
+  }
+
+  /** Its state for the shim's sleep. @throws Awake while something is under way */
+  rest(kept: Kept): ProcessState {
+    if (this.starting !== undefined) throw new Awake("process is being started");
+    const { stdin, stdout, stderr, terminal } = this.streams;
+    return {
+      execId: this.execId,
+      streams: { stdin, stdout, stderr, terminal },
+      phase: this.phase,
+      size: this.#size,
+      stdinClosed: this.#stdinClosed,
+      io: this.io?.rest(kept),
+    };
+  }
+
+  /** The process of before the sleep. */
+  static restored(state: ProcessState, io: ProcessStdio | undefined): Process {
+    const made = new Process(state.execId, state.streams, state.phase);
+    made.io = io;
+    made.#size = state.size;
+    made.#stdinClosed = state.stdinClosed;
+    return made;
   }
 
   get pid(): number {

@@ -34,6 +34,15 @@ export interface SandboxHost {
   readonly shutdown: () => void;
 }
 
+/** What goes through the shim's sleep, by id. */
+export type SandboxStates = readonly {
+  readonly id: string;
+  readonly netns: string;
+  readonly createdAt: bigint;
+  readonly state: Sandbox["state"];
+  readonly exitedAt: bigint;
+}[];
+
 interface Sandbox {
   readonly netns: string;
   readonly createdAt: bigint;
@@ -113,6 +122,20 @@ export class Sandboxes {
         return { metrics: { id: r.sandboxId, timestamp: splitNs(nowNs()) } };
       }),
     };
+  }
+
+  /** Their state for the shim's sleep. */
+  rest(): SandboxStates {
+    return [...this.#all].map(([id, { ended: _, ...rest }]) => ({ id, ...rest }));
+  }
+
+  /** Goes on from there. */
+  adopt(states: SandboxStates): void {
+    for (const { id, ...rest } of states) {
+      const ended = createDeferred<void>();
+      if (rest.state === "stopped") ended.resolve();
+      this.#all.set(id, { ...rest, ended });
+    }
   }
 
   /** Sandboxes that were not shut down. */

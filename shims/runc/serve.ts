@@ -3,17 +3,20 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { codeOf, messageOf } from "../../src/core/errors.ts";
 import { lazy } from "../../src/lib/lazy.ts";
-import { detectCgroups } from "../../src/platform/cgroups/cgroups.ts";
+import { type CgroupLayout, detectCgroups } from "../../src/platform/cgroups/cgroups.ts";
 import { trimMemory } from "../../src/platform/process/memory.ts";
-import { becomeSubreaper } from "../../src/platform/process/reaper.ts";
+import { becomeSubreaper, ownChildren } from "../../src/platform/process/reaper.ts";
 import { openLog } from "../shared/log.ts";
 import { ForwardRequest } from "../shared/messages.ts";
 import { createOutbox } from "../shared/outbox.ts";
-import { answerServe, receiveServeMessage } from "../shared/serve-message.ts";
+import { Awake } from "../shared/rest.ts";
+import { answerServe, receiveServeMessage, type ServeMessage } from "../shared/serve-message.ts";
+import { sleepAfter, sleepWhenQuiet, type Woken } from "../shared/sleep.ts";
 import { setTitle } from "../shared/title.ts";
-import { createMethodClient, createMethodServer } from "../shared/ttrpc.ts";
+import { createMethodClient, createMethodServer, type ServerState } from "../shared/ttrpc.ts";
+import { Container, type ContainerState } from "./container.ts";
 import { createTaskEvents, type TaskEvents } from "./events.ts";
-import type { Sandboxes } from "./sandbox.ts";
+import type { Sandboxes, SandboxStates } from "./sandbox.ts";
 import { SANDBOX_METHODS, SANDBOX_SERVICE } from "./sandbox-names.ts";
 import { createTaskService } from "./service.ts";
 
@@ -27,6 +30,16 @@ const QUIET_MS = 1500;
 /** Errors that say that the daemon read the event and does not want it. */
 const REFUSED = new Set(["invalid-argument", "not-implemented", "failed-precondition"]);
 
+/** What goes through the sleep of a shim. */
+interface ShimState {
+  readonly message: ServeMessage;
+  readonly home: string;
+  readonly log: number | undefined;
+  readonly server: ServerState;
+  readonly containers: readonly ContainerState[];
+  readonly sandboxes: SandboxStates | undefined;
+}
+
 /** Serves until told to shut down. Never returns before. @returns exit code */
 export async function serve(): Promise<number> {
   const layout = lazy(detectCgroups);
@@ -34,11 +47,32 @@ export async function serve(): Promise<number> {
   layout();
   const message = receiveServeMessage();
   if (message === undefined) return 0;
+  process.chdir(message.bundle);
+  setTitle(wordsOf(message));
+  return await run(message, layout, undefined);
+}
+
+/** Goes on serving after a sleep. @returns exit code */
+export async function wake(woken: Woken): Promise<number> {
+  const { message } = woken.body as ShimState;
+  return await run(message, lazy(detectCgroups), woken);
+}
+
+function wordsOf({ namespace, id, ttrpcAddress }: ServeMessage): string[] {
+  const address = ttrpcAddress.replace(/\.ttrpc$/, "");
+  return ["containerd-shim-runc-v2", "-namespace", namespace, "-id", id, "-address", address];
+}
+
+async function run(
+  message: ServeMessage,
+  layout: () => CgroupLayout,
+  woken: Woken | undefined,
+): Promise<number> {
+  const before = woken?.body as ShimState | undefined;
   const { namespace, bundle, socket } = message;
-  process.chdir(bundle);
-  const address = message.ttrpcAddress.replace(/\.ttrpc$/, "");
-  setTitle(["containerd-shim-runc-v2", "-namespace", namespace, "-id", message.id, "-address", address]);
-  const logFile = openLog(join(bundle, "log"), message.debug);
+  /** The bundle whose folder holds the files of the shim itself. */
+  let home = before?.home ?? bundle;
+  const logFile = openLog(join(home, "log"), message.debug, before?.log);
   const log = logFile.log.child({ id: message.id, namespace });
   const done = Promise.withResolvers<void>();
 
@@ -50,23 +84,22 @@ export async function serve(): Promise<number> {
     FORWARD_MS,
   );
   const outbox = createOutbox(
-    join(bundle, "outbox"),
+    join(home, "outbox"),
     (envelope) => daemon.call({ envelope }),
     (error) => REFUSED.has(codeOf(error)),
     log,
   );
   const eventsOf = new Map<string, TaskEvents>();
   let sandboxes: Sandboxes | undefined;
-  /** The bundle whose folder holds the files of the shim itself. */
-  let home = bundle;
+  const events = (of: string): TaskEvents => {
+    const found = eventsOf.get(of) ?? createTaskEvents(of, outbox.push);
+    eventsOf.set(of, found);
+    return found;
+  };
   const service = createTaskService({
     namespace,
     log,
-    events(of) {
-      const found = eventsOf.get(of) ?? createTaskEvents(of, outbox.push);
-      eventsOf.set(of, found);
-      return found;
-    },
+    events,
     removed(container) {
       const next = service.containers.values().next().value;
       if (container.bundle !== home || next === undefined) return;
@@ -81,16 +114,19 @@ export async function serve(): Promise<number> {
     shutdown: () => done.resolve(),
   });
   const methods = new Map(service.methods);
-  for (const name of SANDBOX_METHODS) {
-    methods.set(`${SANDBOX_SERVICE}/${name}`, async (payload, of) => {
-      const loaded = await import("./sandbox.ts");
-      sandboxes ??= new loaded.Sandboxes({
-        log,
-        containers: service.containers,
-        shutdown: service.endWhenEmpty,
-      });
-      return await sandboxes.methods[name](payload, of);
+  const loadSandboxes = async (): Promise<Sandboxes> => {
+    const loaded = await import("./sandbox.ts");
+    sandboxes ??= new loaded.Sandboxes({
+      log,
+      containers: service.containers,
+      shutdown: service.endWhenEmpty,
     });
+    return sandboxes;
+  };
+  for (const name of SANDBOX_METHODS) {
+    methods.set(`${SANDBOX_SERVICE}/${name}`, async (payload, of) =>
+      (await loadSandboxes()).methods[name](payload, of),
+    );
   }
   // After some activity and then quiet, what it needed is given back.
   let quiet: NodeJS.Timeout | undefined;
@@ -100,21 +136,31 @@ export async function serve(): Promise<number> {
   };
   const server = createMethodServer(methods, onCall);
   becomeSubreaper();
-  raiseOomScore();
-  try {
-    enterCgroup(message.shimCgroup);
-    mkdirSync(dirname(socket), { recursive: true, mode: 0o700 });
-    await server.listen(socket);
-  } catch (error) {
-    answerServe(
-      codeOf(error) === "already-exists"
-        ? { status: "exists" }
-        : { status: "error", message: messageOf(error) },
-    );
-    return 0;
+  if (before === undefined) {
+    raiseOomScore();
+    try {
+      enterCgroup(message.shimCgroup);
+      mkdirSync(dirname(socket), { recursive: true, mode: 0o700 });
+      await server.listen(socket);
+    } catch (error) {
+      answerServe(
+        codeOf(error) === "already-exists"
+          ? { status: "exists" }
+          : { status: "error", message: messageOf(error) },
+      );
+      return 0;
+    }
+    answerServe({ status: "ok", pid: process.pid });
+  } else {
+    for (const state of before.containers) {
+      const { namespace: of } = state.facts;
+      service.adopt(await Container.restored(state, { layout, log, events: events(of) }), of);
+    }
+    if (before.sandboxes !== undefined) (await loadSandboxes()).adopt(before.sandboxes);
+    await server.adopt(socket, before.server);
   }
-  answerServe({ status: "ok", pid: process.pid });
 
+  let ended = false;
   const held = (): boolean => service.containers.size > 0 || (sandboxes?.size ?? 0) > 0;
   const idle = (): boolean => !held() && server.connections === 0;
   let wasIdle = false;
@@ -141,7 +187,32 @@ export async function serve(): Promise<number> {
   process.on("uncaughtException", (error) => log.error("uncaught exception", { err: error }));
   process.on("unhandledRejection", (error) => log.error("unhandled rejection", { err: error }));
 
+  woken?.done();
+  const baseMs = sleepAfter(message.sleepAfterMs);
+  const sleep = sleepWhenQuiet({
+    baseMs,
+    quietMs: woken?.quietMs ?? baseMs,
+    words: wordsOf(message),
+    log,
+    rest(kept): ShimState {
+      if (!held()) throw new Awake("no container");
+      if (ended || outbox.size > 0) throw new Awake("events to be told");
+      const containers = [...service.containers.values()].map((container) => container.rest(kept));
+      if (ownChildren() > containers.reduce((sum, state) => sum + loggersOf(state), 0))
+        throw new Awake("a program runs");
+      return {
+        message,
+        home,
+        log: logFile.fd === undefined ? undefined : kept.keep(logFile.fd),
+        server: server.rest(kept),
+        containers,
+        sandboxes: sandboxes?.rest(),
+      };
+    },
+  });
   await done.promise;
+  ended = true;
+  sleep.stop();
   clearInterval(idleTimer);
   clearTimeout(quiet);
   // who needs a shim of this group from now on starts another
@@ -151,6 +222,11 @@ export async function serve(): Promise<number> {
   await server.close(1000);
   daemon.close();
   return 0;
+}
+
+/** Loggers that run: the only children of the runtime that a sleep may outlast. */
+function loggersOf({ init, execs }: ContainerState): number {
+  return [init, ...execs].filter(({ io }) => (io?.logger ?? 0) > 0).length;
 }
 
 /** One above the daemon's own, so that the kernel kills the shim before the daemon and long after containers. */

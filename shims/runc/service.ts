@@ -63,6 +63,8 @@ export interface TaskServiceHost extends Omit<ContainerHost, "events"> {
 export interface TaskService {
   /** Containers now, by `NAMESPACE/ID`. */
   readonly containers: ReadonlyMap<string, Container>;
+  /** Adds a container of before the sleep. */
+  readonly adopt: (container: Container, namespace: string) => void;
   /** By `package.Service/Method`, for every package. */
   readonly methods: ReadonlyMap<string, Method>;
   /** Ends the shim unless it holds something. */
@@ -224,7 +226,10 @@ export function createTaskService(host: TaskServiceHost): TaskService {
   const methods = new Map<string, Method>();
   for (const name of PACKAGES)
     for (const [key, value] of Object.entries(table)) methods.set(`${name}/${key}`, value);
-  return { containers, methods, endWhenEmpty };
+  const adopt = (container: Container, namespace: string): void => {
+    containers.set(keyOf(container.id, namespace), container);
+  };
+  return { containers, adopt, methods, endWhenEmpty };
 }
 
 function ended(exit: Exit | undefined): {

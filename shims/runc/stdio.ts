@@ -12,8 +12,7 @@ import { dirname } from "node:path";
 import { invalidArgument } from "../../src/core/errors.ts";
 import type { Logger } from "../../src/core/log.ts";
 import type { Stdio } from "../../src/core/tasks/tasks.ts";
-import { createFdSink, type FdSink, readFd } from "../../src/platform/fs/fd-stream.ts";
-import { copyFd, openFifo, openFifoReader } from "../../src/platform/fs/fifo.ts";
+import { adoptFifoReader, openFifo, openFifoReader } from "../../src/platform/fs/fifo.ts";
 import {
   AT_EMPTY_PATH,
   O_APPEND,
@@ -24,13 +23,14 @@ import {
   S_IFIFO,
 } from "../../src/platform/syscalls/constants.ts";
 import { isErrno } from "../../src/platform/syscalls/errors.ts";
-import { close, open, pipe2 } from "../../src/platform/syscalls/files.ts";
+import { close, dup, open, pipe2 } from "../../src/platform/syscalls/files.ts";
 import { fstat, stat } from "../../src/platform/syscalls/stat.ts";
 import { fchownat } from "../../src/platform/syscalls/tree.ts";
-import { Pty } from "../../src/platform/tty/console.ts";
-import type { CriLog, StreamName } from "../shared/cri-log.ts";
+import type { StreamName } from "../shared/cri-log.ts";
 import { type LogAddress, parseLogAddress } from "../shared/log-address.ts";
-import { type LoggerProcess, startLogger } from "./logger.ts";
+import { knownLogger, startLogger } from "./logger.ts";
+import { Opened, type ProcessStdio, type SinkState, type StdioState } from "./opened.ts";
+import { terminalStdio } from "./terminal.ts";
 
 /** Whose streams they are; loggers get these names. */
 export interface StdioOwner {
@@ -39,27 +39,6 @@ export interface StdioOwner {
   /** Owner of the files the container gets; 0 and 0 leaves them as they are. */
   readonly uid: number;
   readonly gid: number;
-}
-
-/** Streams of one process. */
-export interface ProcessStdio {
-  /** fds 0, 1, 2 of the runtime command, valid until {@link spawned}. */
-  readonly fds: readonly [number, number, number];
-  /** Closes our copies of the child's ends. Call when the runtime command ended, well or not. */
-  spawned(): void;
-  /** Copies between the terminal and the streams; takes over `master`. */
-  attach(master: number): void;
-  resize(columns: number, rows: number): void;
-  /** No more input will come from us: the process sees the end when the clients' writers are gone too. */
-  closeStdin(): void;
-  /** The process ended: lets readers see the end of file as soon as everything is copied. */
-  exited(): void;
-  /** Kubernetes logs that are written here. */
-  readonly logs: readonly CriLog[];
-  /** Resolves when everything that was written has been passed on. */
-  readonly drained: Promise<void>;
-  /** Cuts what is left. */
-  close(): Promise<void>;
 }
 
 type Target =
@@ -102,7 +81,7 @@ function isFifo(path: string): boolean {
 
 /** Opens the streams. On failure nothing stays open. */
 export async function openStdio(streams: Stdio, owner: StdioOwner, log: Logger): Promise<ProcessStdio> {
-  const opened = new Opened();
+  const opened = new Opened(log);
   try {
     const stdin = parseStream(streams.stdin);
     const stdout = parseStream(streams.stdout);
@@ -115,74 +94,45 @@ export async function openStdio(streams: Stdio, owner: StdioOwner, log: Logger):
       opened.logs.set(target.path, new CriLog(target.path, target.max, log, target.rotate));
     }
     return streams.terminal
-      ? terminalStdio(opened, stdin, stdout, log)
-      : plainStdio(opened, stdin, stdout, stderr, owner, log);
+      ? openTerminal(opened, stdin, stdout)
+      : openPlain(opened, stdin, stdout, stderr, owner);
   } catch (error) {
     await opened.closeAll();
     throw error;
   }
 }
 
-/** What is open, each to be closed exactly once. */
-class Opened {
-  readonly child = new Set<number>();
-  readonly ours = new Set<number>();
-  readonly copies: Promise<unknown>[] = [];
-  readonly stop = new AbortController();
-  readonly logs = new Map<string, CriLog>();
-  logger: LoggerProcess | undefined;
-
-  /** A stream of a log opened before. */
-  logSink(path: string, name: StreamName): FdSink | undefined {
-    return this.logs.get(path)?.stream(name);
+/** The streams of a process that was started before the shim slept. */
+export async function adoptStdio(state: StdioState, log: Logger): Promise<ProcessStdio> {
+  const opened = new Opened(log);
+  for (const fd of state.fds) opened.keep(fd);
+  if (state.logger !== undefined) opened.logger = knownLogger(state.logger);
+  for (const { path, max, rotate, fd, begun } of state.logs) {
+    const { CriLog } = await import("../shared/cri-log.ts");
+    opened.logs.set(path, new CriLog(path, max, log, rotate, fd));
+    opened.begun.set(path, begun);
   }
-  forChild(fd: number): number {
-    this.child.add(fd);
-    return fd;
+  if (state.terminal === undefined) {
+    for (const { from, to } of state.copies) opened.copy(from, to);
+    return plainStdio(opened, [-1, -1, -1], state.input, state.keepers);
   }
-  keep(fd: number): number {
-    this.ours.add(fd);
-    return fd;
-  }
-  drop(fd: number | undefined): void {
-    if (fd !== undefined && this.ours.delete(fd)) close(fd);
-  }
-  closeChild(): void {
-    for (const fd of this.child) close(fd);
-    this.child.clear();
-  }
-  copy(from: number, to: FdSink, log: Logger, onFirst?: () => void): void {
-    const options = { signal: this.stop.signal, ...(onFirst === undefined ? {} : { onFirst }) };
-    const done = copyFd(from, [to], options)
-      .catch((error: unknown) => log.warn("copy stream", { err: error }))
-      .finally(() => to.close(this.stop.signal.aborted).catch(() => {}))
-      .finally(() => this.drop(from));
-    this.copies.push(done);
-  }
-  async closeAll(): Promise<void> {
-    this.closeChild();
-    this.stop.abort();
-    await Promise.all(this.copies);
-    for (const fd of this.ours) close(fd);
-    this.ours.clear();
-    await this.logger?.close();
-    this.logger = undefined;
-  }
+  const { master, input, output, reader, keeper } = state.terminal;
+  const from = reader === undefined ? undefined : adoptFifoReader(reader, keeper);
+  return terminalStdio(opened, [-1, -1, -1], from, output, { master, input });
 }
 
-function plainStdio(
+function openPlain(
   opened: Opened,
   stdin: Target,
   stdout: Target,
   stderr: Target,
   owner: StdioOwner,
-  log: Logger,
 ): ProcessStdio {
   /** A pipe whose other end is copied. */
-  const piped = (to: FdSink): number => {
+  const piped = (to: SinkState): number => {
     const ends = pipe2();
     opened.forChild(ends.write);
-    opened.copy(opened.keep(ends.read), to, log);
+    opened.copy(opened.keep(ends.read), to);
     return ends.write;
   };
   let input: number | undefined;
@@ -192,7 +142,7 @@ function plainStdio(
     return opened.forChild(open(stdin.path, O_RDONLY));
   })();
   const keepers: number[] = [];
-  const output = (target: Target, pipe: "stdout" | "stderr"): number => {
+  const output = (target: Target, name: StreamName): number => {
     switch (target.kind) {
       case "null":
         return opened.forChild(open("/dev/null", O_RDWR));
@@ -200,16 +150,14 @@ function plainStdio(
         keepers.push(opened.keep(openFifo(target.path)));
         return opened.forChild(open(target.path, O_WRONLY));
       case "binary": {
-        const fd = opened.logger?.[pipe];
+        const fd = opened.logger?.[name];
         // Only stdout names the logger; it serves both streams.
         return fd ?? opened.forChild(open("/dev/null", O_RDWR));
       }
       case "file":
-        return piped(openAppend(target.path));
-      case "log": {
-        const sink = opened.logSink(target.path, pipe);
-        return sink === undefined ? opened.forChild(open("/dev/null", O_RDWR)) : piped(sink);
-      }
+        return piped({ fd: opened.keep(openAppend(target.path)) });
+      case "log":
+        return piped({ log: target.path, name });
     }
   };
   const outFd = output(stdout, "stdout");
@@ -217,13 +165,19 @@ function plainStdio(
   if (owner.uid !== 0 || owner.gid !== 0)
     for (const fd of [inFd, outFd, errFd])
       if (fstat(fd).type === S_IFIFO) fchownat(fd, "", owner.uid, owner.gid, AT_EMPTY_PATH);
+  return plainStdio(opened, [inFd, outFd, errFd], input, keepers);
+}
+
+function plainStdio(
+  opened: Opened,
+  fds: readonly [number, number, number],
+  input: number | undefined,
+  keepers: readonly number[],
+): ProcessStdio {
   return {
     logs: [...opened.logs.values()],
-    fds: [inFd, outFd, errFd],
-    spawned: () => {
-      opened.closeChild();
-      opened.logger?.spawned();
-    },
+    fds,
+    spawned: () => opened.spawned(),
     attach: (master) => close(master),
     resize: () => {},
     closeStdin: () => opened.drop(input),
@@ -232,86 +186,34 @@ function plainStdio(
       for (const fd of keepers) opened.drop(fd);
     },
     get drained() {
-      return Promise.all(opened.copies).then(() => {});
+      return opened.drained;
     },
     close: () => opened.closeAll(),
+    rest: (kept) => ({
+      ...opened.rest(kept),
+      input: opened.has(input),
+      keepers: keepers.filter((fd) => opened.has(fd)),
+    }),
   };
 }
 
-function terminalStdio(opened: Opened, stdin: Target, stdout: Target, log: Logger): ProcessStdio {
+function openTerminal(opened: Opened, stdin: Target, stdout: Target): ProcessStdio {
   const reader = stdin.kind === "fifo" ? openFifoReader(stdin.path) : undefined;
   if (reader !== undefined) opened.keep(reader.fd);
-  const sink = ((): FdSink | undefined => {
-    if (stdout.kind === "fifo") {
-      const fd = openFifo(stdout.path);
-      // The sink works on its own duplicate.
-      const made = createFdSink(fd);
-      close(fd);
-      return made;
-    }
-    if (stdout.kind === "file") return openAppend(stdout.path);
-    if (stdout.kind === "log") return opened.logSink(stdout.path, "stdout");
-    return stdout.kind === "binary" ? opened.logger?.sink() : undefined;
+  const output = ((): SinkState | undefined => {
+    if (stdout.kind === "fifo") return { fd: opened.keep(openFifo(stdout.path)) };
+    if (stdout.kind === "file") return { fd: opened.keep(openAppend(stdout.path)) };
+    if (stdout.kind === "log") return { log: stdout.path, name: "stdout" };
+    if (stdout.kind === "binary" && opened.logger !== undefined)
+      return { fd: opened.keep(dup(opened.logger.stdout)) };
+    return undefined;
   })();
-  let pty: Pty | undefined;
-  const stopInput = new AbortController();
-  const pumpIn = async (terminal: Pty, fd: number): Promise<void> => {
-    for await (const chunk of readFd(fd, stopInput.signal)) await terminal.write(chunk);
-  };
-  const pumpOut = async (terminal: Pty): Promise<void> => {
-    let broken = sink === undefined;
-    for await (const chunk of terminal.read()) {
-      if (broken) continue;
-      await sink?.write(chunk).catch(() => {
-        broken = true;
-      });
-    }
-  };
-  return {
-    logs: [...opened.logs.values()],
-    // The terminal is the container's; the command itself says what it has to say in its log.
-    fds: ((): [number, number, number] => {
-      const fd = opened.forChild(open("/dev/null", O_RDWR));
-      return [fd, fd, fd];
-    })(),
-    spawned: () => {
-      opened.closeChild();
-      opened.logger?.spawned();
-    },
-    attach(master) {
-      const terminal = new Pty(master);
-      pty = terminal;
-      opened.copies.push(
-        pumpOut(terminal)
-          .catch((error: unknown) => log.warn("copy terminal", { err: error }))
-          .finally(() => sink?.close(opened.stop.signal.aborted).catch(() => {})),
-      );
-      if (reader !== undefined) void pumpIn(terminal, reader.fd).catch(() => {});
-    },
-    resize: (columns, rows) => pty?.resize({ columns, rows }),
-    closeStdin: () => reader?.release(),
-    exited: () => {
-      reader?.release();
-      stopInput.abort();
-    },
-    get drained() {
-      return Promise.all(opened.copies).then(() => {});
-    },
-    async close() {
-      reader?.release();
-      stopInput.abort();
-      opened.stop.abort();
-      await pty?.close();
-      if (pty === undefined) await sink?.close(true).catch(() => {});
-      await opened.closeAll();
-    },
-  };
+  // The terminal is the container's; the command itself says what it has to say in its log.
+  const none = opened.forChild(open("/dev/null", O_RDWR));
+  return terminalStdio(opened, [none, none, none], reader, output, undefined);
 }
 
-function openAppend(path: string): FdSink {
+function openAppend(path: string): number {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-  const fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0o644);
-  const sink = createFdSink(fd);
-  close(fd);
-  return sink;
+  return open(path, O_WRONLY | O_CREAT | O_APPEND, 0o644);
 }

@@ -10,9 +10,11 @@ import { trimMemory } from "../../src/platform/process/memory.ts";
 import { O_NONBLOCK, O_WRONLY } from "../../src/platform/syscalls/constants.ts";
 import { isErrno } from "../../src/platform/syscalls/errors.ts";
 import { close, open } from "../../src/platform/syscalls/files.ts";
+import { touch } from "./activity.ts";
 import type { Rotation } from "./log-address.ts";
 import { LogFile } from "./log-file.ts";
 import { LogLines, releaseBatch } from "./log-lines.ts";
+import { Awake, type Kept } from "./rest.ts";
 
 /** Bytes that may be under way to one attached client. */
 const ATTACH_BYTES = 1 << 20;
@@ -25,6 +27,16 @@ const QUIET_MS = 1500;
 
 export type StreamName = "stdout" | "stderr";
 
+/** What goes through the shim's sleep. */
+export interface CriLogState {
+  readonly path: string;
+  readonly max: number;
+  readonly rotate: Rotation | undefined;
+  readonly fd: number;
+  /** The unfinished line of each open stream. */
+  readonly begun: Readonly<Partial<Record<StreamName, Uint8Array>>>;
+}
+
 interface Attached {
   readonly sink: FdSink;
   bytes: number;
@@ -36,25 +48,42 @@ export class CriLog {
   readonly #file: LogFile;
   readonly #max: number;
   readonly #attached: Record<StreamName, Set<Attached>> = { stdout: new Set(), stderr: new Set() };
-  readonly #open = new Set<StreamName>();
+  readonly #open = new Map<StreamName, LogLines>();
+  readonly #rotate: Rotation | undefined;
   #bytes = 0;
   #quiet: NodeJS.Timeout | undefined;
 
   /** @param max longest text of a line, bytes. @throws SyscallError */
-  constructor(path: string, max: number, log: Logger, rotate?: Rotation) {
-    this.#file = new LogFile(path, log, rotate);
+  constructor(path: string, max: number, log: Logger, rotate?: Rotation, adopted?: number) {
+    this.#file = new LogFile(path, log, rotate, adopted);
     this.#max = max;
+    this.#rotate = rotate;
   }
 
-  /** Where a stream of the container goes. The file is closed when its last stream is. */
-  stream(name: StreamName): FdSink {
-    this.#open.add(name);
-    const lines = new LogLines(name, this.#max);
+  /** False once its last stream has ended. */
+  get isOpen(): boolean {
+    return this.#open.size > 0;
+  }
+
+  /** Its state for the shim's sleep. @throws Awake while lines wait for the disk, or somebody is attached */
+  rest(kept: Kept): CriLogState {
+    const attached = Object.values(this.#attached).some((clients) => clients.size > 0);
+    const fd = this.#file.restingFd;
+    if (fd === undefined || attached) throw new Awake(`log "${this.#file.path}"`);
+    const begun = Object.fromEntries([...this.#open].map(([name, lines]) => [name, lines.rest()]));
+    return { path: this.#file.path, max: this.#max, rotate: this.#rotate, fd: kept.keep(fd), begun };
+  }
+
+  /** Where a stream of the container goes. The file is closed when its last stream is. @param begun an unfinished line */
+  stream(name: StreamName, begun?: Uint8Array): FdSink {
+    const lines = new LogLines(name, this.#max, begun);
+    this.#open.set(name, lines);
     const file = this.#file;
     const write = (bytes: Uint8Array): void => file.write(bytes);
     const clients = this.#attached[name];
     return {
       write: async (chunk) => {
+        touch();
         lines.push(chunk, write);
         this.#count(chunk.length);
         if (clients.size > 0) await Promise.all([...clients].map((to) => this.#pass(name, to, chunk)));

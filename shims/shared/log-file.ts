@@ -42,17 +42,30 @@ export class LogFile {
   #since = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  /** Opens the file for appending (mode 0640) and makes its folder. @throws SyscallError */
-  constructor(path: string, log: Logger, rotate?: Rotation) {
+  /**
+   * Opens the file for appending (mode 0640) and makes its folder. @throws SyscallError
+   * @param adopted it is open already, under this fd
+   */
+  constructor(path: string, log: Logger, rotate?: Rotation, adopted?: number) {
     this.path = path;
     this.#log = log;
     this.#rotation = rotate;
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-    this.#fd = this.#open();
+    if (adopted === undefined) mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    this.#fd = adopted === undefined ? this.#open() : this.#identify(adopted);
+  }
+
+  /** The open file, while all lines are in it; undefined while some wait. */
+  get restingFd(): number | undefined {
+    return this.#waiting.length > 0 || this.#timer !== undefined || this.#fd < 0 ? undefined : this.#fd;
   }
 
   #open(): number {
-    const fd = open(this.path, c.O_WRONLY | c.O_CREAT | c.O_APPEND | c.O_NOCTTY | c.O_NONBLOCK, 0o640);
+    return this.#identify(
+      open(this.path, c.O_WRONLY | c.O_CREAT | c.O_APPEND | c.O_NOCTTY | c.O_NONBLOCK, 0o640),
+    );
+  }
+
+  #identify(fd: number): number {
     const { dev, ino, size } = fstat(fd);
     this.#size = size;
     this.#id = `${dev} ${ino}`;

@@ -36,10 +36,19 @@ export class LogLines {
   #out: Uint8Array = NOTHING;
   #used = 0;
 
-  /** @param max longest text of a line in bytes; 0 or less: no limit but memory's */
-  constructor(stream: string, max: number) {
+  /**
+   * @param max longest text of a line in bytes; 0 or less: no limit but memory's
+   * @param begun an unfinished line, see {@link rest}
+   */
+  constructor(stream: string, max: number, begun: Uint8Array = NOTHING) {
     this.#stream = stream;
     this.#max = max > 0 ? max : UNLIMITED;
+    if (begun.length > 0) this.#keep(begun);
+  }
+
+  /** The unfinished line. */
+  rest(): Uint8Array {
+    return this.#rest.slice(0, this.#length);
   }
 
   /** Passes on the lines that `chunk` completes, in batches. */

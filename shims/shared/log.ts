@@ -5,12 +5,19 @@ import { formatRfc3339, nowNs } from "../../src/lib/time.ts";
 import { O_NONBLOCK, O_RDWR } from "../../src/platform/syscalls/constants.ts";
 import { close, open, tryWrite } from "../../src/platform/syscalls/files.ts";
 
+export interface ShimLog {
+  readonly log: Logger;
+  moveTo(path: string): void;
+  /** The open FIFO. */
+  readonly fd: number | undefined;
+}
+
 /**
- * Opens the log FIFO at `path`. Lines are dropped, never waited for, when nobody reads or the FIFO is missing: a log must
+ * Opens the log FIFO at `path`, or takes over an fd of it. Lines are dropped, never waited for, when nobody reads or the FIFO is missing: a log must
  * not stop a container.
  */
-export function openLog(path: string, debug: boolean): { log: Logger; moveTo(path: string): void } {
-  let fd: number | undefined;
+export function openLog(path: string, debug: boolean, adopted?: number): ShimLog {
+  let fd = adopted;
   const moveTo = (where: string): void => {
     if (fd !== undefined) close(fd);
     fd = undefined;
@@ -21,11 +28,17 @@ export function openLog(path: string, debug: boolean): { log: Logger; moveTo(pat
       // Nobody reads it.
     }
   };
-  moveTo(path);
+  if (adopted === undefined) moveTo(path);
   const write = (line: string): void => {
     if (fd !== undefined) tryWrite(fd, new TextEncoder().encode(line));
   };
-  return { log: loggerTo(write, debug, {}), moveTo };
+  return {
+    log: loggerTo(write, debug, {}),
+    moveTo,
+    get fd() {
+      return fd;
+    },
+  };
 }
 
 /** A logger that hands finished lines to `write`. */

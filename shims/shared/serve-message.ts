@@ -19,6 +19,8 @@ export interface ServeMessage {
   readonly debug: boolean;
   /** cgroup of the shim itself, "" to stay. */
   readonly shimCgroup: string;
+  /** Quiet milliseconds before it sleeps, 0 for never; left out: its own default. */
+  readonly sleepAfterMs?: number;
 }
 
 /** What it answers. */

@@ -3,8 +3,9 @@
  * of src/rpc/ttrpc; the full server and client there are driven by descriptors, which a shim does not load.
  */
 import { type GantryError, notImplemented, unavailable } from "../../src/core/errors.ts";
+import { adoptStream, type ByteStream } from "../../src/platform/net/byte-stream.ts";
 import { openSocket } from "../../src/rpc/connect.ts";
-import { type Listener, openListener } from "../../src/rpc/listen.ts";
+import { adoptListenerAt, type Listener, openListener } from "../../src/rpc/listen.ts";
 import { fromStatus, toStatus } from "../../src/rpc/status.ts";
 import { TtrpcConnection } from "../../src/rpc/ttrpc/connection.ts";
 import { MessageType as Frame } from "../../src/rpc/ttrpc/frames.ts";
@@ -15,6 +16,8 @@ import {
   encodeRequest,
   encodeResponse,
 } from "../../src/rpc/ttrpc/messages.ts";
+import { touch } from "./activity.ts";
+import { Awake, type Kept } from "./rest.ts";
 import { decode, encode, type Fields, type Message, type MessageInit, type MessageType } from "./wire.ts";
 
 /** A unary method: bytes in, bytes out. `namespace` is the caller's, "" when it named none. */
@@ -37,26 +40,54 @@ export interface MethodServer {
   /** @throws already-exists when another process serves the path */
   listen(path: string): Promise<void>;
   readonly connections: number;
+  /**
+   * Its state for the shim's sleep: the open sockets, and the calls that only wait for something and can be asked again.
+   * @throws Awake while another call runs, or anything is half sent or half read
+   */
+  rest(kept: Kept): ServerState;
+  /** Goes on from there, at the same path. */
+  adopt(path: string, state: ServerState): Promise<void>;
   /** Gives the address up: nobody connects any more, open connections go on. */
   stopListening(): Promise<void>;
   /** Stops accepting, waits until running calls are answered, at most `graceMs`. */
   close(graceMs: number): Promise<void>;
 }
 
+/** See {@link MethodServer.rest}. */
+export interface ServerState {
+  readonly listener: number;
+  readonly connections: readonly {
+    readonly fd: number;
+    readonly waiting: readonly { readonly id: number; readonly request: Uint8Array }[];
+  }[];
+}
+
+/** Calls that change nothing and are answered when something ends: `Wait`, `WaitSandbox`. */
+const WAITS = /^Wait(?:Sandbox)?$/;
+
 /** @param onCall told of every call when it was answered */
 export function createMethodServer(
   methods: ReadonlyMap<string, Method>,
   onCall: () => void = () => {},
 ): MethodServer {
-  const open = new Set<TtrpcConnection>();
+  /** Each with its calls that wait, by stream. */
+  const open = new Map<TtrpcConnection, Map<number, Uint8Array>>();
   let listener: Listener | undefined;
   let running = 0;
+  let waiting = 0;
   let idle: (() => void) | undefined;
 
   const answer = async (connection: TtrpcConnection, id: number, data: Uint8Array): Promise<void> => {
     running++;
+    touch();
+    let waits = false;
     try {
       const { service, method: name, payload, metadata } = decodeRequest(data);
+      waits = WAITS.test(name);
+      if (waits) {
+        waiting++;
+        open.get(connection)?.set(id, data);
+      }
       const found = methods.get(`${service}/${name}`);
       if (found === undefined) throw notImplemented(`unknown method ${name} for service ${service}`);
       const bytes = await found(payload, metadata.get(NAMESPACE_HEADER)?.[0] ?? "");
@@ -65,30 +96,63 @@ export function createMethodServer(
       connection.send(Frame.RESPONSE, 0, id, encodeErrorResponse(toStatus(error)));
     } finally {
       running--;
+      if (waits) {
+        waiting--;
+        open.get(connection)?.delete(id);
+      }
+      touch();
       onCall();
       if (running === 0) idle?.();
     }
   };
 
+  const serve = (socket: ByteStream): TtrpcConnection => {
+    touch();
+    const connection: TtrpcConnection = new TtrpcConnection(
+      socket,
+      {
+        frame(type, _flags, id, data) {
+          // Data frames belong to streams, which no method here has.
+          if (type === Frame.REQUEST) void answer(connection, id, data);
+        },
+        oversized(type, _flags, id, error) {
+          if (type === Frame.REQUEST)
+            connection.send(Frame.RESPONSE, 0, id, encodeErrorResponse(toStatus(error)));
+        },
+      },
+      () => open.delete(connection),
+    );
+    open.set(connection, new Map());
+    return connection;
+  };
+
   return {
     async listen(path) {
-      listener = await openListener({ path, mode: 0o600 }, (socket) => {
-        const connection: TtrpcConnection = new TtrpcConnection(
-          socket,
-          {
-            frame(type, _flags, id, data) {
-              // Data frames belong to streams, which no method here has.
-              if (type === Frame.REQUEST) void answer(connection, id, data);
-            },
-            oversized(type, _flags, id, error) {
-              if (type === Frame.REQUEST)
-                connection.send(Frame.RESPONSE, 0, id, encodeErrorResponse(toStatus(error)));
-            },
-          },
-          () => open.delete(connection),
-        );
-        open.add(connection);
-      });
+      listener = await openListener({ path, mode: 0o600 }, serve);
+    },
+    rest(kept) {
+      const fd = listener?.fd;
+      if (fd === undefined) throw new Awake("not listening");
+      if (running > waiting) throw new Awake("calls under way");
+      return {
+        listener: kept.watch(fd),
+        connections: [...open].map(([connection, calls]) => {
+          const { restingFd } = connection;
+          if (restingFd === undefined) throw new Awake("connection under way");
+          return {
+            fd: kept.watch(restingFd),
+            waiting: [...calls].map(([id, request]) => ({ id, request: new Uint8Array(request) })),
+          };
+        }),
+      };
+    },
+    async adopt(path, state) {
+      listener = adoptListenerAt(path, state.listener, serve);
+      for (const { fd, waiting: calls } of state.connections) {
+        // one that ended meanwhile says so in its own time
+        const connection = serve(await adoptStream(fd));
+        for (const { id, request } of calls) void answer(connection, id, request);
+      }
     },
     get connections() {
       return open.size;
@@ -107,7 +171,7 @@ export function createMethodServer(
         });
         clearTimeout(timer);
       }
-      for (const connection of [...open]) connection.close();
+      for (const connection of [...open.keys()]) connection.close();
     },
   };
 }

@@ -3,6 +3,7 @@ import { lstatSync, unlinkSync } from "node:fs";
 import type { Server, Socket } from "node:net";
 import { alreadyExists, invalidArgument, messageOf, unavailable } from "../core/errors.ts";
 import {
+  adoptListener,
   type ByteStream,
   listenNode,
   listenStream,
@@ -16,6 +17,8 @@ import type { ListenAddress, ServerTls } from "./types.ts";
 export interface Listener {
   /** The TCP port, when there is one. */
   readonly port: number | undefined;
+  /** The kernel's fd, where the runtime tells. */
+  readonly fd?: number | undefined;
   /** Stops accepting; open connections go on. A unix socket file that is still ours is removed. */
   close(): Promise<void>;
 }
@@ -67,14 +70,23 @@ type Listen = (backlog: number) => StreamListener | Promise<StreamListener>;
 
 async function openPath(address: UnixAddress, listen: Listen): Promise<Listener> {
   const { path } = address;
-  const listener = await listenAt(address, listen);
-  const inode = lstatSync(path).ino;
+  return listenerAt(path, await listenAt(address, listen));
+}
+
+/** {@link openListener} on an fd that listens at `path` already (Bun only). */
+export function adoptListenerAt(path: string, fd: number, accept: (socket: ByteStream) => void): Listener {
+  return listenerAt(path, adoptListener(fd, accept));
+}
+
+function listenerAt(path: string, listener: StreamListener): Listener {
+  const inode = lstatSync(path, { throwIfNoEntry: false })?.ino;
   return {
     port: undefined,
+    fd: listener.fd,
     async close() {
       // Some runtimes remove the file on close whoever made it: take ours away first, so a successor's stays.
       try {
-        if (lstatSync(path).ino === inode) unlinkSync(path);
+        if (inode !== undefined && lstatSync(path).ino === inode) unlinkSync(path);
       } catch {
         // Gone already.
       }

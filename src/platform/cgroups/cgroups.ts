@@ -4,7 +4,7 @@ import { type MountInfo, readMountInfo } from "../mounts/mountinfo.ts";
 import { cgroupPaths } from "../process/proc.ts";
 import { isErrno } from "../syscalls/errors.ts";
 import { kill } from "../syscalls/process.ts";
-import { watchV1, watchV2 } from "./oom-watch.ts";
+import { type OomWatch, watchV1, watchV2 } from "./oom-watch.ts";
 import { readProcs, readText, subtree } from "./read.ts";
 import type { CgroupStats } from "./stats.ts";
 import { cpuNsV1, oomKillsV1, readV1 } from "./v1.ts";
@@ -62,7 +62,7 @@ export interface Cgroup {
    * Calls `onOom` with the new count whenever {@link oomKills} grew. Events can come late or merged: also compare the count
    * at exit. @returns undefined when the memory controller is missing
    */
-  watchOom(onOom: (kills: bigint) => void): Disposable | undefined;
+  watchOom(onOom: (kills: bigint) => void): OomWatch | undefined;
   /** Stops (or lets go on) everything inside. */
   freeze(frozen: boolean): void;
   /** Removes it and what is below; processes inside make it fail with EBUSY after a second. The root is never removed. */
@@ -72,7 +72,11 @@ export interface Cgroup {
 /** The cgroup of a running process; undefined when it is gone. */
 export function cgroupOf(pid: number, layout: CgroupLayout = detectCgroups()): Cgroup | undefined {
   const paths = cgroupPaths(pid);
-  if (paths === undefined) return undefined;
+  return paths === undefined ? undefined : cgroupFrom(paths, layout);
+}
+
+/** The cgroup that {@link cgroupPaths} told of a process, which may be gone by now. */
+export function cgroupFrom(paths: ReadonlyMap<string, string>, layout: CgroupLayout): Cgroup {
   if (layout.mode === "v2") return open(layout, new Map(), paths.get("") ?? "/");
   return open(layout, paths, paths.get("memory") ?? paths.get("cpu") ?? "/");
 }

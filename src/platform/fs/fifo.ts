@@ -32,6 +32,8 @@ export interface FifoReader {
    * first writer does not take that for the end. Call at the first data, or when told that input is over (CloseIO).
    */
   release(): void;
+  /** That writer; undefined when it was given up. */
+  readonly keeper: number | undefined;
 }
 
 /** Opens a FIFO for READING, waiting for nobody. */
@@ -44,8 +46,17 @@ export function openFifoReader(path: string): FifoReader {
     close(fd);
     throw error;
   }
+  return adoptFifoReader(fd, keeper);
+}
+
+/** The same over fds that are open. */
+export function adoptFifoReader(fd: number, writer: number | undefined): FifoReader {
+  let keeper = writer;
   return {
     fd,
+    get keeper() {
+      return keeper;
+    },
     release() {
       if (keeper !== undefined) close(keeper);
       keeper = undefined;
@@ -87,8 +98,15 @@ export async function copyFd(
       if (typeof target === "number") made.push(sink);
       live.add(sink);
     }
-    const aborted = Promise.withResolvers<void>();
-    const onAbort = (): void => aborted.resolve();
+    // a promise of its own for each write: a race with one that lives long keeps something of every write
+    let wake = (): void => {};
+    const onAbort = (): void => wake();
+    const untilAborted = (work: Promise<unknown> | undefined): Promise<void> =>
+      new Promise((resolve, reject) => {
+        wake = resolve;
+        if (signal?.aborted === true) resolve();
+        else Promise.resolve(work).then(() => resolve(), reject);
+      });
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
       for await (const chunk of readFd(from, signal)) {
@@ -97,7 +115,7 @@ export async function copyFd(
         const writes = [...live].map((sink) => sink.write(chunk).catch(() => live.delete(sink)));
         if (writes.length === 0) continue;
         const all = writes.length === 1 ? writes[0] : Promise.all(writes);
-        await (signal === undefined ? all : Promise.race([all, aborted.promise]));
+        await (signal === undefined ? all : untilAborted(all));
         if (signal?.aborted === true) break;
       }
     } finally {

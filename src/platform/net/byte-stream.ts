@@ -82,6 +82,12 @@ class NativeStream implements ByteStream {
     return this.#queued;
   }
 
+  /** The kernel's fd while nothing of the stream is in our memory: all that matters is in the kernel then. */
+  get restingFd(): number | undefined {
+    if (this.#gone || this.#ending || this.#queue.length > 0 || this.#early.length > 0) return undefined;
+    return this.#socket.fd;
+  }
+
   write(chunk: Uint8Array, done?: (error?: Error | null) => void): boolean {
     if (this.#gone || this.#ending) {
       done?.(new Error("write after end"));
@@ -165,6 +171,11 @@ export function peerOf(stream: ByteStream): PeerCredentials | undefined {
   return stream instanceof NativeStream ? stream.peer : undefined;
 }
 
+/** The kernel's fd of a stream of which nothing is in our memory; undefined otherwise, and where the runtime does not tell. */
+export function restingFd(stream: ByteStream): number | undefined {
+  return stream instanceof NativeStream ? stream.restingFd : undefined;
+}
+
 const events = {
   data: (socket: NativeSocket, chunk: Buffer): void => socket.data.received(chunk),
   drain: (socket: NativeSocket): void => socket.data.drained(),
@@ -175,7 +186,7 @@ const events = {
 
 /** Bun.listen and Bun.connect for unix sockets; `data` is set by us at open. */
 interface NativeNet {
-  listen(options: object): { stop(closeActive?: boolean): void };
+  listen(options: object): { stop(closeActive?: boolean): void; readonly fd: number };
   connect(options: object): Promise<NativeSocket>;
 }
 const native = (): NativeNet => (globalThis as unknown as { Bun: NativeNet }).Bun;
@@ -186,6 +197,8 @@ export const nodeNet = (): typeof import("node:net") => process.getBuiltinModule
 /** A listening unix socket: `close` stops accepting. */
 export interface StreamListener {
   close(): void;
+  /** The kernel's fd, where the runtime tells. */
+  readonly fd?: number;
 }
 
 /**
@@ -198,14 +211,40 @@ export function listenStream(
   accept: (stream: ByteStream) => void,
 ): StreamListener | Promise<StreamListener> {
   if (isBun) {
-    const open = (socket: NativeSocket): void => {
-      socket.data = new NativeStream(socket);
-      accept(socket.data);
-    };
-    const listener = native().listen({ unix: path, allowHalfOpen: true, socket: { open, ...events } });
-    return { close: () => listener.stop() };
+    return listenNative({ unix: path }, accept);
   }
   return listenNode(path, backlog, accept);
+}
+
+function listenNative(where: object, accept: (stream: ByteStream) => void): StreamListener {
+  const open = (socket: NativeSocket): void => {
+    socket.data = new NativeStream(socket);
+    accept(socket.data);
+  };
+  const listener = native().listen({ ...where, allowHalfOpen: true, socket: { open, ...events } });
+  return { close: () => listener.stop(), fd: listener.fd };
+}
+
+/** Accepts on an fd that listens already (Bun only). Owns it from here on. */
+export function adoptListener(fd: number, accept: (stream: ByteStream) => void): StreamListener {
+  return listenNative({ fd }, accept);
+}
+
+/** A stream over a connected fd (Bun only), which it owns from here on. Data that waits there is told from the next turn on. */
+export function adoptStream(fd: number): Promise<ByteStream> {
+  return connectNative({ fd });
+}
+
+async function connectNative(where: object): Promise<ByteStream> {
+  const open = (socket: NativeSocket): void => {
+    socket.data = new NativeStream(socket);
+  };
+  const socket = await native().connect({
+    ...where,
+    allowHalfOpen: true,
+    socket: { open, connectError: () => {}, ...events },
+  });
+  return socket.data;
 }
 
 /** The same with node:net in every runtime, for who needs whole streams. */
@@ -227,17 +266,7 @@ export function listenNode(
 
 /** Connects to a unix socket path or, with "@" in front, an abstract name. Rejects with the connect error. */
 export async function connectStream(path: string): Promise<ByteStream> {
-  if (isBun && !path.startsWith("@")) {
-    const open = (socket: NativeSocket): void => {
-      socket.data = new NativeStream(socket);
-    };
-    const socket = await native().connect({
-      unix: path,
-      allowHalfOpen: true,
-      socket: { open, connectError: () => {}, ...events },
-    });
-    return socket.data;
-  }
+  if (isBun && !path.startsWith("@")) return await connectNative({ unix: path });
   return await new Promise<Socket>((resolve, reject) => {
     const socket = nodeNet().connect({ path: path.startsWith("@") ? `\0${path.slice(1)}` : path });
     socket.once("error", reject);

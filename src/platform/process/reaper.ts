@@ -44,6 +44,11 @@ export function disownChild(pid: number): void {
   if (subreaper) collect();
 }
 
+/** Number of children the runtime itself waits for. */
+export function ownChildren(): number {
+  return own.size;
+}
+
 /**
  * Waits for a process that is, or will become, our child. An exit that came earlier is remembered. Several callers may wait
  * for one pid at the same time.

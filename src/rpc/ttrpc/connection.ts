@@ -1,4 +1,4 @@
-import type { ByteStream } from "../../platform/net/byte-stream.ts";
+import { type ByteStream, restingFd } from "../../platform/net/byte-stream.ts";
 import type { Encoded } from "../codec.ts";
 import { Output } from "../output.ts";
 import { frameHeader, TtrpcReader, type TtrpcSink } from "./frames.ts";
@@ -15,6 +15,7 @@ export class TtrpcConnection {
   readonly #socket: ByteStream;
   readonly #output: Output;
   readonly #onClose: (error: Error | undefined) => void;
+  readonly #reader: TtrpcReader;
   #unread = 0;
   #paused = false;
   closed = false;
@@ -24,6 +25,7 @@ export class TtrpcConnection {
     this.#onClose = onClose;
     this.#output = new Output(socket);
     const reader = new TtrpcReader(sink);
+    this.#reader = reader;
     socket.on("data", (chunk: Uint8Array) => {
       if (!this.closed) reader.push(chunk);
     });
@@ -46,6 +48,12 @@ export class TtrpcConnection {
       return undefined;
     }
     return this.#output.drained();
+  }
+
+  /** The kernel's fd while nothing of the connection is in our memory: between two frames, with all answers written. */
+  get restingFd(): number | undefined {
+    if (this.closed || this.#paused || this.#output.pending > 0 || !this.#reader.atBoundary) return undefined;
+    return restingFd(this.#socket);
   }
 
   /** A message of this size waits for its handler. */

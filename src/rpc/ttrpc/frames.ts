@@ -48,6 +48,11 @@ export class TtrpcReader {
     this.#sink = sink;
   }
 
+  /** True while no part of a frame is kept. */
+  get atBoundary(): boolean {
+    return this.#headFill === 0 && !this.#inBody && this.#skip === 0;
+  }
+
   push(chunk: Uint8Array): void {
     let at = 0;
     while (at < chunk.length) {

@@ -1,0 +1,114 @@
+/*
+ * What an idle shim turns itself into: a few hundred bytes that wait until something happens on the files of the shim, and
+ * then become the shim's program again. Same process, so children, files, cgroup and scores stay what they are.
+ *
+ * image.ts puts these bytes into an ELF file in memory and fills the plan behind them. They run wherever they are put: all
+ * addresses are relative, and those of the plan count from the start of the image.
+ */
+#if defined(__x86_64__)
+enum { NR_mmap = 9, NR_munmap = 11, NR_nanosleep = 35, NR_prctl = 157, NR_waitid = 247, NR_ppoll = 271, NR_execveat = 322 };
+static inline __attribute__((always_inline)) long call(long n, long a, long b, long c, long d, long e, long f) {
+  long r;
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  register long r9 __asm__("r9") = f;
+  __asm__ volatile("syscall"
+                   : "=a"(r)
+                   : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                   : "rcx", "r11", "memory");
+  return r;
+}
+__asm__(".section .text.start\n.globl _start\n_start:\n xorl %ebp, %ebp\n andq $-16, %rsp\n xorl %edi, %edi\n call entry\n");
+#elif defined(__aarch64__)
+enum { NR_waitid = 95, NR_nanosleep = 101, NR_ppoll = 73, NR_prctl = 167, NR_munmap = 215, NR_mmap = 222, NR_execveat = 281 };
+static inline __attribute__((always_inline)) long call(long n, long a, long b, long c, long d, long e, long f) {
+  register long x8 __asm__("x8") = n;
+  register long x0 __asm__("x0") = a;
+  register long x1 __asm__("x1") = b;
+  register long x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d;
+  register long x4 __asm__("x4") = e;
+  register long x5 __asm__("x5") = f;
+  __asm__ volatile("svc #0"
+                   : "+r"(x0)
+                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                   : "memory", "cc");
+  return x0;
+}
+__asm__(".section .text.start\n.globl _start\n_start:\n mov x29, #0\n mov x30, #0\n mov x0, #0\n bl entry\n");
+#else
+#error "amd64 and arm64 only"
+#endif
+
+/* Bytes that were written are to be run. */
+static inline __attribute__((always_inline)) void publish(char *from, char *to) {
+#if defined(__aarch64__)
+  for (char *at = from; at < to; at += 16) __asm__ volatile("dc cvau, %0" : : "r"(at) : "memory");
+  __asm__ volatile("dsb ish" : : : "memory");
+  for (char *at = from; at < to; at += 16) __asm__ volatile("ic ivau, %0" : : "r"(at) : "memory");
+  __asm__ volatile("dsb ish\n isb" : : : "memory");
+#else
+  (void)from;
+  (void)to;
+#endif
+}
+
+/* image.ts writes the same. Offsets are bytes from the start of the image. */
+struct plan {
+  unsigned long length;    /* of the whole image */
+  unsigned long polls;     /* offset of struct pollfd[pollCount] */
+  unsigned long pollCount;
+  unsigned long argv;      /* offset of a list of offsets, ended by 0 */
+  unsigned long envp;      /* the same */
+  unsigned long name;      /* offset of the process's name */
+  unsigned long exe;       /* fd of the program to become */
+};
+
+enum {
+  PROT_RWX = 7, MAP_PRIVATE_ANON = 0x22, PR_SET_NAME = 15, PR_SET_MM = 35, PR_SET_MM_EXE_FILE = 13,
+  P_ALL = 0, WNOHANG_WEXITED_WNOWAIT = 1 | 4 | 0x1000000, AT_EMPTY_PATH = 0x1000, EINTR = 4, PAGE = 4096,
+};
+
+/* Linker: the first byte of the image, and where the plan begins. */
+extern char image[] __attribute__((visibility("hidden")));
+extern struct plan plan __attribute__((visibility("hidden")));
+extern const char nothing[] __attribute__((visibility("hidden")));
+
+static void addresses(char *base, unsigned long offset) {
+  for (unsigned long *list = (unsigned long *)(base + offset); *list != 0; list++) *list += (unsigned long)base;
+}
+
+/* `from` is where the image was, when it has moved. */
+__attribute__((used)) void entry(char *from) {
+  if (from == 0) {
+    /* Into memory of no file, so that the kernel lets the process be called by the program that it will be again: whoever
+     * writes over that program while we sleep gets "text file busy", as with any program that runs. */
+    unsigned long length = plan.length;
+    char *to = (char *)call(NR_mmap, 0, length, PROT_RWX, MAP_PRIVATE_ANON, -1, 0);
+    if ((unsigned long)to < -4095UL) {
+      for (unsigned long i = 0; i < length / sizeof(long); i++) ((volatile long *)to)[i] = ((long *)image)[i];
+      publish(to, to + length);
+      void (*there)(char *) = (void (*)(char *))(to + ((char *)entry - image));
+      there(image);
+    }
+  } else {
+    call(NR_munmap, (long)from, plan.length, 0, 0, 0, 0);
+    call(NR_prctl, PR_SET_MM, PR_SET_MM_EXE_FILE, plan.exe, 0, 0, 0);
+  }
+  addresses(image, plan.argv);
+  addresses(image, plan.envp);
+  call(NR_prctl, PR_SET_NAME, (long)(image + plan.name), 0, 0, 0, 0);
+  for (;;) {
+    /* A child that ended before its signal could be blocked for good. */
+    int info[32];
+    info[4] = 0;
+    if (call(NR_waitid, P_ALL, 0, (long)info, WNOHANG_WEXITED_WNOWAIT, 0, 0) == 0 && info[4] != 0) break;
+    if (call(NR_ppoll, (long)(image + plan.polls), plan.pollCount, 0, 0, 8, 0) != -EINTR) break;
+  }
+  for (;;) {
+    call(NR_execveat, plan.exe, (long)nothing, (long)(image + plan.argv), (long)(image + plan.envp), AT_EMPTY_PATH, 0);
+    /* Out of memory, say: the container must not lose its shim. */
+    long pause[2] = {0, 100000000};
+    call(NR_nanosleep, (long)pause, 0, 0, 0, 0, 0);
+  }
+}
