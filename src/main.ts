@@ -82,7 +82,10 @@ async function run(): Promise<number> {
     process.stdout.write(usage);
     return mode === undefined ? 1 : 0;
   }
-  process.stderr.write(`gantry: unknown mode "${mode}"; run "gantry --help" for the list\n`);
+  const { nearest } = await import("./cmd/shared/suggest.ts");
+  const meant = nearest(mode, [...everyday, ...Object.keys(modes)]);
+  const next = meant === undefined ? "gantry --help lists the commands" : `did you mean gantry ${meant}?`;
+  process.stderr.write(`gantry: unknown command "${mode}"\n        ${next}\n`);
   return 1;
 }
 

@@ -212,6 +212,18 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
     assert.match(said("run", "--pull", "never", "gantry.test/none:1"), /image "gantry.test\/none:1"/);
     assert.match(said("stop", "nobody"), /container "nobody" in namespace "default"[\s\S]*gantry ps -a/);
     assert.match(said("run", "-v", "x", IMAGE), /want SOURCE:TARGET/);
+    assert.match(said("run", "--memory", "lots", IMAGE), /flag --memory "lots": .*64m/);
+    assert.match(said("run", "--log-size", "lots", IMAGE), /flag --log-size "lots"/);
+    assert.match(said("run", "--cap-add", "NOSUCH", IMAGE), /--cap-add "NOSUCH": no such capability/);
+    assert.match(said("run", "--dns", "nowhere", IMAGE), /--dns "nowhere": want an address/);
+    assert.match(said("run", "--platform", "bogus", IMAGE), /"bogus": unknown operating system/);
+    assert.match(said("run", "--env-file", "/nonexistent/env", IMAGE), /"\/nonexistent\/env": no such file/);
+    assert.match(said("run", "-it", IMAGE), /stdin is not a terminal[\s\S]*leave out -t/);
+    assert.match(said("ps", "-o", "bogus"), /--output "bogus": want table, json or yaml/);
+    assert.match(said("rmi", "nosuch"), /image "nosuch" .*: not found\n +gantry images lists them/);
+    assert.match(said("run"), /missing required argument 'image'\n +usage: gantry run \[options\] <image>/);
+    assert.match(said("run", "--nam", "x", IMAGE), /unknown option '--nam'\n +did you mean --name\?/);
+    assert.match(said("rum"), /unknown command "rum"\n +did you mean gantry run\?/);
     ok("run", "--name", "taken", IMAGE, "true");
     assert.match(
       said("run", "--name", "taken", IMAGE),
@@ -219,6 +231,78 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
     );
     ok("rm", "taken");
     assert.equal(ok("ps", "-aq"), "", "nothing is left of what failed");
+  });
+
+  test("a program that cannot be started has a shell's exit code", () => {
+    ok("run", "-d", "--name", "up", IMAGE, "sleep", "1000");
+    for (const [program, code, text] of [
+      ["nosuch", 127, /no program "nosuch"/],
+      ["/etc/passwd", 126, /not executable/],
+    ] as const)
+      for (const said of [gantry("run", "--rm", IMAGE, program), gantry("exec", "up", program)]) {
+        assert.equal(said.code, code, said.err);
+        assert.match(said.err, text);
+      }
+    ok("rm", "-f", "up");
+  });
+
+  test("a port is published once: not over a running container's, not over a program's", async () => {
+    const server = ["sh", "-c", "mkdir /w; echo first > /w/index.html; exec httpd -f -p 80 -h /w"];
+    ok("run", "-d", "--name", "first", "-p", "18080:80", IMAGE, ...server);
+    await until("the server", () => page() === "first\n");
+    const second = ["run", "-d", "--name", "second", "-p", "127.0.0.1:18080:80", IMAGE, ...server];
+    const refused = gantry(...second);
+    assert.equal(refused.code, 1);
+    assert.match(
+      refused.err,
+      /port 127\.0\.0\.1:18080:80\/tcp: container "first" has it[\s\S]*gantry stop first/,
+    );
+    assert.equal(gantry("-n", "other", ...second).code, 1, "whatever its namespace");
+    ok("stop", "-t", "0", "first");
+    ok(...second);
+    assert.match(gantry("start", "first").err, /container "second" has it/);
+    ok("rm", "-f", "first", "second");
+    const listener = spawn(
+      "nsenter",
+      ["-t", String(holder.pid), "-m", "-n", "--", "/bin/busybox", "nc", "-l", "-p", "18081"],
+      { stdio: "ignore" },
+    );
+    try {
+      await until("the listener", () => inside("ss", "-Hltn", "sport = 18081").out !== "");
+      assert.match(
+        gantry("run", "-d", "-p", "18081:80", IMAGE).err,
+        /a program of this machine listens there/,
+      );
+    } finally {
+      listener.kill("SIGKILL");
+    }
+    assert.equal(ok("ps", "-aq"), "");
+  });
+
+  test("stop and restart under a restart policy take the time they were given", async () => {
+    // TERM is noticed and answered late: later than the monitor's next pass
+    const slow = "trap 'sleep 3; echo done; exit 5' TERM; echo up; while :; do sleep 0.1; done";
+    ok("run", "-d", "--name", "slow", "--restart", "always", IMAGE, "sh", "-c", slow);
+    await until("its trap", () => ok("logs", "slow") === "up\n");
+    ok("restart", "-t", "30", "slow");
+    await until("its trap again", () => ok("logs", "slow") === "up\ndone\nup\n");
+    ok("stop", "-t", "30", "slow");
+    assert.match(ok("ps", "-a"), /Exited \(5\)/);
+    ok("start", "slow");
+    await until("its trap once more", () => ok("logs", "slow").endsWith("done\nup\n"));
+    const labels = (JSON.parse(ok("inspect", "slow")) as [{ labels: Record<string, string> }])[0].labels;
+    assert.equal(labels["containerd.io/restart.status"], "running");
+    ok("rm", "-f", "slow");
+  });
+
+  test("lists as JSON and YAML", () => {
+    ok("run", "-d", "--name", "listed", IMAGE, "sleep", "1000");
+    assert.equal((JSON.parse(ok("ps", "-o", "json")) as [{ name: string }])[0].name, "listed");
+    assert.match(ok("ps", "-o", "yaml"), /^ {2}name: listed$/m);
+    assert.match(ok("inspect", "-o", "yaml", "listed"), /^ {2}name: listed$/m);
+    assert.match(ok("images", "-o", "yaml"), /name: gantry\.test\/busybox:latest/);
+    assert.match(ok("stats", "--no-stream", "-o", "yaml", "listed"), /^ {2}name: listed$/m);
+    ok("rm", "-f", "listed");
   });
 
   test("images: list, rmi", () => {

@@ -17,7 +17,7 @@ import { createGrpcTransport } from "../../rpc/grpc/transport.ts";
 import type { Client, ClientCallOptions, Transport } from "../../rpc/types.ts";
 import { DEFAULT_ENDPOINTS, resolveSettings, type Settings } from "./settings.ts";
 
-const FIRST_RETRY_MS = 500;
+const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5_000;
 
 /** One run of crictl. */

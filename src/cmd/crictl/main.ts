@@ -21,14 +21,14 @@ export async function main(args: string[]): Promise<number> {
     await program.command.parseAsync(args, { from: "user" });
     return program.exitCode();
   } catch (err) {
-    return await report(err, args);
+    return await report(err);
   }
 }
 
 /** One clear line, and what to do next. */
-async function report(err: unknown, args: readonly string[]): Promise<number> {
-  const { isCommanderExit } = await import("../shared/program.ts");
-  if (isCommanderExit(err)) return args.length === 0 ? 0 : err.exitCode;
+async function report(err: unknown): Promise<number> {
+  const { isCommanderExit, usageExit } = await import("../shared/program.ts");
+  if (isCommanderExit(err)) return usageExit(err);
   if (err instanceof Error && err.name === "AbortError") {
     process.stderr.write("crictl: interrupted\n");
     return 1;
@@ -46,6 +46,10 @@ const isEnd = (err: GantryError): boolean => err.code === "deadline-exceeded" ||
 function hintFor(err: GantryError): string | undefined {
   if (err.code === "deadline-exceeded")
     return "the engine needed longer than the timeout: give more with --timeout 30s, or timeout: 30 in /etc/crictl.yaml";
+  const missing =
+    err.code === "not-found" ? /try to find (container|sandbox) "/.exec(err.message)?.[1] : undefined;
+  if (missing !== undefined)
+    return missing === "container" ? "crictl ps -a lists what there is" : "crictl pods lists what there is";
   if (err.code === "not-implemented" && /runtime\.v1\.|unknown service/i.test(err.message))
     return 'the engine at this endpoint does not serve CRI: see "disabled_plugins" in its configuration';
   return undefined;

@@ -17,8 +17,8 @@ export async function main(args: string[]): Promise<number> {
     await program.command.parseAsync(args, { from: "user" });
     return program.exitCode();
   } catch (err) {
-    const { isCommanderExit } = await import("../shared/program.ts");
-    return isCommanderExit(err) ? err.exitCode : report(err);
+    const { isCommanderExit, usageExit } = await import("../shared/program.ts");
+    return isCommanderExit(err) ? usageExit(err) : report(err);
   }
 }
 

@@ -15,7 +15,7 @@ const BANNER = `
 export const ctr: Tool<GlobalOptions> = {
   name: "ctr",
   about:
-    "An unsupported debug and administrative client of the engine: it speaks containerd's API, and its\ncommands, flags and output may change from one release to the next.",
+    "An unsupported debug and administrative client of the engine: it speaks containerd's API, and its commands, flags and output may change from one release to the next.",
   banner: BANNER,
   version: `ctr gantry ${version}`,
   globals: [

@@ -4,7 +4,7 @@ import type { CommandSpec } from "../ctr/command.ts";
 import type { FlagSpec } from "../shared/command.ts";
 
 const quiet: FlagSpec = { flag: "-q, --quiet", about: "print ids only" };
-const output: FlagSpec = { flag: "-o, --output <format>", about: "table or json", fallback: "table" };
+const output: FlagSpec = { flag: "-o, --output <format>", about: "table, json or yaml", fallback: "table" };
 const time: FlagSpec = { flag: "-t, --time <seconds>", about: "wait so long before killing", fallback: "10" };
 const lifecycle = () => import("./lifecycle.ts");
 const show = () => import("./show.ts");
@@ -116,12 +116,14 @@ export const declarations: readonly CommandSpec[] = [
     args: "<containers...>",
     about: "stop containers: their stop signal, then SIGKILL",
     flags: [time],
+    examples: ["gantry stop web", "gantry stop -t 60 db cache"],
     action: async () => (await lifecycle()).stop,
   },
   {
     name: "start",
     args: "<containers...>",
     about: "start containers that ended",
+    examples: ["gantry start web"],
     action: async () => (await lifecycle()).start,
   },
   {
@@ -129,6 +131,7 @@ export const declarations: readonly CommandSpec[] = [
     args: "<containers...>",
     about: "stop and start containers",
     flags: [time],
+    examples: ["gantry restart -t 2 web"],
     action: async () => (await lifecycle()).restart,
   },
   {
@@ -136,6 +139,7 @@ export const declarations: readonly CommandSpec[] = [
     args: "<containers...>",
     about: "send a signal",
     flags: [{ flag: "-s, --signal <signal>", about: "name or number", fallback: "KILL" }],
+    examples: ["gantry kill -s HUP web"],
     action: async () => (await lifecycle()).kill,
   },
   {
@@ -143,12 +147,14 @@ export const declarations: readonly CommandSpec[] = [
     args: "<containers...>",
     about: "remove containers with their files and logs; named volumes stay",
     flags: [{ flag: "-f, --force", about: "also those that run" }],
+    examples: ["gantry rm web", "gantry rm -f web db"],
     action: async () => (await lifecycle()).remove,
   },
   {
     name: "images",
     about: "list images",
     flags: [quiet, output],
+    examples: ["gantry images", "gantry images -o json"],
     action: async () => (await images()).list,
   },
   {
@@ -159,11 +165,19 @@ export const declarations: readonly CommandSpec[] = [
     examples: ["gantry pull nginx:1.27"],
     action: async () => (await images()).pull,
   },
-  { name: "rmi", args: "<images...>", about: "remove images", action: async () => (await images()).remove },
+  {
+    name: "rmi",
+    args: "<images...>",
+    about: "remove images",
+    examples: ["gantry rmi nginx:1.27"],
+    action: async () => (await images()).remove,
+  },
   {
     name: "inspect",
     args: "<containers...>",
-    about: "everything about containers, as JSON",
+    about: "everything about containers",
+    flags: [{ flag: "-o, --output <format>", about: "json or yaml", fallback: "json" }],
+    examples: ["gantry inspect web", "gantry inspect -o yaml web"],
     action: async () => (await show()).inspect,
   },
   {
@@ -171,6 +185,7 @@ export const declarations: readonly CommandSpec[] = [
     args: "[containers...]",
     about: "CPU and memory of containers, live on a terminal",
     flags: [{ flag: "--no-stream", about: "print once" }, output],
+    examples: ["gantry stats", "gantry stats --no-stream -o json web"],
     action: async () => (await stats()).stats,
   },
 ];

@@ -1,7 +1,7 @@
 /** images, pull, rmi. */
 import { contentClient } from "../../client/content.ts";
 import { imagesClient } from "../../client/images.ts";
-import { GantryError, isNotFound, messageOf, notFound } from "../../core/errors.ts";
+import { isNotFound, notFound } from "../../core/errors.ts";
 import { formatAge, formatSize } from "../../lib/human.ts";
 import { nowNs } from "../../lib/time.ts";
 import { hostPlatform } from "../../oci/platform.ts";
@@ -10,7 +10,9 @@ import type { Transport } from "../../rpc/types.ts";
 import type { Action } from "../ctr/command.ts";
 import { type GlobalOptions, need } from "../ctr/context.ts";
 import { resolveImage } from "../ctr/image-config.ts";
-import { renderTable, toJson } from "../ctr/table.ts";
+import { renderTable } from "../ctr/table.ts";
+import { formatOf, writeStructured } from "./output.ts";
+import { report } from "./report.ts";
 
 /** A reference with the default host and tag where it has none: `app` is docker.io/library/app:latest. */
 export function fullName(reference: string): string {
@@ -41,6 +43,7 @@ export const pull: Action = async (context, args, options) => {
 };
 
 export const list: Action = async (context, _args, options) => {
+  const format = formatOf(options);
   await using transport = context.connect();
   const call = context.call();
   const content = contentClient(transport);
@@ -61,16 +64,15 @@ export const list: Action = async (context, _args, options) => {
     }),
   );
   if (options["quiet"] === true) for (const r of rows) process.stdout.write(`${shortDigest(r.id)}\n`);
-  else if (options["output"] === "json")
-    process.stdout.write(
-      toJson(
-        rows.map((r) => ({
-          name: r.image.name,
-          id: r.id,
-          digest: r.image.target.digest,
-          size: Number(r.size),
-        })),
-      ),
+  else if (format !== "table")
+    await writeStructured(
+      rows.map((r) => ({
+        name: r.image.name,
+        id: r.id,
+        digest: r.image.target.digest,
+        size: Number(r.size),
+      })),
+      format,
     );
   else
     process.stdout.write(
@@ -112,8 +114,7 @@ export const remove: Action = async (context, args) => {
       await images.delete(call, found.name, { sync: true });
       process.stdout.write(`${found.name}\n`);
     } catch (err) {
-      process.stderr.write(`gantry: ${messageOf(err)}\n`);
-      if (err instanceof GantryError && err.hint !== undefined) process.stderr.write(`        ${err.hint}\n`);
+      report(err);
       code = 1;
     }
   }

@@ -4,16 +4,19 @@ import { snapshotterClient } from "../../client/snapshots.ts";
 import { tasksClient } from "../../client/tasks.ts";
 import type { NamespacedCall } from "../../core/call.ts";
 import type { Container } from "../../core/containers/containers.ts";
-import { failedPrecondition, GantryError, invalidArgument, messageOf } from "../../core/errors.ts";
+import { failedPrecondition, invalidArgument } from "../../core/errors.ts";
 import { LOG_URI_LABEL } from "../../plugins/restart/policy.ts";
 import type { Transport } from "../../rpc/types.ts";
 import type { Action } from "../ctr/command.ts";
 import { type GlobalOptions, need, textOf } from "../ctr/context.ts";
 import { parseSignal } from "../ctr/signals.ts";
-import { STOP_SIGNAL } from "./labels.ts";
+import { PORTS, STOP_SIGNAL } from "./labels.ts";
 import { findContainer, nameOf, taskOf } from "./lookup.ts";
 import { logPath } from "./paths.ts";
+import { checkPorts } from "./port-check.ts";
+import { type PortMapping, parsePorts } from "./ports.ts";
 import { ignoreMissing, removeContainer, tellMonitor } from "./remove.ts";
+import { report } from "./report.ts";
 
 type Each = (transport: Transport, call: NamespacedCall, container: Container) => Promise<void>;
 
@@ -29,8 +32,7 @@ async function forEach(context: GlobalOptions, args: readonly string[], each: Ea
       await each(transport, call, container);
       process.stdout.write(`${wanted}\n`);
     } catch (err) {
-      process.stderr.write(`gantry: ${messageOf(err)}\n`);
-      if (err instanceof GantryError && err.hint !== undefined) process.stderr.write(`        ${err.hint}\n`);
+      report(err);
       code = 1;
     }
   }
@@ -43,9 +45,20 @@ async function stopContainer(
   container: Container,
   seconds: number,
 ): Promise<void> {
+  // told "stopped" now, the monitor would end it before its time is over
+  await tellMonitor(transport, call, container, "changing");
+  await endTask(transport, call, container, seconds);
+  await tellMonitor(transport, call, container, "stopped");
+}
+
+async function endTask(
+  transport: Transport,
+  call: NamespacedCall,
+  container: Container,
+  seconds: number,
+): Promise<void> {
   const tasks = tasksClient(transport);
   const { id } = container;
-  await tellMonitor(transport, call, container, "stopped");
   const task = await taskOf(tasks, call, id);
   if (task === undefined || task.status === "stopped") return;
   if (task.status === "paused") await tasks.resume(call, id);
@@ -72,7 +85,21 @@ async function startContainer(
     await tasks.resume(call, id);
     return;
   }
-  if (task !== undefined) await tasks.delete(call, id);
+  await checkPorts(transport, call, id, publishedPorts(container));
+  await tellMonitor(transport, call, container, "changing");
+  try {
+    if (task !== undefined) await tasks.delete(call, id).catch(ignoreMissing);
+    await startTask(transport, call, container);
+  } catch (err) {
+    await tellMonitor(transport, call.detached(10_000), container, "stopped").catch(() => {});
+    throw err;
+  }
+  await tellMonitor(transport, call, container, "running");
+}
+
+async function startTask(transport: Transport, call: NamespacedCall, container: Container): Promise<void> {
+  const tasks = tasksClient(transport);
+  const { id } = container;
   const log =
     container.labels.get(LOG_URI_LABEL) ??
     `cri-log://${logPath(call.namespace, id)}?max=0&size=${10 << 20}&files=3`;
@@ -90,7 +117,11 @@ async function startContainer(
     await tasks.delete(call.detached(10_000), id).catch(() => {});
     throw err;
   }
-  await tellMonitor(transport, call, container, "running");
+}
+
+function publishedPorts(container: Container): PortMapping[] {
+  const text = container.labels.get(PORTS) ?? "";
+  return text === "" ? [] : text.split(",").flatMap(parsePorts);
 }
 
 export const stop: Action = async (context, args, options) => {

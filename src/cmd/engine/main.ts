@@ -1,11 +1,11 @@
 /** `gantry run`, `gantry ps` and the other everyday commands. */
-import { GantryError, messageOf } from "../../core/errors.ts";
 import { version } from "../../lib/version.ts";
 import type { GlobalOptions } from "../ctr/context.ts";
 import { ctr } from "../ctr/tool.ts";
 import type { Tool } from "../shared/command.ts";
-import { buildTool, isCommanderExit, type Program } from "../shared/program.ts";
+import { buildTool, isCommanderExit, type Program, usageExit } from "../shared/program.ts";
 import { declarations } from "./declarations.ts";
+import { report } from "./report.ts";
 
 const tool: Tool<GlobalOptions> = {
   name: "gantry",
@@ -33,9 +33,7 @@ export async function main(args: string[]): Promise<number> {
     await program.command.parseAsync(args, { from: "user" });
     return program.exitCode();
   } catch (err) {
-    if (isCommanderExit(err)) return err.exitCode;
-    process.stderr.write(`gantry: ${err instanceof GantryError ? err.wireMessage : messageOf(err)}\n`);
-    if (err instanceof GantryError && err.hint !== undefined) process.stderr.write(`        ${err.hint}\n`);
-    return 1;
+    if (isCommanderExit(err)) return usageExit(err);
+    return report(err);
   }
 }

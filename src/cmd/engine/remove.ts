@@ -44,17 +44,20 @@ export async function removeContainer(
   rmSync(containerDir(call.namespace, id), { recursive: true, force: true });
 }
 
-/** Tells the restart monitor, where the container is under it, what the user wants now. */
+/**
+ * Tells the restart monitor, where the container is under it, what the user wants now. A monitor leaves containers alone that are
+ * neither to run nor to stop: "changing" while a client is at work.
+ */
 export async function tellMonitor(
   transport: Transport,
   call: NamespacedCall,
   container: Container,
-  wanted: "running" | "stopped",
+  wanted: "running" | "stopped" | "changing",
 ): Promise<void> {
   if (!container.labels.has(STATUS_LABEL)) return;
   const labels = new Map([
     [STATUS_LABEL, wanted],
-    [STOPPED_LABEL, wanted === "stopped" ? "true" : ""],
+    [STOPPED_LABEL, wanted === "running" ? "" : "true"],
   ]);
   await containersClient(transport).update(
     call,

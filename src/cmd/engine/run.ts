@@ -1,21 +1,23 @@
 /** run: pulls what is missing, makes a container with a name, a network and a log, and starts it. */
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { isIP } from "node:net";
 import { join, resolve } from "node:path";
 import { containersClient } from "../../client/containers.ts";
 import { imagesClient } from "../../client/images.ts";
 import { snapshotterClient } from "../../client/snapshots.ts";
 import { tasksClient } from "../../client/tasks.ts";
 import type { NamespacedCall } from "../../core/call.ts";
-import { alreadyExists, invalidArgument, isNotFound } from "../../core/errors.ts";
+import { alreadyExists, invalidArgument, isNotFound, messageOf } from "../../core/errors.ts";
 import { checkIdentifier } from "../../core/ids/namespace.ts";
 import { parseSize } from "../../lib/human.ts";
+import { parsePlatform } from "../../oci/platform.ts";
 import { processOf } from "../../oci/spec/options.ts";
 import type { Spec } from "../../oci/spec/types.ts";
 import type { Transport } from "../../rpc/types.ts";
 import type { Action } from "../ctr/command.ts";
 import { listOf, need, textOf } from "../ctr/context.ts";
-import { createContainer } from "../ctr/create-container.ts";
+import { CAPABILITY_NAMES, createContainer } from "../ctr/create-container.ts";
 import { runForeground } from "../ctr/process-session.ts";
 import { restartLabels } from "../ctr/restart-flag.ts";
 import { taskOptions } from "../ctr/runtime-options.ts";
@@ -24,8 +26,10 @@ import { fullName, pullImage } from "./images.ts";
 import { COMMAND, NAME, NETWORK, PORTS } from "./labels.ts";
 import { addNetworkHooks, DEFAULT_NETWORK, findNetwork, hostsFile } from "./network.ts";
 import { containerDir, logPath, volumeDir } from "./paths.ts";
+import { checkPorts } from "./port-check.ts";
 import { formatPort, type PortMapping, parsePorts } from "./ports.ts";
 import { removeContainer } from "./remove.ts";
+import { needTerminal } from "./terminal.ts";
 
 type Options = Readonly<Record<string, unknown>>;
 
@@ -39,7 +43,10 @@ export const run: Action = async (context, args, options) => {
   if (ports.length > 0 && (network === "host" || network === "none"))
     throw invalidArgument(`flag --publish: network "${network}" has no ports to publish`);
   if (network !== "host" && network !== "none") await findNetwork(network);
-  const logUri = detach ? logUriOf(options) : (): string => "";
+  checkFlags(options);
+  if (!detach) needTerminal(options);
+  const detachedLog = logUriOf(options);
+  const logUri = detach ? detachedLog : (): string => "";
 
   await using transport = context.connect();
   const call = context.call(false);
@@ -53,6 +60,8 @@ export const run: Action = async (context, args, options) => {
     throw alreadyExists(`container "${name}" (${taken.id.slice(0, 12)})`, {
       hint: `remove it with "gantry rm ${name}", or choose another --name`,
     });
+
+  await checkPorts(transport, call, id, ports);
 
   const dir = containerDir(call.namespace, id);
   const hostname = textOf(options, "hostname") || name.slice(0, 63);
@@ -115,6 +124,51 @@ export const run: Action = async (context, args, options) => {
   }
 };
 
+/** Says what is wrong with a flag before anything is pulled or made. */
+function checkFlags(options: Options): void {
+  sizeOf(options, "memory", "--memory");
+  for (const platform of listOf(options, "platform")) parsePlatform(platform);
+  for (const server of listOf(options, "dns"))
+    if (isIP(server) === 0) throw invalidArgument(`flag --dns "${server}": want an address such as 9.9.9.9`);
+  for (const flag of ["capAdd", "capDrop"]) capabilities(options, flag);
+  const file = textOf(options, "envFile");
+  if (file === "") return;
+  try {
+    readFileSync(file);
+  } catch (err) {
+    const missing = err instanceof Error && "code" in err && err.code === "ENOENT";
+    throw invalidArgument(`flag --env-file "${file}": ${missing ? "no such file" : messageOf(err)}`, {
+      cause: err,
+    });
+  }
+}
+
+/** The flag's capabilities by their full names; ALL is every one. */
+function capabilities(options: Options, flag: string): string[] {
+  return listOf(options, flag).flatMap((given) => {
+    const name = given.toUpperCase().replace(/^(CAP_)?/, "CAP_");
+    if (name === "CAP_ALL") return [...CAPABILITY_NAMES];
+    if (CAPABILITY_NAMES.includes(name)) return [name];
+    throw invalidArgument(
+      `flag --${flag === "capAdd" ? "cap-add" : "cap-drop"} "${given}": no such capability`,
+      {
+        hint: "names are as in capabilities(7): NET_ADMIN, SYS_TIME; ALL is every one",
+      },
+    );
+  });
+}
+
+/** A size flag in bytes; 0 when it is not given. */
+function sizeOf(options: Options, name: string, flag: string): bigint {
+  const text = textOf(options, name);
+  if (text === "") return 0n;
+  try {
+    return parseSize(text);
+  } catch (err) {
+    throw invalidArgument(`flag ${flag} "${text}": want bytes, or a size such as 64m`, { cause: err });
+  }
+}
+
 /** The image's name in the store; pulled when it is missing, or always with --pull always. */
 async function imageFor(
   context: Parameters<Action>[0],
@@ -135,8 +189,9 @@ async function imageFor(
         throw err;
       },
     );
-  for (const name of policy === "always" ? [] : [reference, fullName(reference)])
-    if (await has(name)) return name;
+  // what is there may be of another platform
+  const again = policy === "always" || (policy === "missing" && listOf(options, "platform").length > 0);
+  for (const name of again ? [] : [reference, fullName(reference)]) if (await has(name)) return name;
   if (policy === "never") return reference; // creation says that it is not there
   await pullImage(context, transport, fullName(reference), options);
   return fullName(reference);
@@ -144,7 +199,7 @@ async function imageFor(
 
 /** Where a detached container's output goes: the shim's own log writer, which rotates. */
 function logUriOf(options: Options): (path: string) => string {
-  const size = parseSize(textOf(options, "logSize") || "10m");
+  const size = sizeOf(options, "logSize", "--log-size") || parseSize("10m");
   const files = Number(textOf(options, "logFiles") || "3");
   if (!Number.isInteger(files) || files < 1 || files > 100)
     throw invalidArgument(`flag --log-files "${textOf(options, "logFiles")}": want a number from 1 to 100`);
@@ -172,6 +227,9 @@ function createOptions(
     cwd: textOf(options, "workdir"),
     netHost: made.network === "host",
     hostname: textOf(options, "hostname"),
+    platform: listOf(options, "platform")[0] ?? "",
+    capAdd: capabilities(options, "capAdd"),
+    capDrop: capabilities(options, "capDrop"),
     seccomp: options["privileged"] !== true,
     cpuQuota: "-1",
     runtime: textOf(options, "runtime") || "io.containerd.runc.v2",

@@ -13,16 +13,19 @@ import { readLog } from "../crictl/logs/read.ts";
 import { parseSince } from "../crictl/logs/since.ts";
 import type { Action } from "../ctr/command.ts";
 import { need, textOf } from "../ctr/context.ts";
-import { renderTable, toJson } from "../ctr/table.ts";
+import { renderTable } from "../ctr/table.ts";
 import { COMMAND, NETWORK, PORTS } from "./labels.ts";
 import { findContainer, nameOf, SHORT, taskOf } from "./lookup.ts";
 import { addressesOf } from "./network.ts";
+import { formatOf, writeStructured } from "./output.ts";
 import { logPath } from "./paths.ts";
+import { needTerminal } from "./terminal.ts";
 
 /** Shown length of a command. */
 const COMMAND_WIDTH = 24;
 
 export const ps: Action = async (context, _args, options) => {
+  const format = formatOf(options);
   await using transport = context.connect();
   const call = context.call();
   const [containers, tasks] = await Promise.all([
@@ -39,18 +42,17 @@ export const ps: Action = async (context, _args, options) => {
     )
     .sort((a, b) => (a.c.createdAt < b.c.createdAt ? 1 : -1));
   if (options["quiet"] === true) for (const { c } of rows) process.stdout.write(`${c.id.slice(0, SHORT)}\n`);
-  else if (options["output"] === "json")
-    process.stdout.write(
-      toJson(
-        rows.map(({ c, task }) => ({
-          id: c.id,
-          name: nameOf(c),
-          image: c.image,
-          status: statusText(task),
-          created: formatRfc3339(c.createdAt),
-          ports: c.labels.get(PORTS) ?? "",
-        })),
-      ),
+  else if (format !== "table")
+    await writeStructured(
+      rows.map(({ c, task }) => ({
+        id: c.id,
+        name: nameOf(c),
+        image: c.image,
+        status: statusText(task),
+        created: formatRfc3339(c.createdAt),
+        ports: c.labels.get(PORTS) ?? "",
+      })),
+      format,
     );
   else
     process.stdout.write(
@@ -107,7 +109,9 @@ export const logs: Action = async (context, args, options) => {
   return 0;
 };
 
-export const inspect: Action = async (context, args) => {
+export const inspect: Action = async (context, args, options) => {
+  const format = formatOf(options, "json");
+  if (format === "table") throw invalidArgument('flag --output "table": want json or yaml');
   await using transport = context.connect();
   const call = context.call();
   const out: unknown[] = [];
@@ -148,11 +152,12 @@ export const inspect: Action = async (context, args) => {
       labels: c.labels,
     });
   }
-  process.stdout.write(toJson(out));
+  await writeStructured(out, format);
   return 0;
 };
 
 export const exec: Action = async (context, args, options) => {
+  if (options["detach"] !== true) needTerminal(options);
   const { exec: run } = await import("../ctr/verbs/task-io.ts");
   const id = await (async () => {
     await using transport = context.connect();

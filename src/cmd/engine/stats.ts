@@ -6,8 +6,9 @@ import { containersClient } from "../../client/containers.ts";
 import { tasksClient } from "../../client/tasks.ts";
 import { formatSize } from "../../lib/human.ts";
 import type { Action } from "../ctr/command.ts";
-import { renderTable, toJson } from "../ctr/table.ts";
+import { renderTable } from "../ctr/table.ts";
 import { findContainer, nameOf, SHORT } from "./lookup.ts";
+import { formatOf, writeStructured } from "./output.ts";
 
 interface Use {
   readonly cpuNs: bigint;
@@ -17,6 +18,7 @@ interface Use {
 }
 
 export const stats: Action = async (context, args, options) => {
+  const format = formatOf(options);
   await using transport = context.connect();
   const call = context.call();
   const containers = containersClient(transport);
@@ -29,44 +31,46 @@ export const stats: Action = async (context, args, options) => {
         .filter((m) => wanted.size === 0 || wanted.has(m.id))
         .map((m) => [m.id, { at: m.timestamp, use: useOf(m.data) }] as const),
     );
-  const live = options["noStream"] !== true && options["output"] !== "json" && process.stdout.isTTY === true;
+  const live = options["noStream"] !== true && format === "table" && process.stdout.isTTY === true;
   let before = await read();
   do {
     await new Promise((done) => setTimeout(done, 1000));
     call.check();
-    const [now, all] = await Promise.all([read(), containers.list(call, [])]);
+    const [now, all, states] = await Promise.all([read(), containers.list(call, []), tasks.list(call)]);
+    const ended = new Set(states.filter((t) => t.status === "stopped").map((t) => t.containerId));
     const rows = all.flatMap((c) => {
       const current = now.get(c.id);
       const old = before.get(c.id);
-      if (current === undefined) return [];
+      if (current === undefined || ended.has(c.id)) return [];
       const elapsed = old === undefined ? 0n : current.at - old.at;
       const cores =
         old === undefined || elapsed <= 0n ? 0 : Number(current.use.cpuNs - old.use.cpuNs) / Number(elapsed);
       return [{ c, cores, use: current.use }];
     });
-    const text =
-      options["output"] === "json"
-        ? toJson(
-            rows.map(({ c, cores, use }) => ({
-              id: c.id,
-              name: nameOf(c),
-              cpuPercent: Math.round(cores * 10_000) / 100,
-              memoryBytes: Number(use.memory),
-              pids: Number(use.pids),
-            })),
-          )
-        : renderTable(
-            ["CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "PIDS"],
-            rows.map(({ c, cores, use }) => [
-              c.id.slice(0, SHORT),
-              nameOf(c),
-              `${(cores * 100).toFixed(2)}%`,
-              `${formatSize(use.memory)} / ${use.limit > 1n << 50n || use.limit === 0n ? "none" : formatSize(use.limit)}`,
-              String(use.pids),
-            ]),
-            3,
-          ).replace(/ +$/gm, "");
-    process.stdout.write(live ? `\x1b[H\x1b[2J${text}` : text);
+    if (format === "table") {
+      const text = renderTable(
+        ["CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "PIDS"],
+        rows.map(({ c, cores, use }) => [
+          c.id.slice(0, SHORT),
+          nameOf(c),
+          `${(cores * 100).toFixed(2)}%`,
+          `${formatSize(use.memory)} / ${use.limit > 1n << 50n || use.limit === 0n ? "none" : formatSize(use.limit)}`,
+          String(use.pids),
+        ]),
+        3,
+      ).replace(/ +$/gm, "");
+      process.stdout.write(live ? `\x1b[H\x1b[2J${text}` : text);
+    } else
+      await writeStructured(
+        rows.map(({ c, cores, use }) => ({
+          id: c.id,
+          name: nameOf(c),
+          cpuPercent: Math.round(cores * 10_000) / 100,
+          memoryBytes: Number(use.memory),
+          pids: Number(use.pids),
+        })),
+        format,
+      );
     before = now;
   } while (live);
   return 0;

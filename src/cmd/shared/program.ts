@@ -15,8 +15,22 @@ export interface Program {
 /** Builds a program with the given commands. */
 export function buildTool<C>(tool: Tool<C>, specs: readonly CommandSpec<C>[]): Program {
   let code = 0;
-  const outputError = (text: string, write: (text: string) => void): void =>
-    write(text.replace(/^error: /, `${tool.name}: `));
+  const indent = " ".repeat(tool.name.length + 2);
+  /** One line on what is wrong, one on what to do. */
+  const outputError =
+    (command: Command) =>
+    (text: string, write: (text: string) => void): void => {
+      const said = text
+        .replace(/^error: /, `${tool.name}: `)
+        .replace(/^\(Did you mean (.*)\?\)$/m, `${indent}did you mean $1?`);
+      const path = pathOf(command);
+      const next = /did you mean/.test(said)
+        ? ""
+        : /missing required argument|too many arguments/.test(said)
+          ? `${indent}usage: ${path} ${command.usage()}; ${path} --help says more\n`
+          : `${indent}${path} --help lists ${/unknown command/.test(said) ? "the commands" : "the options"}\n`;
+      write(`${said}${next}`);
+    };
   const root = new Command(tool.name)
     .description(tool.about)
     .version(tool.version, "-v, --version", "print the version")
@@ -26,7 +40,7 @@ export function buildTool<C>(tool: Tool<C>, specs: readonly CommandSpec<C>[]): P
     .exitOverride();
   if (tool.banner !== undefined) root.addHelpText("before", tool.banner);
   for (const flag of tool.globals) root.addOption(toOption(flag));
-  root.configureOutput({ outputError });
+  root.configureOutput({ outputError: outputError(root) });
   const add = (parent: Command, spec: CommandSpec<C>): void => {
     const command = new Command(spec.name)
       .description(spec.about)
@@ -34,7 +48,7 @@ export function buildTool<C>(tool: Tool<C>, specs: readonly CommandSpec<C>[]): P
       .helpOption("-h, --help", "show help")
       .enablePositionalOptions()
       .exitOverride();
-    command.configureOutput({ outputError });
+    command.configureOutput({ outputError: outputError(command) });
     if (spec.aliases !== undefined) command.aliases([...spec.aliases]);
     if (spec.args !== undefined) command.arguments(spec.args);
     for (const flag of spec.flags ?? []) command.addOption(toOption(flag));
@@ -64,6 +78,18 @@ function toOption(spec: FlagSpec): Option {
   if (spec.env !== undefined) option.env(spec.env);
   if (spec.hidden === true) option.hideHelp();
   return option;
+}
+
+/** A command with those above it: `ctr images pull`. */
+function pathOf(command: Command): string {
+  return command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`;
+}
+
+/** Exit code after help or a usage error, as containerd's and Kubernetes' clients have it: 3 for a command there is not. */
+export function usageExit(err: { exitCode: number }): number {
+  const code = "code" in err ? err.code : "";
+  if (code === "commander.unknownCommand") return 3;
+  return code === "commander.help" ? 0 : err.exitCode;
 }
 
 /** Commander throws this after it printed help, a version or a usage error. */

@@ -1,5 +1,4 @@
 /** Commands that are not about one kind of stored object. */
-import { notImplemented } from "../../../core/errors.ts";
 import type { CommandSpec } from "../command.ts";
 import { pprof } from "./pprof.ts";
 import { sandboxes } from "./sandboxes.ts";
@@ -100,12 +99,10 @@ export const rest: readonly CommandSpec[] = [
   },
   {
     name: "delete",
-    args: "[names...]",
-    about: "(not a command: see images delete, containers delete)",
-    action: async () => async (_context, args) => {
-      throw notImplemented(`ctr delete ${args.join(" ")}`.trimEnd(), {
-        hint: `did you mean "ctr images delete ${args[0] ?? "REF"}" or "ctr containers delete ${args[0] ?? "ID"}"?`,
-      });
-    },
+    args: "<refs...>",
+    about: "remove images by reference (short for images delete)",
+    flags: [{ flag: "--sync", about: "synchronously remove content" }],
+    examples: ["ctr -n k8s.io delete registry.example/library/nginx:1.21.6"],
+    action: async () => (await import("../verbs/images.ts")).removeShort,
   },
 ];

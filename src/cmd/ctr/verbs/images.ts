@@ -75,6 +75,34 @@ export const remove: Action = async (context, args, options) => {
   return code;
 };
 
+/**
+ * `ctr delete REF`, as documents for people who come from Docker write it. No image of that name is an error here: people may
+ * mean a container.
+ */
+export const removeShort: Action = async (context, args, options) => {
+  {
+    await using transport = context.connect();
+    const images = imagesClient(transport);
+    const call = context.call();
+    for (const ref of args)
+      await images.get(call, ref).catch(async (err: unknown) => {
+        if (!isNotFound(err)) throw err;
+        const isContainer = await containersClient(transport)
+          .get(call, ref)
+          .then(
+            () => true,
+            () => false,
+          );
+        throw notFound(`image "${ref}"`, {
+          hint: isContainer
+            ? `there is a container of that name: ctr containers delete ${ref}`
+            : "see ctr images ls -q",
+        });
+      });
+  }
+  return await remove(context, args, options);
+};
+
 export const tag: Action = async (context, args, options) => {
   await using transport = context.connect();
   const call = context.call();

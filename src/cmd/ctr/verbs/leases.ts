@@ -34,6 +34,7 @@ export const create: Action = async (context, args, options) => {
 export const remove: Action = async (context, args, options) => {
   await using transport = context.connect();
   need(args, 0, "lease id");
+  let code = 0;
   for (const [i, id] of args.entries()) {
     try {
       // only the last one waits for the collection
@@ -45,7 +46,9 @@ export const remove: Action = async (context, args, options) => {
       process.stdout.write(`${id}\n`);
     } catch (err) {
       if (!isNotFound(err)) throw err;
+      process.stderr.write(`ctr: lease "${id}": not found\n`);
+      code = 1;
     }
   }
-  return 0;
+  return code;
 };
