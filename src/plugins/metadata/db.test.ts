@@ -206,25 +206,4 @@ describe("metadata database", () => {
     assert.deepEqual(read(), ["good"]);
     await db.close();
   });
-
-  test("a schema from the next version is read, one from further ahead is refused and left alone", async () => {
-    const path = await place();
-    const { DatabaseSync } = await import("node:sqlite");
-    for (const [version, works] of [
-      [2, true],
-      [3, false],
-    ] as const) {
-      await Database.open({ path, log: noLog }).then((db) => db.close());
-      const raw = new DatabaseSync(path);
-      raw.exec(`PRAGMA user_version = ${version}`);
-      raw.close();
-      if (works) await (await Database.open({ path, log: noLog })).close();
-      else
-        await assert.rejects(
-          Database.open({ path, log: noLog }),
-          (err) => codeOf(err) === "failed-precondition",
-        );
-    }
-    assert.ok(!(await readdir(join(path, ".."))).some((name) => name.includes("damaged")));
-  });
 });

@@ -29,7 +29,8 @@ import { isBun } from "../../platform/runtime.ts";
 import { isErrno } from "../../platform/syscalls/errors.ts";
 import { GroupSync } from "./group-sync.ts";
 import { rescue } from "./rescue.ts";
-import { ADDED_COLUMNS, SCHEMA, SCHEMA_VERSION, type Table } from "./schema.ts";
+import { ADDED_COLUMNS, SCHEMA, type Table } from "./schema.ts";
+import { checkSchemaVersion, writeSchemaVersion } from "./schema-version.ts";
 
 /** A row as SQLite gives it; integers are bigint. */
 export type Row = Readonly<Record<string, SQLOutputValue>>;
@@ -406,20 +407,13 @@ function connect(Sqlite: typeof DatabaseSync, path: string, check: boolean): Dat
       const verdict = Object.values(db.prepare("PRAGMA quick_check(1)").get() ?? {})[0];
       if (verdict !== "ok") throw dataLoss(`check "${path}": ${String(verdict)}`);
     }
-    const found = Number(Object.values(db.prepare("PRAGMA user_version").get() ?? {})[0] ?? 0);
-    if (found > SCHEMA_VERSION + 1) {
-      throw new GantryError(
-        "failed-precondition",
-        `open "${path}": schema version ${found} is newer than this program knows (${SCHEMA_VERSION})`,
-        { hint: "start the version that wrote it, or move the file away to begin anew" },
-      );
-    }
+    const found = checkSchemaVersion(db, path);
     db.exec(SCHEMA);
     for (const { table, name, type } of ADDED_COLUMNS) {
       if (db.prepare("SELECT 1 FROM pragma_table_info(?) WHERE name = ?").get(table, name) === undefined)
         db.exec(`ALTER TABLE ${table} ADD COLUMN ${name} ${type}`);
     }
-    if (found < SCHEMA_VERSION) db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+    writeSchemaVersion(db, found);
     return db;
   } catch (err) {
     db.close();

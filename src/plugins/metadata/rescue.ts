@@ -32,10 +32,10 @@ export function rescue(Sqlite: typeof DatabaseSync, from: string, to: DatabaseSy
 }
 
 function copy(source: DatabaseSync, to: DatabaseSync, table: string, order: "ASC" | "DESC"): number {
-  const columns = to
-    .prepare(`SELECT name FROM pragma_table_info('${table}')`)
-    .all()
-    .map((row) => String(row["name"]));
+  // the damaged file may be of an older program, or of a newer one
+  const there = columnsOf(source, table);
+  const columns = columnsOf(to, table).filter((name) => there.includes(name));
+  if (columns.length === 0) return 0;
   let count = 0;
   try {
     const insert = to.prepare(
@@ -55,6 +55,16 @@ function copy(source: DatabaseSync, to: DatabaseSync, table: string, order: "ASC
     // a bad page, or the table itself cannot be found: the rest of it is lost
   }
   return count;
+}
+
+/** Names of the columns; none when the file's schema cannot be read. */
+function columnsOf(db: DatabaseSync, table: string): string[] {
+  try {
+    const rows = db.prepare(`SELECT name FROM pragma_table_info('${table}')`).all();
+    return rows.map((row) => String(row["name"]));
+  } catch {
+    return [];
+  }
 }
 
 /** Gives a file that was cut short the length its header names (with zeros): SQLite reads nothing of it otherwise. */

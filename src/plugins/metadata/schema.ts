@@ -1,13 +1,22 @@
 /**
  * Tables of the metadata database. All are rowid tables, so that a damaged file can be read row by row.
- * Changes are additive: a version N file must work for version N-1, so columns and tables are only added, with defaults.
+ *
+ * Upgrades and downgrades share the file, so its changes follow a rule (schema-version.ts enforces the second half of it,
+ * schema.test.ts the first):
+ *   1. Tables and columns are only added. A new column has a default or may be NULL, and is listed in ADDED_COLUMNS; nothing
+ *      is renamed, dropped, or given another meaning. Every INSERT names its columns, so that an older program's rows are
+ *      whole. SCHEMA_VERSION grows by one.
+ *   2. MIN_READER stays, unless an older program would do harm with what is now written. It may name the version before at
+ *      most: whoever has just upgraded can always go back.
  *
  * Times are nanoseconds since the epoch. Labels are JSON objects. "target" holds what a descriptor has besides media
  * type, digest and size.
  */
 
-/** Version written into `PRAGMA user_version`. */
+/** Version of the tables, written into `PRAGMA user_version`. */
 export const SCHEMA_VERSION = 1;
+/** Oldest SCHEMA_VERSION of a program that may use a file of this one. Written into `facts`, where that program reads it. */
+export const MIN_READER = 1;
 
 /** Tables in the order a rescue copies them. */
 export const TABLES = [
