@@ -37,6 +37,11 @@ const EXECS_MS = 10_000;
 /** A shim that stays lets go of a removed container's root after this pause, in milliseconds. */
 const RELEASE_MS = 500;
 
+/** What ends without asking. */
+const SIGKILL = 9;
+/** Exit status of what it ended. */
+const KILLED = 128 + SIGKILL;
+
 const OK = (): { readonly error?: unknown } => ({});
 
 /** What a container is made from. */
@@ -281,7 +286,7 @@ export class Container {
     if (this.#traits.sharesPids) await this.#runc.kill(this.id, 9, true).catch(() => {});
     await this.#execsEnded();
     this.#oomWatch?.[Symbol.dispose]();
-    this.#tellOom();
+    this.#tellOom(exit.status === KILLED && !this.#killAsked);
     try {
       writeExit(this.bundle, exit);
     } catch (error) {
@@ -302,6 +307,8 @@ export class Container {
   }
   #clearedWell: boolean | undefined;
   #initEnded = false;
+  /** A client had init killed. */
+  #killAsked = false;
   /** Another command of the OCI runtime removes the container. */
   #removing = false;
   /** Removal of what the OCI runtime keeps of the container, begun at init's end. */
@@ -328,10 +335,10 @@ export class Container {
     clearTimeout(timer);
   }
 
-  /** Compares the kernel's count of out-of-memory kills with what was told. */
-  #tellOom(): void {
+  /** Compares the kernel's count of out-of-memory kills with what was told. `atLast`: something killed init, and not us. */
+  #tellOom(atLast = false): void {
     try {
-      const kills = this.#cgroup?.oomKills() ?? 0n;
+      const kills = (atLast ? this.#cgroup?.oomKillsAtLast() : this.#cgroup?.oomKills()) ?? 0n;
       if (kills <= this.#oomSeen) return;
       this.#oomSeen = kills;
     } catch {
@@ -353,6 +360,7 @@ export class Container {
   /** Signals a process; `all` every process of the container. */
   async kill(execId: string, signal: number, all: boolean): Promise<void> {
     const process = this.process(execId);
+    if (execId === "") this.#killAsked ||= signal === SIGKILL;
     if (execId === "" && (all || process.phase.tag === "paused")) {
       if (!process.alive && !all) throw notFound("process already finished");
       // The runtime thaws what it kills.

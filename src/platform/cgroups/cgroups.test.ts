@@ -7,7 +7,7 @@ import { parseMountInfo } from "../mounts/mountinfo.ts";
 import { spawnProcess } from "../process/spawn.ts";
 import { cgroupAt, cgroupOf, detectCgroups } from "./cgroups.ts";
 import { UNLIMITED } from "./stats.ts";
-import { oomKillsV2, readV2 } from "./v2.ts";
+import { OomCountV2, readV2 } from "./v2.ts";
 
 const layout = detectCgroups();
 const legacy =
@@ -116,5 +116,37 @@ test("v2 files are read from a folder that looks like one", () => {
   assert.equal(stats.ioPressure?.some?.total, 77n);
   assert.deepEqual(stats.hugetlb, [{ pageSize: "2MB", usage: 0n, max: UNLIMITED, failcnt: 1n }]);
   assert.equal(stats.rdma?.current[0]?.hcaObjects, 2000);
-  assert.equal(oomKillsV2(dir), 2n);
+  assert.equal(new OomCountV2(dir).now(), 2n);
+});
+
+test("v2: a cgroup that is gone is spoken for by its parent", () => {
+  const parent = join(dir, "slice");
+  const events = (path: string, kills: number): void =>
+    writeFileSync(join(path, "memory.events"), `oom 9\noom_kill ${kills}\n`);
+  const make = (name: string): string => {
+    const path = join(parent, name);
+    mkdirSync(path, { recursive: true });
+    events(path, 0);
+    return path;
+  };
+  const first = make("first");
+  events(parent, 5); // of children of before
+  const counts = new OomCountV2(first);
+  assert.deepEqual([counts.now(), counts.atLast()], [0n, 0n]);
+  events(parent, 6); // a sibling's
+  assert.equal(counts.now(), 0n);
+  rmSync(first, { recursive: true });
+  assert.deepEqual([counts.now(), counts.atLast()], [0n, 0n]);
+
+  const second = make("second");
+  const killed = new OomCountV2(second);
+  events(second, 1);
+  events(parent, 7);
+  assert.equal(killed.now(), 1n);
+  events(parent, 8);
+  rmSync(second, { recursive: true });
+  assert.deepEqual([killed.now(), killed.atLast()], [0n, 2n]);
+  rmSync(parent, { recursive: true });
+  assert.equal(killed.atLast(), 1n);
+  assert.equal(new OomCountV2(join(dir, "never")).atLast(), 0n);
 });

@@ -8,7 +8,7 @@ import { type OomWatch, watchV1, watchV2 } from "./oom-watch.ts";
 import { readProcs, readText, subtree } from "./read.ts";
 import type { CgroupStats } from "./stats.ts";
 import { cpuNsV1, oomKillsV1, readV1 } from "./v1.ts";
-import { cpuNsV2, oomKillsV2, readV2 } from "./v2.ts";
+import { cpuNsV2, OomCountV2, readV2 } from "./v2.ts";
 
 /** How this machine mounts cgroups. "hybrid" has v1 controllers and a v2 tree beside them; v1 is what counts there. */
 export interface CgroupLayout {
@@ -58,6 +58,11 @@ export interface Cgroup {
   killAll(timeoutMs?: number): Promise<boolean>;
   /** How often the kernel killed inside for want of memory. */
   oomKills(): bigint;
+  /**
+   * The same for a cgroup whose process the kernel killed, it seems (SIGKILL, sent by nobody that is known): also when it was
+   * removed meanwhile, by what its parent counts.
+   */
+  oomKillsAtLast(): bigint;
   /**
    * Calls `onOom` with the new count whenever {@link oomKills} grew. Events can come late or merged: also compare the count
    * at exit. @returns undefined when the memory controller is missing
@@ -113,6 +118,11 @@ function unified(dir: string, path: string): Cgroup {
   const procs = (recursive = true): number[] =>
     unique(recursive ? subtree(dir).flatMap(readProcs) : readProcs(dir));
   const freeze = (frozen: boolean): void => tryWrite(dir, "cgroup.freeze", frozen ? "1" : "0");
+  let kills: OomCountV2 | undefined;
+  const counted = (): OomCountV2 => {
+    kills ??= new OomCountV2(dir);
+    return kills;
+  };
   return {
     version: 2,
     path,
@@ -120,9 +130,10 @@ function unified(dir: string, path: string): Cgroup {
     stats: (brief) => readV2(dir, brief),
     cpuNs: () => cpuNsV2(dir),
     procs,
-    oomKills: () => oomKillsV2(dir),
+    oomKills: () => counted().now(),
+    oomKillsAtLast: () => counted().atLast(),
     watchOom: (onOom) => {
-      const grown = whenGrown(() => oomKillsV2(dir), onOom);
+      const grown = whenGrown(() => counted().now(), onOom);
       return watchV2(dir, grown);
     },
     freeze,
@@ -153,6 +164,7 @@ function legacy(dirs: ReadonlyMap<string, string>, path: string): Cgroup {
     cpuNs: () => cpuNsV1(dirs),
     procs,
     oomKills: () => oomKillsV1(dirs),
+    oomKillsAtLast: () => oomKillsV1(dirs),
     watchOom: (onOom) => {
       const memory = dirs.get("memory");
       return memory === undefined

@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { parseNumber, readHugetlb, readMap, readNumber, readRdma, readText } from "./read.ts";
 import {
   type IoEntry,
@@ -23,9 +24,48 @@ export function readV2(dir: string, brief = false): V2Stats {
   };
 }
 
-/** How often the kernel killed for memory in this subtree: "oom_kill" of memory.events; 0 when unknown. */
-export function oomKillsV2(dir: string): bigint {
-  return readMap(dir, "memory.events")?.get("oom_kill") ?? 0n;
+/** How often the kernel killed for memory in this subtree; undefined when it does not say. */
+function readOomKills(dir: string): bigint | undefined {
+  return readMap(dir, "memory.events")?.get("oom_kill");
+}
+
+/**
+ * The count of one cgroup, also once it is removed: systemd removes a scope the moment its last process is gone, often before
+ * anybody could read what ended it. Its parent counts for all below, and goes on to.
+ */
+export class OomCountV2 {
+  readonly #dir: string;
+  #last = 0n;
+  /** The parent's count without ours, when both were last read. */
+  #others: bigint | undefined;
+
+  constructor(dir: string) {
+    this.#dir = dir;
+    this.now();
+  }
+
+  /** 0 when unknown, or removed. */
+  now(): bigint {
+    const own = readOomKills(this.#dir);
+    if (own === undefined) return 0n;
+    this.#last = own;
+    const above = readOomKills(dirname(this.#dir));
+    this.#others = above === undefined ? undefined : above - own;
+    return own;
+  }
+
+  /**
+   * What it must have been in the end. Kills of the parent's other children since the last {@link now} count as ours: ask only of
+   * a cgroup whose process was killed by nobody that is known.
+   */
+  atLast(): bigint {
+    const own = this.now();
+    if (own > 0n || readOomKills(this.#dir) !== undefined) return own;
+    const above = this.#others === undefined ? undefined : readOomKills(dirname(this.#dir));
+    if (above === undefined || this.#others === undefined) return this.#last;
+    const found = above - this.#others;
+    return found > this.#last ? found : this.#last;
+  }
 }
 
 /** Processor time used, nanoseconds. */
