@@ -171,6 +171,28 @@ test("WORKDIR through a file descriptor leads nowhere (S27)", () =>
       });
   }));
 
+test("the folder of an exec through a file descriptor leads nowhere (S27)", () =>
+  holder.check(async ({ ctr, engine, image }) => {
+    const id = engine.id("cwd");
+    await ctr.ok("run", "-d", image, id, "sleep", "1000");
+    for (const fd of [3, 7, 8, 11]) {
+      const cwd = `/proc/self/fd/${fd}`;
+      const said = await ctr.run(
+        "tasks",
+        "exec",
+        "--exec-id",
+        `e${fd}`,
+        "--cwd",
+        cwd,
+        id,
+        "ls",
+        "../../../../etc",
+      );
+      assert.notEqual(said.code, 0, `fd ${fd}: ${said.out}`);
+    }
+    await remove(ctr, id);
+  }));
+
 for (const place of ["dev", "proc", "sys"])
   test(`an image whose /${place} is a link is refused, and nothing is made behind the link (S49, S51, S52)`, () =>
     holder.check(async (bed) => {
