@@ -35,8 +35,9 @@ export function revision(): string {
  * Compiles src/main.ts for an architecture into `out`, which is replaced only when the build succeeded. For another
  * architecture Bun takes its runtime from the package registry. Neither a .env nor a bunfig.toml of the folder the
  * executable is started in may change what a root daemon does, so their loading is compiled out.
+ * @param version what the program says it is
  */
-export function compile(arch: string, out: string): void {
+export function compile(arch: string, out: string, version: string = packageVersion()): void {
   const target = TARGETS[arch];
   if (target === undefined) throw new Error(`build for "${arch}": have ${Object.keys(TARGETS).join(", ")}`);
   mkdirSync(dirname(out), { recursive: true });
@@ -46,7 +47,7 @@ export function compile(arch: string, out: string): void {
     out: part,
     target: arch === hostArch() ? undefined : target,
     define: {
-      GANTRY_VERSION: JSON.stringify(packageVersion()),
+      GANTRY_VERSION: JSON.stringify(version),
       GANTRY_REVISION: JSON.stringify(revision()),
     },
   };
