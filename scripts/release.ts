@@ -1,6 +1,8 @@
 /**
- * release.ts [--target ARCH]... [--out DIR]: makes DIR/gantry-VERSION-linux-ARCH.tar.gz and its sha256 for each architecture (this
- * machine's unless given; DIR is dist), in containerd's layout. The archive's bytes depend only on the sources and the tools.
+ * release.ts [--target ARCH]... [--out DIR] [--bundle [--runc FILE] [--cni DIR]]: makes DIR/gantry-VERSION-linux-ARCH.tar.gz and its
+ * sha256 for each architecture (this machine's unless given; DIR is dist), in containerd's layout. --bundle makes
+ * gantry-bundle-VERSION-linux-ARCH.tar.gz, too, in the layout of cri-containerd-cni: for `tar -C /`, with the runc and the CNI
+ * plugins that were given. An archive's bytes depend only on the sources, the tools and what was given.
  */
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -19,7 +21,13 @@ const PACKAGING: Readonly<Record<string, string>> = {
 };
 
 const { values } = parseArgs({
-  options: { target: { type: "string", multiple: true }, out: { type: "string" } },
+  options: {
+    target: { type: "string", multiple: true },
+    out: { type: "string" },
+    bundle: { type: "boolean" },
+    runc: { type: "string" },
+    cni: { type: "string" },
+  },
 });
 const DIST = values.out ?? join(ROOT, "dist");
 for (const arch of values.target ?? [hostArch()]) release(arch);
@@ -44,7 +52,37 @@ function release(arch: string): void {
   tar.file("THIRD-PARTY-LICENSES", thirdParty());
   if (existsSync(join(ROOT, "README.md"))) tar.file("README.md", read("README.md"));
 
-  const name = `gantry-${packageVersion()}-linux-${arch}.tar.gz`;
+  write(`gantry-${packageVersion()}-linux-${arch}.tar.gz`, tar);
+  if (values.bundle === true)
+    write(`gantry-bundle-${packageVersion()}-linux-${arch}.tar.gz`, bundle(executable));
+}
+
+/**
+ * Everything where it belongs below /. Folders of the system have no entries of their own: unpacking must not change them. The
+ * program's file is `containerd`, so that the lists by which people remove that bundle remove this one.
+ */
+function bundle(executable: string): TarWriter {
+  const tar = new TarWriter().file("usr/local/bin/containerd", readFileSync(executable), 0o755);
+  for (const name of ["gantry", ...LINK_NAMES])
+    if (name !== "containerd") tar.symlink(`usr/local/bin/${name}`, "containerd");
+  // people write this one themselves: containerd config default > /etc/containerd/config.toml
+  for (const [file, path] of Object.entries(PACKAGING))
+    if (file !== "config.toml") tar.file(path, read(`packaging/${file}`));
+  tar.file("opt/containerd/cluster/version", `${packageVersion()}\n`);
+  tar
+    .file("opt/containerd/LICENSE", read("LICENSE"))
+    .file("opt/containerd/THIRD-PARTY-LICENSES", thirdParty());
+  if (values.runc !== undefined) tar.file("usr/local/sbin/runc", readFileSync(values.runc), 0o755);
+  if (values.cni !== undefined)
+    for (const name of readdirSync(values.cni).sort()) {
+      const path = join(values.cni, name);
+      if (statSync(path).isFile())
+        tar.file(`opt/cni/bin/${name}`, readFileSync(path), statSync(path).mode & 0o777);
+    }
+  return tar;
+}
+
+function write(name: string, tar: TarWriter): void {
   const out = join(DIST, name);
   const bytes = gzipSync(tar.finish(), { level: 6 });
   writeFileSync(out, bytes);
