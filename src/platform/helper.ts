@@ -8,6 +8,10 @@ const helpers: Readonly<Record<string, (args: readonly string[]) => Promise<void
     const { pinNewNetns } = await import("./net/netns-helper.ts");
     pinNewNetns(path);
   },
+  "netns-pins": async () => {
+    const { pinNetnsPerLine } = await import("./net/netns-helper.ts");
+    pinNetnsPerLine();
+  },
   "namespaces-pin": async ([wanted]) => {
     if (wanted === undefined) throw new TypeError("want what to make as JSON");
     const { makePinned } = await import("./net/pin-namespaces.ts");

@@ -11,6 +11,7 @@ const helpers: Readonly<Record<string, () => Promise<Helper>>> = {
   "namespaces-pin": platformHelper("namespaces-pin"),
   "netns-connect": platformHelper("netns-connect"),
   "netns-pin": platformHelper("netns-pin"),
+  "netns-pins": platformHelper("netns-pins"),
   "remove-tree": platformHelper("remove-tree"),
   unmount: platformHelper("unmount"),
 };

@@ -7,13 +7,15 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
-import { createNetns, deleteNetns } from "../../platform/net/netns.ts";
+import { deleteNetns } from "../../platform/net/netns.ts";
+import { NetnsMaker } from "../../platform/net/netns-maker.ts";
 
 /** See the file's comment. */
 export class Namespaces {
   readonly #dir: string;
   readonly #prefix: string;
   readonly #log: Logger;
+  readonly #maker = new NetnsMaker();
   #spare: string | undefined;
   #filling: Promise<void> | undefined;
   #closed = false;
@@ -38,14 +40,15 @@ export class Namespaces {
   }
 
   async create(path: string, signal: AbortSignal): Promise<void> {
-    await createNetns(path, signal);
+    await this.#maker.create(path, signal);
   }
 
   /** Makes the next one, in the background. */
   fill(): void {
     if (this.#closed || this.#spare !== undefined || this.#filling !== undefined) return;
     const path = this.#newPath();
-    this.#filling = createNetns(path)
+    this.#filling = this.#maker
+      .create(path)
       .then(() => {
         if (this.#closed) deleteNetns(path);
         else this.#spare = path;
@@ -74,6 +77,7 @@ export class Namespaces {
     await this.#filling;
     if (this.#spare !== undefined) deleteNetns(this.#spare);
     this.#spare = undefined;
+    this.#maker.close();
   }
 
   #newPath(): string {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, lstatSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -12,6 +12,7 @@ import { close } from "../syscalls/files.ts";
 import { bindUnix, receiveWithFds, SOCK_DGRAM, unixSocket } from "../syscalls/socket.ts";
 import { listenStream } from "./byte-stream.ts";
 import { createNetns, deleteNetns, isPinned } from "./netns.ts";
+import { NetnsMaker } from "./netns-maker.ts";
 import { connectUnix, listenUnix, removeStaleSocket } from "./unix.ts";
 
 const root = process.getuid?.() === 0 ? {} : { skip: "needs root" };
@@ -55,14 +56,19 @@ test("sd_notify by path and abstract name", () => {
   assert.equal(sdNotify("READY=1", join(dir, "nobody")), false);
 });
 
-test("a pinned network namespace is another one, with loopback up", root, async () => {
+/** A program that is `gantry helper` only. */
+function helperScript(): string {
   const script = join(dir, "main.ts");
   const helper = new URL("../helper.ts", import.meta.url).href;
   writeFileSync(
     script,
     `import { runHelper } from ${JSON.stringify(helper)};\nprocess.exit(await runHelper(process.argv.slice(3)));\n`,
   );
-  setMainScript(script);
+  return script;
+}
+
+test("a pinned network namespace is another one, with loopback up", root, async () => {
+  setMainScript(helperScript());
   const path = join(dir, "netns/one");
   await createNetns(path);
   assert.equal(isPinned(path), true);
@@ -75,4 +81,31 @@ test("a pinned network namespace is another one, with loopback up", root, async 
   deleteNetns(path);
   deleteNetns(path);
   assert.equal(existsSync(path), false);
+});
+
+test("one helper makes many network namespaces, and is back in its own between them", root, async () => {
+  setMainScript(helperScript());
+  const maker = new NetnsMaker();
+  const paths = ["a", "b", "c"].map((name) => join(dir, "many", name));
+  await Promise.all(paths.map((path) => maker.create(path)));
+  const inodes = new Set(paths.map((path) => statSync(path).ino));
+  assert.equal(inodes.size, 3);
+  assert.equal(inodes.has(statSync("/proc/self/ns/net").ino), false);
+  const lo = await run("nsenter", [`--net=${paths[2]}`, "ip", "-o", "link", "show", "lo"]);
+  assert.match(text(lo.stdout), /[<,]UP[,>]/);
+  await assert.rejects(maker.create(paths[0] ?? ""), (error: unknown) => isErrno(error, "EEXIST"));
+  await assert.rejects(
+    maker.create(join(dir, "many/d"), AbortSignal.abort(new Error("given up"))),
+    /given up/,
+  );
+  assert.equal(existsSync(join(dir, "many/d")), false);
+  maker.close();
+  // a helper that was ended is followed by another one
+  for (const path of paths) deleteNetns(path);
+  await maker.create(paths[0] ?? "");
+  const cut = maker.create(paths[1] ?? "");
+  maker.close();
+  await assert.rejects(cut, /the daemon ends/);
+  assert.equal(existsSync(paths[1] ?? ""), false);
+  deleteNetns(paths[0] ?? "");
 });

@@ -1,5 +1,5 @@
 import { CLONE_NEWNET, MS_BIND, O_RDONLY } from "../syscalls/constants.ts";
-import { open } from "../syscalls/files.ts";
+import { open, read, writeAll } from "../syscalls/files.ts";
 import { mount } from "../syscalls/mount.ts";
 import { gettid, setns, unshare } from "../syscalls/process.ts";
 import { sendWithFds } from "../syscalls/socket.ts";
@@ -15,6 +15,33 @@ export function pinNewNetns(path: string): void {
   setLoopbackUp();
   // The thread's own entry: /proc/self is the main thread's, which need not be ours.
   mount(`/proc/self/task/${gettid()}/ns/net`, path, "none", MS_BIND);
+}
+
+/**
+ * The child's part of `NetnsMaker`: a namespace for each line on stdin, which is the path to pin it at; a line back for each,
+ * `ok` or what went wrong. Between two it is back in its own, so that it holds none that others want to end.
+ */
+export function pinNetnsPerLine(): void {
+  const own = open(`/proc/self/task/${gettid()}/ns/net`, O_RDONLY);
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(new ArrayBuffer(65_536));
+  let text = "";
+  for (;;) {
+    const length = read(0, buffer);
+    if (length === 0) return;
+    const lines = (text + decoder.decode(buffer.subarray(0, length), { stream: true })).split("\n");
+    text = lines.pop() ?? "";
+    for (const path of lines) {
+      let answer = "ok";
+      try {
+        pinNewNetns(path);
+      } catch (error) {
+        answer = words(error).replaceAll("\n", " ");
+      }
+      setns(own, CLONE_NEWNET);
+      writeAll(1, new TextEncoder().encode(`${answer}\n`));
+    }
+  }
 }
 
 /** The child's part of `connectInNetns`: enters the namespace, connects, and sends the socket over fd 3. */

@@ -18,8 +18,7 @@ const NSFS_MAGIC = 0x6e736673;
  * @throws SyscallError EEXIST when the path exists; Error with the helper's words
  */
 export async function createNetns(path: string, signal?: AbortSignal): Promise<void> {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-  close(open(path, O_RDONLY | O_CREAT | O_EXCL, 0o444));
+  preparePin(path);
   try {
     const self = reExec(["helper", "netns-pin", path]);
     const result = await run(self.command, self.args, {
@@ -38,13 +37,18 @@ export async function createNetns(path: string, signal?: AbortSignal): Promise<v
   }
 }
 
+/** Makes the file that a namespace is mounted on, and its folder. @throws SyscallError EEXIST when the path exists */
+export function preparePin(path: string): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  close(open(path, O_RDONLY | O_CREAT | O_EXCL, 0o444));
+}
+
 /**
  * Keeps the network namespace that a process has as a mount at `path`, so that it outlives the process.
  * @throws SyscallError EEXIST when the path exists
  */
 export function pinNetns(pid: number, path: string): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-  close(open(path, O_RDONLY | O_CREAT | O_EXCL, 0o444));
+  preparePin(path);
   try {
     mount(`/proc/${pid}/ns/net`, path, null, MS_BIND);
   } catch (error) {
