@@ -19,10 +19,13 @@ export type ClientKind = "ours" | "1.6" | "1.7";
 
 const READY_MS = 30_000;
 
-function commandOf(kind: EngineKind): { readonly command: [string, ...string[]]; readonly path: string } {
+function commandOf(
+  kind: EngineKind,
+  own?: string,
+): { readonly command: [string, ...string[]]; readonly path: string } {
   if (kind === "bun") return { command: [BUN, MAIN, "daemon"], path: "" };
   if (kind === "deno") return { command: [DENO, "run", "-A", MAIN, "daemon"], path: "" };
-  const bin = kind === "ours" ? ourBin() : peerBin(kind);
+  const bin = kind === "ours" ? (own ?? ourBin()) : peerBin(kind);
   return { command: [join(bin, "containerd")], path: bin };
 }
 
@@ -41,11 +44,14 @@ export class Engine implements AsyncDisposable {
   readonly namespace: string;
   /** Every container the census met, as `NAMESPACE/ID`. */
   readonly seen = new Set<string>();
+  readonly #bin: string | undefined;
   #child: ChildProcess | undefined;
   #ids = 0;
 
-  constructor(kind: EngineKind) {
+  /** @param bin folder of our programs, when it is not the one under test */
+  constructor(kind: EngineKind, bin?: string) {
     this.kind = kind;
+    this.#bin = bin;
     this.dir = mkdtempSync(join(tmpdir(), "gantry-e2e-"));
     this.tag = randomBytes(3).toString("hex");
     this.namespace = `e2e-${this.tag}`;
@@ -92,7 +98,7 @@ export class Engine implements AsyncDisposable {
 
   /** Starts the daemon. @returns milliseconds to its first answer */
   async start(): Promise<number> {
-    const { command, path } = commandOf(this.kind);
+    const { command, path } = commandOf(this.kind, this.#bin);
     const [program, ...args] = command;
     const log = openSync(join(this.dir, "log"), "a");
     const began = performance.now();
