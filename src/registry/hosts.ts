@@ -74,12 +74,12 @@ export async function hostsFor(host: string, config: HostsConfig): Promise<Regis
     file === undefined
       ? [
           ...(await inlineMirrors(host, config)),
-          ...environment(host, config),
+          ...(await environment(host, config)),
           await inlineServer(fallback, host, config),
         ]
       : [
           ...file.hosts,
-          ...environment(host, config),
+          ...(await environment(host, config)),
           file.server ?? { ...withSettings(fallback, file.serverSettings), origin: file.path },
         ];
   return hosts.map((h) => finish(h, host, config));
@@ -142,11 +142,25 @@ function authsEntry(host: string, config: HostsConfig): Readonly<Record<string, 
   return undefined;
 }
 
-function environment(host: string, config: HostsConfig): RegistryHost[] {
+/** Their TLS is what the configuration says of their own names: docker's certificate folder, or `registry.configs`. */
+async function environment(host: string, config: HostsConfig): Promise<RegistryHost[]> {
   if (host !== DEFAULT_HOST) return [];
-  return (config.defaultMirrors ?? [])
-    .map((url) => toHost(url, { ...PLAIN, capabilities: PULL }, true, "registry mirror"))
-    .map((h) => ({ ...h, origin: "--registry-mirror or CONTAINER_REGISTRY_MIRROR" }));
+  return Promise.all(
+    (config.defaultMirrors ?? []).map(async (url) => {
+      const mirror = toHost(url, { ...PLAIN, capabilities: PULL }, true, "registry mirror");
+      const own = mirror.scheme === "https" ? await ownTls(mirror.host, config) : undefined;
+      return {
+        ...mirror,
+        ...(own === undefined ? {} : { tls: own }),
+        origin: "--registry-mirror or CONTAINER_REGISTRY_MIRROR",
+      };
+    }),
+  );
+}
+
+async function ownTls(host: string, config: HostsConfig): Promise<TlsProfile | undefined> {
+  const file = await findHostsFile(host, config, false);
+  return file?.server?.tls ?? file?.serverSettings.tls ?? (await inlineTls(host, config));
 }
 
 const PLAIN: HostSettings = {
@@ -191,9 +205,14 @@ export function hostFolders(host: string): string[] {
   return [...names, host, "_default"];
 }
 
-async function findHostsFile(host: string, config: HostsConfig): Promise<HostsFile | undefined> {
+async function findHostsFile(
+  host: string,
+  config: HostsConfig,
+  orDefault = true,
+): Promise<HostsFile | undefined> {
   for (const root of config.configPaths ?? []) {
     for (const name of hostFolders(host)) {
+      if (name === "_default" && !orDefault) continue;
       const found = await readHostFolder(join(root, name), config.log ?? noLog);
       if (found !== undefined) return found;
     }

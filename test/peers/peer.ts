@@ -66,6 +66,8 @@ export interface DaemonOptions {
   readonly path?: readonly string[];
   /** TOML after the common part (tables only). */
   readonly config?: string;
+  /** Plugins that are not loaded, besides the CRI's. */
+  readonly disabled?: readonly string[];
   /** Longest time to the first answer, in milliseconds. */
   readonly startTimeout?: number;
   readonly env?: Readonly<Record<string, string>>;
@@ -82,7 +84,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const dir = mkdtempSync(join(tmpdir(), "gantry-daemon-"));
   const address = join(dir, "c.sock");
   const lines = ["version = 2", `root = "${dir}/root"`, `state = "${dir}/state"`];
-  lines.push('disabled_plugins = ["io.containerd.grpc.v1.cri"]', "[grpc]", `  address = "${address}"`);
+  const disabled = JSON.stringify(["io.containerd.grpc.v1.cri", ...(options.disabled ?? [])]);
+  lines.push(`disabled_plugins = ${disabled}`, "[grpc]", `  address = "${address}"`);
   writeFileSync(join(dir, "config.toml"), `${lines.join("\n")}\n${options.config ?? ""}\n`);
   const log = openSync(join(dir, "log"), "a");
   const [program, ...args] = options.command;
