@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import {
   linkSync,
   mkdirSync,
@@ -6,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statfsSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -20,6 +22,7 @@ import { kernel as k } from "../syscalls/kernel.ts";
 import { writeFileAtomic } from "./atomic-write.ts";
 import { removeTree } from "./remove-tree.ts";
 import { mkdirAllInRoot, openInRoot, resolveInRoot, walkInRoot } from "./safe-path.ts";
+import { spreadFolders } from "./spread.ts";
 import { tempDir } from "./tmp.ts";
 import { diskUsage } from "./usage.ts";
 
@@ -115,4 +118,21 @@ test("usage counts hard links once", async () => {
   assert.deepEqual(await diskUsage(place.path), before);
   assert.ok(before.bytes >= 100_000n);
   assert.equal(before.inodes, 2n);
+});
+
+test("folders are told apart where the file system is ext4, and nowhere else is it an error", () => {
+  const dir = mkdtempSync(join(tmpdir(), "gantry-spread-"));
+  const memory = mkdtempSync("/dev/shm/gantry-spread-");
+  try {
+    const EXT4 = 0xef53;
+    const is = statfsSync(dir).type === EXT4;
+    assert.equal(spreadFolders(dir), is);
+    assert.equal(spreadFolders(dir), is, "twice is fine");
+    if (is) assert.match(execFileSync("lsattr", ["-d", dir], { encoding: "utf8" }), /^[^ ]*T/);
+    assert.equal(spreadFolders(memory), false);
+    assert.throws(() => spreadFolders(join(dir, "nowhere")), { code: "ENOENT" });
+  } finally {
+    rmSync(dir, { recursive: true });
+    rmSync(memory, { recursive: true });
+  }
 });

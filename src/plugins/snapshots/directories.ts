@@ -6,6 +6,7 @@ import { background, type Call } from "../../core/call.ts";
 import { internal } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Usage } from "../../core/snapshots/snapshotter.ts";
+import { spreadFolders } from "../../platform/fs/spread.ts";
 import { diskUsage } from "../../platform/fs/usage.ts";
 import { runJob } from "./jobs.ts";
 
@@ -36,6 +37,7 @@ export class SnapshotDirectories {
   async open(): Promise<void> {
     await mkdir(this.root, { recursive: true, mode: 0o700 });
     await mkdir(join(this.root, "snapshots"), { recursive: true, mode: 0o700 });
+    spreadFolders(join(this.root, "snapshots"));
   }
 
   /** Directory of a snapshot. */
