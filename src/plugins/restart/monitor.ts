@@ -1,4 +1,7 @@
-/** Makes true what the restart labels of containers say: starts those that ended, stops those that shall not run. */
+/**
+ * Makes true what the restart labels of containers say: starts those that ended, stops those that shall not run. An exit is acted
+ * on soon after it was told; a pass over all containers, once an interval, finds what nobody told.
+ */
 import { lstatSync, rmdirSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Call, NamespacedCall } from "../../core/call.ts";
@@ -10,11 +13,26 @@ import type { MetadataStore } from "../../core/plugin/kinds.ts";
 import type { ProcessState, Stdio, TaskService } from "../../core/tasks/tasks.ts";
 import { nowNs } from "../../lib/time.ts";
 import { unpackSpec } from "../../oci/spec/json.ts";
-import { COUNT_LABEL, LOG_URI_LABEL, restartCount, STATUS_LABEL, wantsStart } from "./policy.ts";
+import { Backoff } from "./backoff.ts";
+import {
+  COUNT_LABEL,
+  type LastExit,
+  LOG_URI_LABEL,
+  restartCount,
+  STATUS_LABEL,
+  wantsStart,
+} from "./policy.ts";
 
 /** Longest time for one container, so that a stuck one does not hold up its own next try for ever. Milliseconds. */
 const CONTAINER_MS = 60_000;
 const SIGKILL = 9;
+/**
+ * A task that is gone a moment after its exit was removed by its client, which may be about to remove the container, or with
+ * its shim, which died. After so long it is the latter. Milliseconds.
+ */
+const GONE_MS = 1_000;
+/** Until something else that is done to a container is looked at again. Milliseconds. */
+const BUSY_MS = 100;
 
 /** What the monitor works with. */
 export interface MonitorParts {
@@ -32,9 +50,50 @@ export class RestartMonitor {
   readonly #busy = new Map<string, Promise<void>>();
   /** Tasks that were created and not started at the last pass. */
   #created = new Set<string>();
+  readonly #backoff: Backoff;
+  /** Exits that are acted on later, by container. */
+  readonly #soon = new Map<string, NodeJS.Timeout>();
 
   constructor(parts: MonitorParts) {
     this.#parts = parts;
+    this.#backoff = new Backoff(parts.intervalMs);
+  }
+
+  /** An exit of a container's task: it is started again soon, when its labels say so. `call` must outlive the wait. */
+  ended(call: NamespacedCall, id: string, exit: LastExit): void {
+    const key = `${call.namespace}/${id}`;
+    if (this.#soon.has(key)) return;
+    this.#after(this.#backoff.next(key, exit?.status ?? 0), call, id, exit, false);
+  }
+
+  #after(ms: number, call: NamespacedCall, id: string, exit: LastExit, gone: boolean): void {
+    const key = `${call.namespace}/${id}`;
+    const act = (): void => {
+      this.#soon.delete(key);
+      // it may have ended while it was being started
+      if (this.#busy.has(key)) this.#after(BUSY_MS, call, id, exit, gone);
+      else this.#work(call, id, () => this.#react(call.within(CONTAINER_MS), id, exit, gone));
+    };
+    this.#soon.set(key, setTimeout(act, ms).unref());
+  }
+
+  async #react(call: NamespacedCall, id: string, exit: LastExit, gone: boolean): Promise<void> {
+    const container = await this.#parts.metadata.containers.get(call, id).catch((err: unknown) => {
+      if (isNotFound(err)) return undefined;
+      throw err;
+    });
+    if (container?.labels.get(STATUS_LABEL) !== "running") {
+      this.#backoff.forget(`${call.namespace}/${id}`);
+      return;
+    }
+    const task = await this.#taskOf(call, id);
+    if (task?.status === "stopped") {
+      const last = { status: task.exitStatus };
+      if (wantsStart(container.labels, last)) await this.#start(call, container, task);
+    } else if (task === undefined && wantsStart(container.labels, exit)) {
+      if (gone) await this.#start(call, container, undefined);
+      else this.#after(GONE_MS, call, id, exit, true);
+    }
   }
 
   /**
@@ -42,27 +101,40 @@ export class RestartMonitor {
    * up nobody else.
    */
   async pass(call: Call): Promise<void> {
-    const { metadata, log } = this.#parts;
+    const { metadata } = this.#parts;
     const before = this.#created;
     this.#created = new Set();
     for (const { name } of await metadata.namespaces.list(call)) {
       const namespaced = call.in(parseNamespace(name));
       for (const container of await metadata.containers.list(namespaced, [`labels."${STATUS_LABEL}"`])) {
         const key = `${name}/${container.id}`;
-        if (this.#busy.has(key)) continue;
-        const work = this.#reconcile(namespaced.within(CONTAINER_MS), container, before.has(key))
-          .catch((err: unknown) => {
-            if (!call.signal.aborted)
-              log.error("restart policy is not kept", { namespace: name, container: container.id, err });
-          })
-          .finally(() => this.#busy.delete(key));
-        this.#busy.set(key, work);
+        if (this.#busy.has(key) || this.#soon.has(key)) continue;
+        this.#work(namespaced, container.id, () =>
+          this.#reconcile(namespaced.within(CONTAINER_MS), container, before.has(key)),
+        );
       }
     }
   }
 
-  /** Resolves when nothing is being done. */
+  #work(call: NamespacedCall, id: string, what: () => Promise<void>): void {
+    const key = `${call.namespace}/${id}`;
+    const work = what()
+      .catch((err: unknown) => {
+        if (!call.signal.aborted)
+          this.#parts.log.error("restart policy is not kept", {
+            namespace: call.namespace,
+            container: id,
+            err,
+          });
+      })
+      .finally(() => this.#busy.delete(key));
+    this.#busy.set(key, work);
+  }
+
+  /** Takes up nothing more by itself, and resolves when nothing is being done. */
   async drain(): Promise<void> {
+    for (const timer of this.#soon.values()) clearTimeout(timer);
+    this.#soon.clear();
     await Promise.all(this.#busy.values());
   }
 
@@ -139,6 +211,9 @@ export class RestartMonitor {
     );
     await tasks.create(call, { containerId: id, rootfs, ...stdioOf(container) });
     try {
+      // a client may have removed it meanwhile; from now on it sees the task
+      await metadata.containers.get(call, id);
+      this.#backoff.started(`${call.namespace}/${id}`);
       await tasks.start(call, id, "");
     } catch (err) {
       await tasks

@@ -1,14 +1,18 @@
 /** The restart monitor `io.containerd.monitor.container.v1.restart`. */
+import { fromBinary } from "@bufbuild/protobuf";
+import { TaskExitSchema } from "../../api/gen/containerd/events/task_pb.ts";
 import { invalidArgument } from "../../core/errors.ts";
 import { parseDuration } from "../../core/gc/labels.ts";
-import { CONTAINER_MONITOR, METADATA, RUNTIME } from "../../core/plugin/kinds.ts";
+import { parseNamespace } from "../../core/ids/namespace.ts";
+import { CONTAINER_MONITOR, EVENTS, METADATA, RUNTIME } from "../../core/plugin/kinds.ts";
 import { definePlugin, one } from "../../core/plugin/plugin.ts";
+import { sleep } from "../../lib/retry.ts";
 import { RestartMonitor } from "./monitor.ts";
 
 export default definePlugin({
   kind: CONTAINER_MONITOR,
   id: "restart",
-  requires: { metadata: one(METADATA), tasks: one(RUNTIME, "task") },
+  requires: { metadata: one(METADATA), tasks: one(RUNTIME, "task"), events: one(EVENTS) },
   config: {
     defaults: { interval: "10s" },
     parse(table): number {
@@ -20,7 +24,7 @@ export default definePlugin({
     },
   },
   onFailure: "optional",
-  init(host, { metadata, tasks }, intervalMs) {
+  init(host, { metadata, tasks, events }, intervalMs) {
     const monitor = new RestartMonitor({ metadata, tasks, log: host.log, intervalMs });
     const stop = new AbortController();
     const call = host.call.until(stop.signal);
@@ -36,8 +40,28 @@ export default definePlugin({
           if (!stop.signal.aborted) timer = setTimeout(next, intervalMs);
         });
     };
+    const follow = async (): Promise<void> => {
+      for await (const { namespace, event } of events.subscribe(call, ['topic=="/tasks/exit"'])) {
+        const { containerId, id, exitStatus } = fromBinary(TaskExitSchema, event.value);
+        if (id === containerId)
+          monitor.ended(call.in(parseNamespace(namespace)), containerId, { status: exitStatus });
+      }
+    };
+    const followAlways = async (): Promise<void> => {
+      while (!stop.signal.aborted) {
+        await follow().catch(async (err: unknown) => {
+          if (stop.signal.aborted) return;
+          // cut off for being slow: the passes find what was missed
+          host.log.warn("follow exits of containers", { err });
+          await sleep(1_000);
+        });
+      }
+    };
     // when tasks of an earlier daemon are known again
-    host.onServe(async () => next());
+    host.onServe(async () => {
+      void followAlways();
+      next();
+    });
     host.onStop(async () => {
       stop.abort();
       clearTimeout(timer);
