@@ -29,6 +29,8 @@ const STATE_ENV = "GANTRY_SHIM_STATE";
 /** Woken before so many quiet times, it waits twice as long for the next sleep, up to so many times as long. */
 const SOON = 6;
 const LONGEST = 30;
+/** Shorter quiet times than this are for tests, and stay as they are. Milliseconds. */
+const SHORT_MS = 1000;
 /** HUP INT QUIT USR1 USR2 ALRM TERM CHLD: they wake, and then do what they do to a shim. */
 const SIGNALS = [1, 2, 3, 10, 12, 14, 15, 17];
 
@@ -83,7 +85,7 @@ export function wokenFrom(): Woken | undefined {
 
 function nextQuiet({ baseMs, quietMs, at }: Saved): number {
   const slept = Number(process.hrtime.bigint() - at) / 1e6;
-  return slept > baseMs * SOON ? baseMs : Math.min(quietMs * 2, baseMs * LONGEST);
+  return slept > baseMs * SOON || baseMs < SHORT_MS ? baseMs : Math.min(quietMs * 2, baseMs * LONGEST);
 }
 
 /** The quiet time in force, milliseconds; 0: never. @param configured what the daemon says */
