@@ -47,11 +47,12 @@ export interface Invocation {
 
 /**
  * How to start this same program with other arguments, say `["shim", ...]`.
- * @param name what the process is called in `ps` (argv[0]); compiled only, as a source run needs the runtime's name
+ * @param name what the process is called in `ps` (argv[0]), "gantry" unless given; compiled only, as a source run needs the runtime's name
  */
 export function reExec(args: readonly string[], name?: string): Invocation {
   if (isCompiled()) {
-    return { command: execPath(), args: [...args], ...(name === undefined ? {} : { argv0: name }) };
+    // the file may have the name of a mode: a copy called "containerd"
+    return { command: execPath(), args: [...args], argv0: name ?? "gantry" };
   }
   const script = mainScript ?? process.argv[1] ?? "";
   const before = isDeno ? ["run", "-A", "--quiet", script] : [script];

@@ -12,7 +12,7 @@ import { after, before, describe, test } from "node:test";
 import { until } from "./client.ts";
 import { DEBS, type Machine, startMachine, write } from "./machine/machine.ts";
 import { BUN } from "./program.ts";
-import { WEB_PAGE, writeWebLayout } from "./web-image.ts";
+import { pushWeb, WEB_PAGE, writeWebLayout } from "./web-image.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const HOSTS = `server = "https://docker.io"
@@ -337,21 +337,12 @@ http: {addr: "127.0.0.1:5000", relativeurls: true}
     stdio: "ignore",
   });
   await until("the registry", () => machine.run("exec 3<>/dev/tcp/127.0.0.1/5000").code === 0);
-  for (const tag of ["alpine", "latest", "1.21.6"])
-    execFileSync("nsenter", [
+  for (const tag of ["alpine", "latest"])
+    pushWeb(join(work, "web"), "127.0.0.1:5000", `library/nginx:${tag}`, (program, args) => [
+      "nsenter",
       ...inside,
-      ...[
-        "skopeo",
-        "copy",
-        "-q",
-        "--insecure-policy",
-        "--dest-tls-verify=false",
-        "--format",
-        "v2s2",
-        "--all",
-      ],
-      `oci:${work}/web:web`,
-      `docker://127.0.0.1:5000/library/nginx:${tag}`,
+      program,
+      ...args,
     ]);
   return child;
 }

@@ -3,7 +3,8 @@
  * loopback serves this one under that name.
  */
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OciLayout } from "../../scripts/lib/oci-layout.ts";
 import { TarWriter } from "../../scripts/lib/tar-writer.ts";
@@ -30,18 +31,45 @@ export function writeWebLayout(dir: string): void {
   layout.write(dir);
 }
 
-/** Copies the layout's image to a registry on loopback with Docker's media types: a manifest list, as the hub serves. */
-export function pushWeb(layout: string, host: string, name: string): void {
+/**
+ * Copies the layout's image to a registry on loopback with Docker's media types: a manifest list, as the hub serves.
+ * @param wrap the command line that runs a program where the registry is
+ */
+export function pushWeb(
+  layout: string,
+  host: string,
+  name: string,
+  wrap: (program: string, args: readonly string[]) => readonly string[] = (program, args) => [
+    program,
+    ...args,
+  ],
+): void {
   const flags = ["copy", "-q", "--insecure-policy", "--dest-tls-verify=false", "--format", "v2s2", "--all"];
-  execFileSync("skopeo", [...flags, `oci:${layout}:web`, `docker://${host}/${name}`], {
-    stdio: ["ignore", "ignore", "pipe"],
-  });
+  const [program = "", ...args] = wrap("skopeo", [...flags, `oci:${layout}:web`, `docker://${host}/${name}`]);
+  execFileSync(program, args, { stdio: ["ignore", "ignore", "pipe"] });
+}
+
+/** An archive of two images that share a layer: `reg.test/alpine` is the layer alone, `reg.test/redis` has one more. */
+export function writeSharedBase(path: string): void {
+  const layout = new OciLayout();
+  const base = rootTar();
+  const config = { Env: ["PATH=/bin"], Cmd: ["sleep", "1000"] };
+  const own = new TarWriter().dir("data").file("data/redis", "redis\n").finish();
+  const dir = mkdtempSync(join(tmpdir(), "gantry-shared-"));
+  try {
+    layout.tag("reg.test/alpine:latest", layout.image({ layers: [base], config }));
+    layout.tag("reg.test/redis:latest", layout.image({ layers: [base, own], config }));
+    layout.write(dir);
+    execFileSync("tar", ["-cf", path, "-C", dir, "."]);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
 }
 
 /** An archive as `docker save NAME` writes it. */
 export function dockerSave(layout: string, archive: string, name: string): void {
   const flags = ["copy", "-q", "--insecure-policy", "--override-arch", "amd64"];
-  execFileSync("skopeo", [...flags, `oci:${layout}:web`, `docker-archive:${join(archive)}:${name}`], {
+  execFileSync("skopeo", [...flags, `oci:${layout}:web`, `docker-archive:${archive}:${name}`], {
     stdio: ["ignore", "ignore", "pipe"],
   });
 }

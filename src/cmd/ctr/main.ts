@@ -5,7 +5,9 @@ import { quickDeclarations } from "./declarations.ts";
 import { ctr } from "./tool.ts";
 
 /** @returns the exit code */
-export async function main(args: string[]): Promise<number> {
+export async function main(given: string[]): Promise<number> {
+  // containerd's short name, which the argument library has no place for
+  const args = given[0] === "h" ? ["help", ...given.slice(1)] : given;
   try {
     const quick = quickParse(args, ctr.globals, await quickDeclarations(args), process.env);
     if (quick !== undefined) {

@@ -26,6 +26,7 @@ export async function connectInNetns(
   try {
     const self = reExec(["helper", "netns-connect", path, `${port}`]);
     const result = await run(self.command, self.args, {
+      ...(self.argv0 === undefined ? {} : { argv0: self.argv0 }),
       extraFds: [theirs],
       timeoutMs: options.timeoutMs ?? 30_000,
       ...(options.signal === undefined ? {} : { signal: options.signal }),

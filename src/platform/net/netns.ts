@@ -22,6 +22,7 @@ export async function createNetns(path: string, signal?: AbortSignal): Promise<v
   try {
     const self = reExec(["helper", "netns-pin", path]);
     const result = await run(self.command, self.args, {
+      ...(self.argv0 === undefined ? {} : { argv0: self.argv0 }),
       timeoutMs: 20_000,
       ...(signal === undefined ? {} : { signal }),
     });

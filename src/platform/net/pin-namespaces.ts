@@ -33,6 +33,7 @@ export async function pinNamespaces(wanted: PinnedNamespaces, signal?: AbortSign
   }
   const self = reExec(["helper", "namespaces-pin", JSON.stringify(wanted)]);
   const done = await run(self.command, self.args, {
+    ...(self.argv0 === undefined ? {} : { argv0: self.argv0 }),
     timeoutMs: TIMEOUT_MS,
     ...(signal === undefined ? {} : { signal }),
   });
