@@ -14,6 +14,7 @@ import { Monitor } from "./monitor.ts";
 import { type NriHooks, noNriHooks } from "./nri/hooks.ts";
 import { PauseImages } from "./pods/pause-image.ts";
 import { pinnedPaths } from "./pods/pinned.ts";
+import { StartGate } from "./pods/start-gate.ts";
 import { readHostFacts } from "./spec/host.ts";
 import type { HostFacts, SelinuxLabels } from "./spec/input.ts";
 import { allocateLabels } from "./spec/selinux-labels.ts";
@@ -40,6 +41,7 @@ export class Cri {
   readonly monitor: Monitor;
   readonly host: HostFacts;
   readonly namespaces: Namespaces;
+  readonly startGate = new StartGate();
   /** One change at a time for each pod and container, by id. */
   readonly locks = new KeyedMutex();
   /** Stops under way, by pod. */

@@ -205,7 +205,9 @@ export class Cni {
       capabilityArgs: a.capabilities,
       ...(result === undefined ? {} : { result }),
     };
-    await writeFileAtomic(this.#cacheFile(network.name, a), JSON.stringify(record), { mode: 0o600 });
+    // not made durable: after a power cut no namespace is left, and the pod's record, which is durable, has it detached
+    const options = { mode: 0o600, durable: false };
+    await writeFileAtomic(this.#cacheFile(network.name, a), JSON.stringify(record), options);
   }
 
   /** Undefined when nothing, or nothing readable, is remembered. */

@@ -40,6 +40,7 @@ export async function startContainer(cri: Cri, call: Call, idOrPrefix: string): 
     const rootfs = await step(work, progress, "mounts of the snapshot", TASK_MS, (c) =>
       deps.metadata.snapshotter(container.snapshotter).mounts(c, container.snapshotKey),
     );
+    using _place = await cri.startGate.enter("container");
     await step(work, progress, "failed to create containerd task", TASK_MS, (c) =>
       deps.tasks.create(c, {
         containerId: id,

@@ -120,6 +120,9 @@ async function make(cri: Cri, making: Making): Promise<void> {
     await Promise.all([store.addPod(pod), deps.leases.create(c, id, new Map())]);
   });
 
+  progress.step = "wait for its turn";
+  using place = await cri.startGate.enter("pod");
+
   const attach = async (): Promise<void> => {
     undo.push(() => within(UNDO_MS, cri.network.detach(pod, handler)));
     const attached = await step(call, progress, "set up the network (cni add)", CNI_MS, (c) =>
@@ -167,6 +170,7 @@ async function make(cri: Cri, making: Making): Promise<void> {
   })();
   const results = await Promise.allSettled([networking, processing]);
   for (const result of results) if (result.status === "rejected") throw result.reason;
+  place[Symbol.dispose]();
   const ready = store.findPod(id);
   if (ready === undefined) throw invalidArgument(`pod "${id}" was removed while it was made`);
   await step(call, progress, "nri", NRI_MS, () => cri.nri.runPod(ready));
