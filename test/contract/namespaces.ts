@@ -33,8 +33,14 @@ export function namespacesSuite(name: string, make: MakeStores): void {
       await assert.rejects(namespaces.create(ns, "a", new Map()), ofClass("already-exists"));
       await namespaces.delete(ns, "a");
       await assert.rejects(namespaces.delete(ns, "a"), ofClass("not-found"));
-      await assert.rejects(namespaces.get(ns, "a"), ofClass("not-found"));
-      await assert.rejects(namespaces.update(ns, "a", new Map(), []), ofClass("not-found"));
+    });
+
+    on("one that does not exist has no labels; labels make it", async (namespaces) => {
+      // what every Go client with a default namespace asks for when it connects
+      assert.deepEqual(await namespaces.get(ns, "none"), { name: "none", labels: new Map() });
+      assert.deepEqual(await namespaces.list(ns), []);
+      await namespaces.update(ns, "made", labelsOf({ k: "v" }), ["labels.k"]);
+      assert.deepEqual(await namespaces.list(ns), [{ name: "made", labels: labelsOf({ k: "v" }) }]);
     });
 
     on("names are identifiers; version is taken", async (namespaces) => {

@@ -117,7 +117,7 @@ describe("traces", { skip: cannotRun }, () => {
       headers: new Map([["traceparent", [`00-${CALLER.traceId}-${CALLER.spanId}-${flags}`]]]),
     });
     await namespaces.list({}, call("00"));
-    await assert.rejects(namespaces.get({ name: "none" }, call("01")), /not found/);
+    await assert.rejects(namespaces.delete({ name: "none" }, call("01")), /not found/);
     const introspection = createClient(Introspection, transport);
     const failing = {
       type: "io.containerd.internal.v1",
@@ -132,7 +132,7 @@ describe("traces", { skip: cannotRun }, () => {
     assert.equal(failed.code, 2, "what the server cannot do is its failure");
     assert.equal(failed.attributes["rpc.grpc.status_code"], 12);
     assert.match(failed.message, /does not answer/);
-    const missing = need(collector.spans, "containerd.services.namespaces.v1.Namespaces/Get");
+    const missing = need(collector.spans, "containerd.services.namespaces.v1.Namespaces/Delete");
     assert.equal(missing.traceId, CALLER.traceId);
     assert.equal(missing.parentId, CALLER.spanId);
     assert.equal(missing.attributes["rpc.grpc.status_code"], 5);

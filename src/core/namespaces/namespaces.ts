@@ -10,12 +10,15 @@ export interface NamespaceInfo {
 
 /** All namespaces. */
 export interface NamespaceStore {
-  /** @throws not-found */
+  /**
+   * A name nothing was written under has no labels and is no error: Go clients ask for the labels of their default namespace
+   * when they connect (`containerd.WithDefaultNamespace`), before they write anything.
+   */
   get(call: Call, name: string): Promise<NamespaceInfo>;
   list(call: Call): Promise<NamespaceInfo[]>;
   /** @throws already-exists, invalid-argument ("version" and bad identifiers) */
   create(call: Call, name: string, labels: Labels): Promise<NamespaceInfo>;
-  /** Fields: labels, labels.KEY. @throws not-found */
+  /** Fields: labels, labels.KEY. Makes the namespace when it does not exist. @throws invalid-argument */
   update(call: Call, name: string, labels: Labels, fields: readonly string[]): Promise<NamespaceInfo>;
   /** @throws not-found, failed-precondition (not empty; the text names what is left) */
   delete(call: Call, name: string): Promise<void>;

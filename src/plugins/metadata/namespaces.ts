@@ -18,7 +18,7 @@ export class SqliteNamespaceStore implements NamespaceStore {
   }
 
   async get(_call: Call, name: string): Promise<NamespaceInfo> {
-    return this.#find(name);
+    return this.#find(name) ?? { name, labels: new Map() };
   }
 
   async list(_call: Call): Promise<NamespaceInfo[]> {
@@ -50,7 +50,8 @@ export class SqliteNamespaceStore implements NamespaceStore {
     check(given);
     const { db } = this.#context;
     const next = await db.write(() => {
-      const merged = withoutEmpty(maskLabels(this.#find(name).labels, given, fields));
+      this.#context.ensureNamespace(namespace);
+      const merged = withoutEmpty(maskLabels(this.#find(name)?.labels ?? new Map(), given, fields));
       db.run("UPDATE namespaces SET labels = ? WHERE name = ?", encodeLabels(merged), name);
       return merged;
     });
@@ -62,7 +63,7 @@ export class SqliteNamespaceStore implements NamespaceStore {
     const { db } = this.#context;
     await db.write(
       () => {
-        this.#find(name);
+        if (this.#find(name) === undefined) throw notFound(`namespace "${name}"`);
         const left = this.#left(name);
         if (left.length > 0)
           throw failedPrecondition(`namespace "${name}" must be empty, but it still has ${left.join(", ")}`);
@@ -76,11 +77,10 @@ export class SqliteNamespaceStore implements NamespaceStore {
     this.#context.mutated("delete");
   }
 
-  #find(name: string): NamespaceInfo {
+  #find(name: string): NamespaceInfo | undefined {
     const { db } = this.#context;
     const row = db.get("SELECT rowid, name, labels FROM namespaces WHERE name = ?", name);
-    if (row === undefined) throw notFound(`namespace "${name}"`);
-    return db.decodeOne("namespaces", row, toInfo);
+    return row === undefined ? undefined : db.decodeOne("namespaces", row, toInfo);
   }
 
   /** Kinds of objects that keep a namespace from being deleted, in containerd's words. */
