@@ -71,3 +71,21 @@ export class FloodGuard {
     this.#tokens = this.#burst;
   }
 }
+
+/** Streams a peer may reset, or open over the limit, at once: cancelling every call of a busy client passes. */
+const RESET_BURST = 1000;
+
+/** What is counted of one peer. */
+export class PeerFloods {
+  readonly pings = new FloodGuard("PING frames", 1000, 100);
+  readonly settings = new FloodGuard("SETTINGS frames", 100, 10);
+  readonly idle = new FloodGuard("frames without effect", 1000, 100);
+  readonly resets = new FloodGuard("reset streams", RESET_BURST, 200);
+
+  /** Real work happened. Resets are not forgiven: each of them was work that was thrown away. */
+  forgive(): void {
+    this.pings.forgive();
+    this.idle.forgive();
+    this.settings.forgive();
+  }
+}

@@ -3,7 +3,18 @@ import type { ByteStream } from "../../platform/net/byte-stream.ts";
 import { Output } from "../output.ts";
 import { H2Code, H2ConnectionError, H2StreamError, h2CodeName } from "./errors.ts";
 import {
-  DEFAULT_WINDOW,
+  checkPing,
+  checkPriority,
+  checkSettings,
+  headersBody,
+  LAST_ID,
+  parseGoaway,
+  protocol,
+  resetCode,
+  unpad,
+  windowIncrement,
+} from "./frame-rules.ts";
+import {
   Flag,
   FrameReader,
   type FrameSink,
@@ -12,18 +23,18 @@ import {
   goawayFrame,
   headersFrames,
   numberFrame,
-  PREFACE,
-  Setting,
-  settingsFrame,
-  u32,
 } from "./frames.ts";
 import { HeaderAssembler } from "./header-assembler.ts";
+import { helloFrames } from "./hello.ts";
 import { TABLE_SIZE_ZERO } from "./hpack-encoder.ts";
-import { DEFAULT_LIMITS, FloodGuard, type SessionLimits } from "./limits.ts";
+import { DEFAULT_LIMITS, PeerFloods, type SessionLimits } from "./limits.ts";
 import { PeerSettings } from "./peer-settings.ts";
+import { PrefaceReader } from "./preface.ts";
 import { ReceiveBudget } from "./receive-budget.ts";
+import { ReceiveWindow } from "./receive-window.ts";
 import { SendScheduler } from "./scheduler.ts";
 import { H2Stream, type StreamHost } from "./stream.ts";
+import { StreamTable } from "./stream-table.ts";
 
 /** What a session is made of. */
 export interface SessionOptions {
@@ -43,9 +54,6 @@ export interface SessionOptions {
 
 /** Larger DATA frames gain nothing and make streams wait for each other. */
 const MAX_DATA_FRAME = 64 * 1024;
-const LAST_ID = 0x7fffffff;
-/** Streams a peer may reset, or open over the limit, at once: cancelling every call of a busy client passes. */
-const RESET_BURST = 1000;
 /** How long a peer may take to read our last bytes and close. */
 const LINGER_MS = 1000;
 const DRAIN_PING = Buffer.from("gy-drain", "latin1");
@@ -64,44 +72,35 @@ export class H2Session implements StreamHost, FrameSink {
   readonly #scheduler = new SendScheduler();
   readonly #reader: FrameReader;
   readonly #peer: PeerSettings;
-  readonly #streams = new Map<number, H2Stream>();
+  readonly #preface: PrefaceReader;
+  readonly #streams: StreamTable;
   readonly budget: ReceiveBudget;
   readonly #headers: HeaderAssembler;
+  readonly #window: ReceiveWindow;
   readonly isServer: boolean;
 
-  readonly #pings = new FloodGuard("PING frames", 1000, 100);
-  readonly #settings = new FloodGuard("SETTINGS frames", 100, 10);
-  readonly #idle = new FloodGuard("frames without effect", 1000, 100);
-  readonly #resets: FloodGuard;
+  readonly #floods = new PeerFloods();
 
   #state: "open" | "draining" | "closed" = "open";
-  #prefaceSeen = 0;
   #settingsSeen = false;
   #firstBlock = true;
   #handshake: ReturnType<typeof setTimeout> | undefined;
   #linger: ReturnType<typeof setTimeout> | undefined;
-  #nextId = 1;
-  /** Highest stream id the peer opened. */
-  #lastPeerId = 0;
-  /** Streams above this were not processed by the peer (its GOAWAY). */
-  #goawayLast = LAST_ID;
   #drainPinged = false;
-  #window: number;
-  #unacked = 0;
-  #unread = 0;
 
   constructor(socket: ByteStream, options: SessionOptions) {
     this.#socket = socket;
     this.#options = options;
     this.isServer = options.role === "server";
+    this.#streams = new StreamTable(this.isServer);
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
-    this.#window = this.#limits.connectionWindow;
+    this.#window = new ReceiveWindow(this.#limits.connectionWindow, this.#limits.maxUnread);
     this.budget = new ReceiveBudget(this.#limits.largeMessageBudget);
     this.#headers = new HeaderAssembler(this.#limits.maxHeaderList, this.#limits.maxContinuations);
-    this.#resets = new FloodGuard("reset streams", RESET_BURST, 200);
     this.#peer = new PeerSettings(this.isServer);
+    this.#preface = new PrefaceReader(this.isServer);
     this.#output = new Output(socket, () => {
-      if (this.#scheduler.fill(this.#output) > 0) this.#forgive();
+      if (this.#scheduler.fill(this.#output) > 0) this.#floods.forgive();
     });
     this.#reader = new FrameReader(this);
     if (this.isServer) {
@@ -110,36 +109,22 @@ export class H2Session implements StreamHost, FrameSink {
         this.#limits.handshakeMs,
       );
       this.#handshake.unref?.();
-    } else this.#prefaceSeen = PREFACE.length;
-    this.#hello();
+    }
+    for (const part of helloFrames(this.isServer, this.#limits)) this.#output.push(part);
     socket.on("data", (chunk: Buffer) => this.#onData(chunk));
     socket.on("end", () => this.destroy(undefined));
     socket.on("error", (err) => this.destroy(err));
     socket.on("close", () => this.destroy(undefined));
   }
 
-  #hello(): void {
-    if (!this.isServer) this.#output.push(PREFACE);
-    const values: [number, number][] = [
-      [Setting.INITIAL_WINDOW_SIZE, this.#limits.streamWindow],
-      [Setting.MAX_HEADER_LIST_SIZE, this.#limits.maxHeaderList],
-    ];
-    if (this.isServer) values.push([Setting.MAX_CONCURRENT_STREAMS, this.#limits.maxConcurrentStreams]);
-    else values.push([Setting.ENABLE_PUSH, 0]);
-    this.#output.push(settingsFrame(values));
-    this.#output.push(
-      numberFrame(FrameType.WINDOW_UPDATE, 0, 0, this.#limits.connectionWindow - DEFAULT_WINDOW),
-    );
-  }
-
   /** True when a new stream may be opened now. */
   get canOpen(): boolean {
-    return this.#state === "open" && this.#nextId < LAST_ID && this.#streams.size < this.#peer.maxStreams;
+    return this.#state === "open" && this.#streams.idsLeft && this.#streams.size < this.#peer.maxStreams;
   }
 
   /** False after GOAWAY either way: new calls need a new connection. */
   get isOpen(): boolean {
-    return this.#state === "open" && this.#nextId < LAST_ID;
+    return this.#state === "open" && this.#streams.idsLeft;
   }
 
   get isClosed(): boolean {
@@ -157,10 +142,7 @@ export class H2Session implements StreamHost, FrameSink {
 
   /** Client: opens a stream; send its headers next. Check {@link canOpen} first. */
   open(): H2Stream {
-    const stream = new H2Stream(this.#nextId, this, this.#peer.initialWindow);
-    this.#nextId += 2;
-    this.#streams.set(stream.id, stream);
-    return stream;
+    return this.#streams.open((id) => new H2Stream(id, this, this.#peer.initialWindow));
   }
 
   /**
@@ -176,14 +158,14 @@ export class H2Session implements StreamHost, FrameSink {
       this.#output.push(frame(FrameType.PING, 0, 0, DRAIN_PING));
       return;
     }
-    this.#output.push(goawayFrame(this.#lastPeerId, H2Code.NO_ERROR, ""));
+    this.#output.push(goawayFrame(this.#streams.lastPeerId, H2Code.NO_ERROR, ""));
     this.#maybeEnd();
   }
 
   /** Ends at once: streams are aborted with `error`, the peer gets GOAWAY. */
   close(error?: Error): void {
     if (this.#state === "closed") return;
-    this.#output.push(goawayFrame(this.#lastPeerId, H2Code.NO_ERROR, ""));
+    this.#output.push(goawayFrame(this.#streams.lastPeerId, H2Code.NO_ERROR, ""));
     this.#finish(error);
   }
 
@@ -217,25 +199,14 @@ export class H2Session implements StreamHost, FrameSink {
   #onData(chunk: Uint8Array): void {
     if (this.#state === "closed") return;
     try {
-      const rest = this.#preface(chunk);
+      const rest = this.#preface.take(chunk);
       if (rest !== undefined) this.#reader.push(rest);
     } catch (err) {
       const code = err instanceof H2ConnectionError ? err.h2code : H2Code.INTERNAL_ERROR;
       const error = err instanceof Error ? err : new Error(String(err));
-      this.#output.push(goawayFrame(this.#lastPeerId, code, error.message));
+      this.#output.push(goawayFrame(this.#streams.lastPeerId, code, error.message));
       this.#finish(error);
     }
-  }
-
-  #preface(chunk: Uint8Array): Uint8Array | undefined {
-    if (this.#prefaceSeen === PREFACE.length) return chunk;
-    const n = Math.min(PREFACE.length - this.#prefaceSeen, chunk.length);
-    for (let i = 0; i < n; i++) {
-      if (chunk[i] !== PREFACE[this.#prefaceSeen + i])
-        throw new H2ConnectionError(H2Code.PROTOCOL_ERROR, "read preface: not HTTP/2");
-    }
-    this.#prefaceSeen += n;
-    return n < chunk.length ? chunk.subarray(n) : undefined;
   }
 
   data(flags: number, id: number, piece: Uint8Array, last: boolean): void {
@@ -253,7 +224,7 @@ export class H2Session implements StreamHost, FrameSink {
     } catch (err) {
       if (!(err instanceof H2StreamError)) throw err;
       const stream = this.#streams.get(err.streamId);
-      this.#resets.hit();
+      this.#floods.resets.hit();
       this.sendReset(err.streamId, err.h2code);
       stream?.abort(err);
     }
@@ -262,21 +233,14 @@ export class H2Session implements StreamHost, FrameSink {
   #data(flags: number, id: number, piece: Uint8Array, size: number, last: boolean): void {
     this.#check(FrameType.DATA);
     if (id === 0) throw protocol("DATA on stream 0");
-    this.#window -= size;
-    if (this.#window < 0)
-      throw new H2ConnectionError(H2Code.FLOW_CONTROL_ERROR, "read frame: connection window exceeded");
-    this.#unacked += size;
-    if (this.#unacked >= this.#limits.connectionWindow / 4) {
-      this.#window += this.#unacked;
-      this.sendWindowUpdate(0, this.#unacked);
-      this.#unacked = 0;
-    }
+    const given = this.#window.take(size);
+    if (given > 0) this.sendWindowUpdate(0, given);
     const end = last && (flags & Flag.END_STREAM) !== 0;
-    if (piece.length === 0 && !end) this.#idle.hit();
+    if (piece.length === 0 && !end) this.#floods.idle.hit();
     const stream = this.#streams.get(id);
     if (stream === undefined) {
-      this.#notIdle(id, "DATA");
-      if (size === 0) this.#idle.hit();
+      this.#streams.notIdle(id, "DATA");
+      if (size === 0) this.#floods.idle.hit();
       return;
     }
     if (stream.remoteEnded)
@@ -284,10 +248,9 @@ export class H2Session implements StreamHost, FrameSink {
     if (!this.isServer && !stream.headersReceived)
       throw new H2StreamError(id, H2Code.PROTOCOL_ERROR, "read frame: DATA before HEADERS");
     if (size > 0) {
-      this.#unread += size;
+      const tooMuch = this.#window.hold(size);
       stream.received(size);
-      if (this.#unread > this.#limits.maxUnread)
-        throw new H2StreamError(id, H2Code.ENHANCE_YOUR_CALM, "read frame: too much unread data");
+      if (tooMuch) throw new H2StreamError(id, H2Code.ENHANCE_YOUR_CALM, "read frame: too much unread data");
       const padding = size - piece.length;
       if (padding > 0) stream.consume(padding);
       if (piece.length > 0) stream.events.data(piece);
@@ -302,13 +265,9 @@ export class H2Session implements StreamHost, FrameSink {
         this.#data(flags, id, unpad(payload, flags), payload.length, true);
         return;
       case FrameType.HEADERS: {
-        if (id === 0) throw protocol("HEADERS on stream 0");
-        const body = unpad(payload, flags);
-        const skip = (flags & Flag.PRIORITY) !== 0 ? 5 : 0;
-        if (body.length < skip) throw frameSize("HEADERS");
-        if (skip > 0 && (u32(body, 0) & LAST_ID) === id) throw protocol("stream depends on itself");
+        const piece = headersBody(flags, id, payload);
         this.#headers.begin(id, (flags & Flag.END_STREAM) !== 0);
-        this.#headerPiece(body.subarray(skip), flags);
+        this.#headerPiece(piece, flags);
         return;
       }
       case FrameType.CONTINUATION:
@@ -316,12 +275,8 @@ export class H2Session implements StreamHost, FrameSink {
         this.#headerPiece(payload, flags);
         return;
       case FrameType.PRIORITY:
-        if (id === 0) throw protocol("PRIORITY on stream 0");
-        if (payload.length !== 5)
-          throw new H2StreamError(id, H2Code.FRAME_SIZE_ERROR, "read frame: PRIORITY size");
-        if ((u32(payload, 0) & LAST_ID) === id)
-          throw new H2StreamError(id, H2Code.PROTOCOL_ERROR, "read frame: stream depends on itself");
-        this.#idle.hit();
+        checkPriority(id, payload);
+        this.#floods.idle.hit();
         return;
       case FrameType.RST_STREAM:
         this.#onReset(id, payload);
@@ -342,7 +297,7 @@ export class H2Session implements StreamHost, FrameSink {
         return;
       default:
         // Unknown types are ignored (RFC 9113, 5.5) but not without limit.
-        this.#idle.hit();
+        this.#floods.idle.hit();
     }
   }
 
@@ -358,14 +313,13 @@ export class H2Session implements StreamHost, FrameSink {
     const { streamId: id, end, fields, tooLarge } = block;
     let stream = this.#streams.get(id);
     if (stream === undefined) {
-      if (!this.isServer || id <= this.#lastPeerId) {
+      if (!this.isServer || id <= this.#streams.lastPeerId) {
         // The answer to a stream that we reset, or a stray: it was decoded to keep the table in step.
-        this.#notIdle(id, "HEADERS");
-        this.#idle.hit();
+        this.#streams.notIdle(id, "HEADERS");
+        this.#floods.idle.hit();
         return;
       }
-      if ((id & 1) === 0) throw protocol("client opened an even stream");
-      this.#lastPeerId = id;
+      this.#streams.peerOpened(id);
       if (this.#state !== "open" && !this.#drainPinged) return;
       if (this.#streams.size >= this.#limits.maxConcurrentStreams || this.#options.admit?.() === false)
         throw new H2StreamError(id, H2Code.REFUSED_STREAM, "read frame: too many streams");
@@ -382,29 +336,25 @@ export class H2Session implements StreamHost, FrameSink {
   }
 
   #onReset(id: number, payload: Uint8Array): void {
-    if (id === 0) throw protocol("RST_STREAM on stream 0");
-    if (payload.length !== 4) throw frameSize("RST_STREAM");
+    const code = resetCode(id, payload);
     const stream = this.#streams.get(id);
     if (stream === undefined) {
-      this.#notIdle(id, "RST_STREAM");
-      this.#idle.hit();
+      this.#streams.notIdle(id, "RST_STREAM");
+      this.#floods.idle.hit();
       return;
     }
-    if (this.isServer) this.#resets.hit();
-    const code = u32(payload, 0);
+    if (this.isServer) this.#floods.resets.hit();
     stream.abort(new H2StreamError(id, code, `stream reset by peer: ${h2CodeName(code)}`));
   }
 
   #onSettings(flags: number, id: number, payload: Uint8Array): void {
-    if (id !== 0) throw protocol("SETTINGS on a stream");
+    checkSettings(flags, id, payload);
     if ((flags & Flag.ACK) !== 0) {
-      if (payload.length !== 0) throw frameSize("SETTINGS ack");
       if (!this.#settingsSeen) throw protocol("first frame is not SETTINGS");
-      this.#idle.hit();
+      this.#floods.idle.hit();
       return;
     }
-    if (payload.length % 6 !== 0) throw frameSize("SETTINGS");
-    this.#settings.hit();
+    this.#floods.settings.hit();
     const delta = this.#peer.apply(payload);
     this.#scheduler.maxFrame = Math.min(this.#peer.maxFrame, MAX_DATA_FRAME);
     this.#push(frame(FrameType.SETTINGS, Flag.ACK, 0, EMPTY));
@@ -425,27 +375,22 @@ export class H2Session implements StreamHost, FrameSink {
   }
 
   #onPing(flags: number, id: number, payload: Uint8Array): void {
-    if (id !== 0) throw protocol("PING on a stream");
-    if (payload.length !== 8) throw frameSize("PING");
+    checkPing(id, payload);
     if ((flags & Flag.ACK) === 0) {
-      this.#pings.hit();
+      this.#floods.pings.hit();
       this.#push(frame(FrameType.PING, Flag.ACK, 0, payload));
       return;
     }
-    this.#idle.hit();
+    this.#floods.idle.hit();
     if (!this.#drainPinged || Buffer.compare(payload, DRAIN_PING) !== 0) return;
     this.#drainPinged = false;
-    this.#push(goawayFrame(this.#lastPeerId, H2Code.NO_ERROR, "draining"));
+    this.#push(goawayFrame(this.#streams.lastPeerId, H2Code.NO_ERROR, "draining"));
     this.#maybeEnd();
   }
 
   #onGoaway(id: number, payload: Uint8Array): void {
-    if (id !== 0) throw protocol("GOAWAY on a stream");
-    if (payload.length < 8) throw frameSize("GOAWAY");
-    const last = u32(payload, 0) & LAST_ID;
-    const code = u32(payload, 4);
-    if (last > this.#goawayLast) throw protocol("GOAWAY raised its last stream");
-    this.#goawayLast = last;
+    const { last, code } = parseGoaway(id, payload);
+    this.#streams.peerLeaves(last);
     if (this.#state === "open") {
       this.#state = "draining";
       this.#options.onGoaway?.();
@@ -460,8 +405,7 @@ export class H2Session implements StreamHost, FrameSink {
   }
 
   #onWindowUpdate(id: number, payload: Uint8Array): void {
-    if (payload.length !== 4) throw frameSize("WINDOW_UPDATE");
-    const increment = u32(payload, 0) & LAST_ID;
+    const increment = windowIncrement(payload);
     if (id === 0) {
       if (increment === 0) throw protocol("WINDOW_UPDATE of 0");
       this.#scheduler.grow(increment);
@@ -470,18 +414,11 @@ export class H2Session implements StreamHost, FrameSink {
     }
     const stream = this.#streams.get(id);
     if (stream === undefined) {
-      this.#notIdle(id, "WINDOW_UPDATE");
+      this.#streams.notIdle(id, "WINDOW_UPDATE");
       return;
     }
     if (increment === 0) throw new H2StreamError(id, H2Code.PROTOCOL_ERROR, "read frame: WINDOW_UPDATE of 0");
     stream.grow(increment);
-  }
-
-  #notIdle(id: number, what: string): void {
-    const opened = this.isServer
-      ? id <= this.#lastPeerId && (id & 1) === 1
-      : id < this.#nextId && (id & 1) === 1;
-    if (!opened) throw protocol(`${what} on idle stream`);
   }
 
   // --- StreamHost
@@ -492,7 +429,7 @@ export class H2Session implements StreamHost, FrameSink {
       this.#firstBlock = false;
       whole = Buffer.concat([TABLE_SIZE_ZERO, block]);
     }
-    this.#forgive();
+    this.#floods.forgive();
     this.#push(headersFrames(id, whole, end, this.#peer.maxFrame));
   }
 
@@ -510,7 +447,7 @@ export class H2Session implements StreamHost, FrameSink {
   }
 
   read(bytes: number): void {
-    this.#unread -= bytes;
+    this.#window.release(bytes);
   }
 
   closed(stream: H2Stream): void {
@@ -525,28 +462,6 @@ export class H2Session implements StreamHost, FrameSink {
     if (this.#output.blocked && this.#output.pending > this.#limits.maxUnsentControl + 512 * 1024)
       this.destroy(new Error("peer does not read"));
   }
-
-  #forgive(): void {
-    this.#pings.forgive();
-    this.#idle.forgive();
-    this.#settings.forgive();
-  }
 }
 
 const EMPTY = new Uint8Array(0);
-
-function protocol(what: string): H2ConnectionError {
-  return new H2ConnectionError(H2Code.PROTOCOL_ERROR, `read frame: ${what}`);
-}
-
-function frameSize(what: string): H2ConnectionError {
-  return new H2ConnectionError(H2Code.FRAME_SIZE_ERROR, `read frame: ${what} has a wrong size`);
-}
-
-function unpad(payload: Uint8Array, flags: number): Uint8Array {
-  if ((flags & Flag.PADDED) === 0) return payload;
-  const padding = payload[0];
-  if (padding === undefined) throw frameSize("padded frame");
-  if (padding >= payload.length) throw protocol("padding is longer than the frame");
-  return payload.subarray(1, payload.length - padding);
-}
