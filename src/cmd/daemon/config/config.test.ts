@@ -84,6 +84,23 @@ test("version 3 with the old sandbox_image key is accepted", () => {
   );
 });
 
+test("sandbox_image counts wherever a person writes it, also beside the default that config default wrote", () => {
+  const images = 'plugins."io.containerd.cri.v1.images"';
+  for (const text of [
+    `[${images}.pinned_images]\nsandbox_image = "q"\n`,
+    `[${images}.pinned_images]\nsandbox = "gantry.local/pause:latest"\nsandbox_image = "q"\n`,
+    `[${images}]\nsandbox_image = "q"\n[${images}.pinned_images]\nsandbox = "gantry.local/pause:latest"\n`,
+    `[${images}]\nsandbox_image = "old"\n[${images}.pinned_images]\nsandbox = "q"\n`,
+  ]) {
+    const config = loadConfig(file("both.toml", `version = 3\n${text}`), true, known);
+    assert.deepEqual(
+      plugin(config.settings, "io.containerd.cri.v1.images")["pinned_images"],
+      { sandbox: "q" },
+      text,
+    );
+  }
+});
+
 test("unknown keys are warned about with file and line, wrong types too", () => {
   const path = file(
     "bad.toml",

@@ -3,6 +3,8 @@
  * under its uri. Each step reports what a key became, for `config check`.
  */
 
+import { BUILTIN_IMAGES } from "../../../oci/builtin/images.ts";
+
 /** A TOML table. */
 export type Table = Record<string, unknown>;
 
@@ -170,13 +172,22 @@ function placeOf(key: string): string {
 function acceptMisplaced(config: Table, moved: Moved[]): void {
   const plugins = config["plugins"];
   if (!isTable(plugins)) return;
-  for (const uri of [CRI, IMAGES, RUNTIME]) {
-    const table = plugins[uri];
+  const images = plugins[IMAGES];
+  // the last one is where `config default` speaks of the old key
+  for (const [path, table] of [
+    [[CRI], plugins[CRI]],
+    [[IMAGES], images],
+    [[RUNTIME], plugins[RUNTIME]],
+    [[IMAGES, "pinned_images"], isTable(images) ? images["pinned_images"] : undefined],
+  ] as const) {
     if (!isTable(table) || typeof table["sandbox_image"] !== "string") continue;
-    tableAt(plugins, IMAGES, "pinned_images")["sandbox"] ??= table["sandbox_image"];
+    const pinned = tableAt(plugins, IMAGES, "pinned_images");
+    // a file that `config default` wrote has the default in it, which nobody chose
+    if (pinned["sandbox"] === undefined || pinned["sandbox"] === BUILTIN_IMAGES.pause)
+      pinned["sandbox"] = table["sandbox_image"];
     delete table["sandbox_image"];
     moved.push({
-      from: ["plugins", uri, "sandbox_image"],
+      from: ["plugins", ...path, "sandbox_image"],
       to: ["plugins", IMAGES, "pinned_images", "sandbox"],
     });
   }
