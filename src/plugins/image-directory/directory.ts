@@ -17,7 +17,7 @@ import { normalizeReference } from "../../oci/reference.ts";
 export const PIN_LABEL = "io.cri-containerd.pinned";
 const PINNED = "pinned";
 
-const ARCHIVE = /\.(tar|tar\.gz|tgz|tar\.zst|tar\.zstd|tzst)$/;
+const ARCHIVE = /\.(tar|tar\.gz|tgz|tar\.zst|tar\.zstd|tzst|tar\.xz|txz|tar\.bz2|tbz|tbz2)$/;
 const LIST = /\.txt$/;
 /** Largest list of references, in bytes. */
 const MAX_LIST = 1 << 20;

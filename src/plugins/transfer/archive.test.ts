@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { test } from "node:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
@@ -102,9 +103,10 @@ async function collect(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
   return Buffer.concat(parts);
 }
 
-test("docker save: plain, gzip, zstd; tags get their full names", async () => {
+test("docker save: plain, gzip, zstd, xz, bzip2; tags get their full names", async () => {
   const plain = dockerSave([["abc/layer.tar", LAYER]], ["abc/layer.tar"], ["app:1", "h.test/app:2"]);
-  for (const bytes of [plain, gzipSync(plain), zstdCompressSync(plain)]) {
+  const by = (program: string): Uint8Array => execFileSync(program, ["-c"], { input: plain });
+  for (const bytes of [plain, gzipSync(plain), zstdCompressSync(plain), by("xz"), by("bzip2")]) {
     await withContext(async (ctx, stores) => {
       const images = await importArchive(ctx, call, stream(bytes));
       assert.deepEqual(

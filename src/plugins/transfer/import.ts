@@ -1,4 +1,4 @@
-/** Import: from an archive stream into the stores. OCI layouts and docker-save archives, plain, gzip or zstd. */
+/** Import: from an archive stream into the stores. OCI layouts and docker-save archives, plain or compressed. */
 import type { Labels } from "../../core/any.ts";
 import type { NamespacedCall } from "../../core/call.ts";
 import { invalidArgument, isNotFound } from "../../core/errors.ts";

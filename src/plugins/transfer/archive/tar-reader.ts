@@ -140,6 +140,6 @@ function checkSum(block: Uint8Array): void {
   for (let i = 0; i < BLOCK; i++) sum += i >= 148 && i < 156 ? 0x20 : (block[i] ?? 0);
   if (number(block, 148, 8) !== sum)
     throw invalidArgument("read archive: invalid tar header", {
-      hint: "want a tar archive, plain or compressed with gzip or zstd, of an OCI layout or from docker save",
+      hint: "want a tar archive, plain or compressed with gzip, zstd, xz or bzip2, of an OCI layout or from docker save",
     });
 }
