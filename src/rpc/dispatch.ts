@@ -81,6 +81,7 @@ export function runRoute(
   interceptors: readonly Interceptor[],
 ): Promise<void> {
   activity.calls += 1;
+  if (route.takesOne) context.received = 1;
   let next = (call?: Call): Promise<void> => {
     if (call !== undefined) context.call = call;
     return invoke(route, context, input, send);
@@ -98,7 +99,7 @@ export function runRoute(
 
 async function invoke(
   route: Route,
-  context: HandlerContext,
+  context: ServerContext,
   input: Message | AsyncIterable<Message>,
   send: Send,
 ): Promise<void> {
@@ -107,6 +108,7 @@ async function invoke(
   if (route.givesOne) {
     const value = (await result) as Out;
     const wait = send(encodeMessage(output, value));
+    context.sent = 1;
     if (wait !== undefined) await wait;
     return;
   }
@@ -116,6 +118,7 @@ async function invoke(
     // Leaving the loop runs the generator's cleanup.
     if (signal.aborted) throw abortError(signal);
     const wait = send(encodeMessage(output, value as Out));
+    context.sent++;
     if (wait !== undefined) await wait;
   }
 }
@@ -136,6 +139,8 @@ export class ServerContext implements HandlerContext {
   /** Set by the handler; sent in front of the first message. */
   readonly responseHeaders = new Map<string, string[]>();
   readonly trailers = new Map<string, string[]>();
+  received = 0;
+  sent = 0;
 
   constructor(init: {
     readonly call: Call;

@@ -27,6 +27,9 @@ export interface HandlerContext {
   setTrailer(name: string, value: string): void;
   /** Full method name `/package.Service/Method`. */
   readonly method: string;
+  /** Messages of this call so far, when the transport counts them. */
+  readonly received?: number;
+  readonly sent?: number;
   /** Peer facts when the transport knows them. */
   readonly peer?: { readonly pid: number; readonly uid: number; readonly gid: number } | undefined;
 }

@@ -75,14 +75,22 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 
   test("metrics: containers by containerd's names, tasks, calls, the process", async () => {
     const text = await get("/v1/metrics");
-    const labels = '{container_id="seen",namespace="default"}';
+    const labels = '{container_id="seen",namespace="default",runtime="io.containerd.runc.v2"}';
     const v1 = text.includes(`container_cpu_total_nanoseconds${labels}`);
     const v2 = text.includes(`container_cpu_usage_usec_microseconds${labels}`);
     assert.ok(v1 || v2, text.slice(-2000));
-    assert.match(text, /^container_pids_current\{container_id="seen",namespace="default"\} 1$/m);
+    assert.ok(text.includes(`\ncontainer_pids_current${labels} 1\n`));
     assert.match(text, /^containerd_tasks\{namespace="default",status="running"\} 1$/m);
     assert.match(text, /^grpc_server_handled_total\{.*grpc_code="OK".*\} \d+$/m);
-    assert.match(text, /^process_resident_memory_bytes \d+$/m);
+    for (const name of ["resident_memory_bytes", "open_fds", "max_fds", "virtual_memory_bytes"])
+      assert.match(text, new RegExp(`^process_${name} \\d+$`, "m"));
+    // known before their first call, so that a rate has a start
+    const never =
+      'grpc_method="Checkpoint",grpc_service="containerd.services.tasks.v1.Tasks",grpc_type="unary"';
+    assert.ok(text.includes(`grpc_server_started_total{${never}} 0\n`));
+    assert.ok(text.includes(`grpc_server_msg_received_total{${never}} 0\n`));
+    const create = 'grpc_method="Create",grpc_service="containerd.services.tasks.v1.Tasks",grpc_type="unary"';
+    assert.match(text, new RegExp(`^grpc_server_msg_sent_total\\{${create}\\} [1-9]`, "m"));
     // every family is announced once, before its samples
     const types = [...text.matchAll(/^# TYPE (\S+) /gm)].map((m) => m[1]);
     assert.equal(new Set(types).size, types.length);

@@ -33,8 +33,13 @@ export default definePlugin({
       const out = new Families();
       const call = host.call.within(SCRAPE_MS);
       for (const { name } of await deps.metadata.namespaces.list(call)) {
-        for (const { id, data } of await deps.tasks.metrics(call.in(parseNamespace(name)), [])) {
-          const labels = { container_id: id, namespace: name };
+        const inside = call.in(parseNamespace(name));
+        const found = await deps.tasks.metrics(inside, []);
+        const runtimes = new Map<string, string>();
+        if (found.length > 0)
+          for (const c of await deps.metadata.containers.list(inside, [])) runtimes.set(c.id, c.runtime.name);
+        for (const { id, data } of found) {
+          const labels = { container_id: id, namespace: name, runtime: runtimes.get(id) ?? "" };
           const message = data === undefined ? undefined : await decode(data);
           if (message?.version === 1) addV1(out, message.metrics, labels);
           else if (message?.version === 2) addV2(out, message.metrics, labels);

@@ -40,8 +40,10 @@ export default definePlugin({
   },
   onFailure: "optional",
   async init(host, deps, config): Promise<RpcServer> {
+    const services = [...deps.services.values()].flatMap((s) => [s, ...(s.more ?? [])]);
+    deps.rpc.metrics.register(services);
     const server = createGrpcServer({
-      services: [...deps.services.values()].flatMap((s) => [s, ...(s.more ?? [])]),
+      services,
       interceptors: [
         ...(await tracing(host.daemon, "grpc", deps.tracer)),
         logInterceptor,

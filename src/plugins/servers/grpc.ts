@@ -25,8 +25,10 @@ export default definePlugin({
   },
   onFailure: "fatal",
   async init(host, deps, config) {
+    const services = [...deps.services.values()].flatMap((s) => [s, ...(s.more ?? [])]);
+    deps.rpc.metrics.register(services);
     const server = createGrpcServer({
-      services: [...deps.services.values()].flatMap((s) => [s, ...(s.more ?? [])]),
+      services,
       interceptors: [
         ...(await tracing(host.daemon, "grpc", deps.tracer)),
         logInterceptor,

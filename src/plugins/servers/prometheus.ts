@@ -1,6 +1,7 @@
 /** Prometheus text format (exposition format 0.0.4) of the daemon's counters. */
 import type { MetricFamily, MetricLabels, Sample } from "../../core/metrics/metrics.ts";
 import { HANDLING_BUCKETS, type RpcMetrics } from "../../rpc/interceptors/metrics.ts";
+import { processFamilies } from "./process-families.ts";
 
 /** Renders the gRPC counters, the process's own figures, and what plugins count. */
 export function renderMetrics(
@@ -15,7 +16,7 @@ export function renderMetrics(
     out.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
     for (const s of samples) out.push(`${name}${s.suffix ?? ""}${renderLabels(s.labels)} ${s.value}`);
   };
-  const { started, handled, handling } = rpc.snapshot();
+  const { started, messages, handled, handling } = rpc.snapshot();
   const labels = (c: { service: string; method: string; type: string }): MetricLabels => ({
     grpc_method: c.method,
     grpc_service: c.service,
@@ -29,6 +30,18 @@ export function renderMetrics(
     "counter",
     "Total number of RPCs started on the server.",
     started.map((c) => ({ labels: labels(c), value: c.count })),
+  );
+  family(
+    "grpc_server_msg_received_total",
+    "counter",
+    "Total number of RPC stream messages received on the server.",
+    messages.map((c) => ({ labels: labels(c), value: c.received })),
+  );
+  family(
+    "grpc_server_msg_sent_total",
+    "counter",
+    "Total number of gRPC stream messages sent by the server.",
+    messages.map((c) => ({ labels: labels(c), value: c.sent })),
   );
   family(
     "grpc_server_handled_total",
@@ -54,19 +67,7 @@ export function renderMetrics(
       samples,
     );
   }
-  const cpu = process.cpuUsage();
-  family("process_cpu_seconds_total", "counter", "User and system CPU time spent, in seconds.", [
-    { labels: {}, value: (cpu.user + cpu.system) / 1e6 },
-  ]);
-  family("process_resident_memory_bytes", "gauge", "Resident memory size, in bytes.", [
-    { labels: {}, value: process.memoryUsage.rss() },
-  ]);
-  family(
-    "process_start_time_seconds",
-    "gauge",
-    "Start time of the process since the Unix epoch, in seconds.",
-    [{ labels: {}, value: Math.round(Date.now() / 1000 - process.uptime()) }],
-  );
+  for (const f of processFamilies()) family(f.name, f.type, f.help, f.samples);
   for (const f of more) family(f.name, f.type, f.help, f.samples);
   return `${out.join("\n")}\n`;
 }

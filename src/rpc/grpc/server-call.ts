@@ -155,6 +155,7 @@ export class ServerCall implements StreamEvents {
   #message(bytes: Uint8Array, size: number): void {
     this.#stream.complete();
     if (this.#requests !== undefined) {
+      if (this.#context !== undefined) this.#context.received++;
       this.#requests.push(bytes, size);
       return;
     }

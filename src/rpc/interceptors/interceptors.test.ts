@@ -65,7 +65,15 @@ describe("interceptors", () => {
     for await (const _ of peer.read({ value: 3n })) {
       // to the end
     }
-    const { started, handled, handling } = metrics.snapshot();
+    const { started, messages, handled, handling } = metrics.snapshot();
+    assert.deepEqual(
+      messages.map(({ method, received, sent }) => [method, received, sent]),
+      [
+        ["Echo", 2, 2],
+        ["Fail", 1, 0],
+        ["Read", 1, 3],
+      ],
+    );
     const service = "gantry.test.v1.Peer";
     assert.deepEqual(handled, [
       { service, method: "Echo", type: "unary", code: "OK", count: 2 },
