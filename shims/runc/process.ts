@@ -2,7 +2,9 @@
 import { failedPrecondition, invalidArgument, notFound } from "../../src/core/errors.ts";
 import type { Exit, Stdio } from "../../src/core/tasks/tasks.ts";
 import { createDeferred } from "../../src/lib/deferred.ts";
+import { sleep } from "../../src/lib/retry.ts";
 import { nowNs } from "../../src/lib/time.ts";
+import { isBeingRead } from "../../src/platform/fs/fifo.ts";
 import { waitForExit } from "../../src/platform/process/reaper.ts";
 import { isErrno } from "../../src/platform/syscalls/errors.ts";
 import { close } from "../../src/platform/syscalls/files.ts";
@@ -13,6 +15,10 @@ import { isAlive, type ProcessEvent, type ProcessPhase, pidOf, transition } from
 
 /** Longest wait for output to be passed on when a process is deleted, in milliseconds. */
 const DRAIN_MS = 10_000;
+/** Longest wait for clients to read the last output when a process is deleted, in milliseconds. */
+const READ_MS = 2000;
+/** Between two looks at that, in milliseconds. */
+const LOOK_MS = 2;
 /** Longest wait for a log to be complete before an exit is told, in milliseconds. */
 const LOGGED_MS = 1000;
 
@@ -149,6 +155,18 @@ export class Process {
     this.io = undefined;
     await within(io.drained, DRAIN_MS);
     await io.close();
+    await this.#untilRead();
+  }
+
+  /**
+   * Gives a client the time to read what the process wrote: Debian's `ctr` opens its FIFOs on threads of their own, and stops them
+   * when Delete is answered, whether they have come to read or not. FIFOs that nobody opened cost nothing.
+   */
+  async #untilRead(): Promise<void> {
+    const paths = [this.streams.stdout, this.streams.stderr].map((path) => path.replace(/^fifo:\/\//, ""));
+    const late = performance.now() + READ_MS;
+    for (const path of paths)
+      while (path.startsWith("/") && isBeingRead(path) && performance.now() < late) await sleep(LOOK_MS);
   }
 }
 

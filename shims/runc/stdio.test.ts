@@ -4,9 +4,10 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync 
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { codeOf } from "../../src/core/errors.ts";
+import { alloc } from "../../src/platform/ffi/memory.ts";
 import { readFd } from "../../src/platform/fs/fd-stream.ts";
 import { createFifo, openFifoReader } from "../../src/platform/fs/fifo.ts";
-import { close } from "../../src/platform/syscalls/files.ts";
+import { close, tryRead } from "../../src/platform/syscalls/files.ts";
 import { Options } from "../shared/messages.ts";
 import { encode } from "../shared/wire.ts";
 import { busyboxRoot, cannotRun, type FakeDaemon, fakeDaemon, rootMount, startShim } from "./testing.ts";
@@ -206,4 +207,29 @@ test("io_uid and io_gid own the files a container writes to", { skip }, async ()
   const script = "stat -Lc '%u %g' /proc/self/fd/1";
   await toTheEnd("own", script, { stdout: `cri-log://${path}`, options });
   assert.deepEqual(lines(path), ["stdout F 0 4321"]);
+});
+
+test("the last output is read before Delete is answered, when somebody reads at all", { skip }, async () => {
+  for (const read of [true, false]) {
+    const id = `unread-${read}`;
+    const path = join(daemon.dir, id);
+    createFifo(path);
+    const fd = openFifoReader(path);
+    const order: string[] = [];
+    await toTheEnd(id, "echo last", { stdout: path }, async ({ v3 }) => {
+      fd.release();
+      await v3.wait({ id });
+      if (!read) close(fd.fd);
+      const deleted = v3.delete({ id }).then(() => order.push("deleted"));
+      // the shim answers other calls meanwhile; after some of them it would have answered this one too
+      for (let i = 0; read && i < 30; i++) await v3.connect({ id });
+      if (read) {
+        const text = alloc(64);
+        order.push(new TextDecoder().decode(text.subarray(0, tryRead(fd.fd, text))));
+        close(fd.fd);
+      }
+      await deleted;
+    }).catch((err: unknown) => assert.equal(codeOf(err), "not-found"));
+    assert.deepEqual(order, read ? ["last\n", "deleted"] : ["deleted"]);
+  }
 });

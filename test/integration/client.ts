@@ -5,8 +5,12 @@ import type { Said } from "../peers/peer.ts";
 
 /** Milliseconds after which a client that hangs is killed. */
 const TIMEOUT = 30_000;
-/** A shim that inherited a pipe of its client may hold it open: this long is waited after the client ended. */
-const PIPE_GRACE = 500;
+/**
+ * A shim that inherited a pipe of its client may hold it open: after so many turns of the event loop, of so many milliseconds, it is
+ * given up. Turns, because a single timer also fires first in a process that had no processor for that long, with all data unread.
+ */
+const PIPE_TURNS = 50;
+const PIPE_TURN = 20;
 
 /** A client that runs. */
 export interface Running {
@@ -106,13 +110,22 @@ function running(child: ChildProcess, options: RunOptions): Running {
     child.once("error", (why) => resolve({ code: 128, out, err: `${err}${why.message}` }));
     child.once("exit", (code, signal) => {
       clearTimeout(timer);
-      const closed = new Promise<void>((after) => child.once("close", () => after()));
-      const said = (): Said => ({ code: code ?? (signal === null ? 128 : 129), out, err });
-      void Promise.race([closed, delay(PIPE_GRACE)]).then(() => {
+      let open = true;
+      const said = (): void => {
         child.stdout?.destroy();
         child.stderr?.destroy();
-        resolve(said());
+        if (open && out === "") err += "\n(the client ended and its stdout stayed open)";
+        resolve({ code: code ?? (signal === null ? 128 : 129), out, err });
+      };
+      const turns = async (): Promise<void> => {
+        for (let turn = 0; turn < PIPE_TURNS && open; turn++) await delay(PIPE_TURN);
+        if (open) said();
+      };
+      child.once("close", () => {
+        open = false;
+        said();
       });
+      void turns();
     });
   });
   return {

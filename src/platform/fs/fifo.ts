@@ -1,6 +1,6 @@
 import * as c from "../syscalls/constants.ts";
 import { isErrno, SyscallError } from "../syscalls/errors.ts";
-import { close, open } from "../syscalls/files.ts";
+import { close, open, unreadBytes } from "../syscalls/files.ts";
 import { fstat } from "../syscalls/stat.ts";
 import { mkfifo } from "../syscalls/tree.ts";
 import { createFdSink, type FdSink, readFd } from "./fd-stream.ts";
@@ -62,6 +62,25 @@ export function adoptFifoReader(fd: number, writer: number | undefined): FifoRea
       keeper = undefined;
     },
   };
+}
+
+/**
+ * Whether somebody has a FIFO open for reading and has not read all of it yet. Ask when no reader is our own. Never throws: of what
+ * cannot be looked at nobody reads anything.
+ */
+export function isBeingRead(path: string): boolean {
+  let fd: number;
+  try {
+    // fails when there is no reader (ENXIO)
+    fd = open(path, c.O_WRONLY | c.O_NONBLOCK);
+  } catch {
+    return false;
+  }
+  try {
+    return fstat(fd).type === c.S_IFIFO && unreadBytes(fd) > 0;
+  } finally {
+    close(fd);
+  }
 }
 
 function mustBeFifo(fd: number, path: string): number {

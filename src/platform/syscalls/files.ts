@@ -21,6 +21,7 @@ const cDup3 = libc("dup3", ["i32", "i32", "i32"]);
 const cSplice = libc("splice", ["i32", "buf", "i32", "buf", "i64", "u32"], "i64");
 const cFlock = libc("flock", ["i32", "i32"]);
 const cFallocate = libc("fallocate64", ["i32", "i32", "i64", "i64"]);
+const cIoctl = libc("ioctl", ["i32", "i64", "buf"]);
 const cPoll = libc("poll", ["buf", "i64", "i32"], "i32", false);
 
 const cMemfd = libc("memfd_create", ["buf", "u32"]);
@@ -33,6 +34,7 @@ const F_GETFL = 3;
 const F_SETFL = 4;
 const F_DUPFD_CLOEXEC = 1030;
 const F_SETPIPE_SZ = 1031;
+const FIONREAD = 0x541b;
 
 /** open(2) with O_CLOEXEC added. */
 export function open(path: Path, flags: number, mode = 0): number {
@@ -209,4 +211,11 @@ export function pollFd(fd: number, events: number, timeoutMs: number): number {
   fields.setInt16(4, events, true);
   check("poll", cPoll(buffer, 1, timeoutMs));
   return fields.getInt16(6, true);
+}
+
+/** Bytes in a pipe that nobody has read yet: ioctl(FIONREAD). Either end may be asked. */
+export function unreadBytes(fd: number): number {
+  const count = alloc(4);
+  check("ioctl FIONREAD", cIoctl(fd, FIONREAD, count));
+  return view(count).getInt32(0, true);
 }
