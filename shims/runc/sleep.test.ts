@@ -10,7 +10,15 @@ import { readFd } from "../../src/platform/fs/fd-stream.ts";
 import { createFifo, openFifo, openFifoReader } from "../../src/platform/fs/fifo.ts";
 import { isBun } from "../../src/platform/runtime.ts";
 import { close, writeAll } from "../../src/platform/syscalls/files.ts";
-import { busyboxRoot, cannotRun, type FakeDaemon, fakeDaemon, rootMount, startShim } from "./testing.ts";
+import {
+  busyboxRoot,
+  callShim,
+  cannotRun,
+  type FakeDaemon,
+  fakeDaemon,
+  rootMount,
+  startShim,
+} from "./testing.ts";
 
 const skip = cannotRun() ?? (isBun ? false : "shims sleep under Bun only");
 const rounds = Number(process.env["GANTRY_SLEEP_ROUNDS"] ?? 30);
@@ -231,7 +239,7 @@ test("a paused container sleeps, and goes on", { skip }, async () => {
 });
 
 test("signals: USR1 wakes, TERM does not end it, KILL does and its connections end", { skip }, async () => {
-  await withSleeper("signals", "sleep 1000", {}, async ({ shim, id, pid, init }) => {
+  await withSleeper("signals", "sleep 1000", {}, async ({ shim, id, bundle, pid, init }) => {
     for (const signal of ["SIGUSR1", "SIGTERM", "SIGINT"] as const) {
       process.kill(pid, signal);
       while (asleep(pid)) await new Promise((r) => setTimeout(r, 5));
@@ -242,7 +250,8 @@ test("signals: USR1 wakes, TERM does not end it, KILL does and its connections e
     await untilAsleep(pid);
     process.kill(pid, "SIGKILL");
     await wait;
-    process.kill(init, "SIGKILL");
+    await callShim(daemon, id, bundle, "delete", new Uint8Array());
+    assert.throws(() => process.kill(init, 0), /ESRCH/);
   });
 });
 

@@ -22,7 +22,7 @@ import { Awake, Kept, POLLIN, pack, unpack } from "./rest.ts";
 
 /** How long a shim is quiet before it sleeps, when nobody says: a duration, "0" for never. */
 export const SLEEP_ENV = "GANTRY_SHIM_SLEEP_AFTER";
-const DEFAULT_MS = 0;
+const DEFAULT_MS = 10_000;
 /** Names the fd of the state. */
 const STATE_ENV = "GANTRY_SHIM_STATE";
 

@@ -7,6 +7,7 @@ import type { AnyValue } from "../../core/any.ts";
 import { invalidArgument } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import { defineKind, definePlugin } from "../../core/plugin/plugin.ts";
+import { parseDuration } from "../../lib/human.ts";
 import { listens } from "../../platform/net/unix.ts";
 import { type Bundle, type ShimAddress, writeAddress } from "./bundle.ts";
 import { type LaunchContext, startShim } from "./launch.ts";
@@ -33,11 +34,14 @@ export class ShimStarter {
   readonly launch: LaunchContext;
   readonly #spares: SpareShims;
   readonly #sharing: Sharing;
+  readonly #sleepAfterMs: number;
 
-  constructor(launch: LaunchContext, spares: SpareShims, sharing: Sharing) {
+  /** @param sleepAfterMs quiet time before our shims sleep, 0 for never */
+  constructor(launch: LaunchContext, spares: SpareShims, sharing: Sharing, sleepAfterMs: number) {
     this.launch = launch;
     this.#spares = spares;
     this.#sharing = sharing;
+    this.#sleepAfterMs = sleepAfterMs;
   }
 
   /** Starts the shim of a bundle, or finds that of its group, and writes down where it listens. */
@@ -75,6 +79,7 @@ export class ShimStarter {
       ttrpcAddress: daemon.ttrpcAddress,
       debug,
       shimCgroup,
+      sleepAfterMs: this.#sleepAfterMs,
     });
     launched.catch(() => {}); // told below
     // where it will listen is known: written while it starts, so that a daemon that ends now finds it again
@@ -121,6 +126,7 @@ interface Config {
   /** Own shims kept waiting; each costs some MB of memory. */
   readonly spares: number;
   readonly sharing: Sharing;
+  readonly sleepAfterMs: number;
 }
 
 export default definePlugin({
@@ -128,7 +134,7 @@ export default definePlugin({
   id: "manager",
   requires: {},
   config: {
-    defaults: { env: [], socket_dir: "", spare_shims: 1, share_shims: "pod" },
+    defaults: { env: [], socket_dir: "", spare_shims: 1, share_shims: "pod", shim_sleep_after: "10s" },
     parse(table): Config {
       const env = table["env"];
       const socketDir = String(table["socket_dir"] ?? "");
@@ -142,7 +148,8 @@ export default definePlugin({
         throw invalidArgument(
           `share_shims "${String(table["share_shims"])}": must be pod, namespace or node`,
         );
-      return { spares, sharing, env: Array.isArray(env) ? env.map(String) : [], socketDir };
+      const sleepAfterMs = sleepTime(String(table["shim_sleep_after"]));
+      return { spares, sharing, sleepAfterMs, env: Array.isArray(env) ? env.map(String) : [], socketDir };
     },
   },
   onFailure: "fatal",
@@ -152,9 +159,20 @@ export default definePlugin({
     host.onServe(async () => spares.fillLater());
     host.onStop(async () => spares.stop());
     const launch = { daemon, debug: false, env: config.env, socketDir: config.socketDir };
-    return new ShimStarter(launch, spares, config.sharing);
+    return new ShimStarter(launch, spares, config.sharing, config.sleepAfterMs);
   },
 });
+
+/** @returns milliseconds. @throws invalid-argument */
+function sleepTime(text: string): number {
+  try {
+    const ns = parseDuration(text);
+    if (ns >= 0n) return Math.ceil(Number(ns) / 1e6);
+  } catch {
+    // told below
+  }
+  throw invalidArgument(`shim_sleep_after "${text}": must be a duration such as "10s", or "0" for never`);
+}
 
 function makeSpares(size: number, log: Logger): SpareShims {
   return new SpareShims(resolveShim(OWN_RUNTIME, undefined), size, log);

@@ -198,6 +198,8 @@ export const KEYS: Readonly<Record<string, string>> = {
   "io.containerd.shim.v1.manager|socket_dir": "Folder of shims' sockets.",
   "io.containerd.shim.v1.manager|spare_shims": "Shims started ahead, so that a container starts faster.",
   "io.containerd.shim.v1.manager|share_shims": "Which containers share one shim: pod, namespace or node.",
+  "io.containerd.shim.v1.manager|shim_sleep_after":
+    "Quiet time after which a shim of ours gives its memory back and sleeps until it is needed; 0 for never.",
 
   [`${server}.grpc|address`]: "Socket of the API; clients need root or the group below.",
   [`${server}.grpc|uid`]: "Owner of the socket.",
