@@ -1,13 +1,15 @@
 /** Field masks of update calls: `labels`, `labels.KEY` (KEY is everything after the first dot), other fixed names. */
+
 import type { Labels } from "./any.ts";
 import { invalidArgument } from "./errors.ts";
+import { keptLabels } from "./labels.ts";
 
 /**
  * Applies the label part of a mask. No label path in a non-empty mask keeps the old labels. A `labels.KEY` path sets the
  * key to the new value, or removes it when the new labels lack it or hold "".
  */
 export function maskLabels(old: Labels, next: Labels, fields: readonly string[]): Labels {
-  if (fields.length === 0 || fields.includes("labels")) return new Map(next);
+  if (fields.length === 0 || fields.includes("labels")) return keptLabels(next);
   return maskMap(old, next, fields, "labels.");
 }
 

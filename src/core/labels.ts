@@ -18,5 +18,10 @@ export function checkLabels(labels: Labels): void {
   }
 }
 
+/** What a store keeps of labels: one with an empty value is as good as none (containerd never stores those). */
+export function keptLabels(labels: Labels): Labels {
+  return new Map([...labels].filter(([, value]) => value !== ""));
+}
+
 /** The empty label set. */
 export const noLabels: Labels = new Map();

@@ -14,7 +14,7 @@ export function containersSuite(name: string, make: MakeStores): void {
   describe(`containers: ${name}`, () => {
     on("what is stored comes back", async (containers) => {
       const input = container("full-1", {
-        labels: labelsOf({ k: "v", "k.with/slash": "", __proto__x: "p" }),
+        labels: labelsOf({ k: "v", "k.with/slash": "s", __proto__x: "p" }),
         image: "example.test/img:1",
         runtime: {
           name: "io.containerd.runc.v2",
@@ -35,6 +35,22 @@ export function containersSuite(name: string, make: MakeStores): void {
       await containers.delete(ns, "full-1");
       await assert.rejects(containers.delete(ns, "full-1"), ofClass("not-found"));
       await assert.rejects(containers.get(ns, "full-1"), ofClass("not-found"));
+    });
+
+    on("a label with an empty value is none", async (containers) => {
+      const some = labelsOf({ k: "v", empty: "" });
+      assert.deepEqual(
+        (await containers.create(ns, container("e", { labels: some }))).labels,
+        labelsOf({ k: "v" }),
+      );
+      assert.deepEqual((await containers.get(ns, "e")).labels, labelsOf({ k: "v" }));
+      const whole = await containers.update(ns, container("e", { labels: labelsOf({ k: "", n: "w" }) }), [
+        "labels",
+      ]);
+      assert.deepEqual(whole.labels, labelsOf({ n: "w" }));
+      const one = await containers.update(ns, container("e", { labels: labelsOf({ n: "" }) }), ["labels.n"]);
+      assert.deepEqual(one.labels, new Map());
+      assert.deepEqual((await containers.get(ns, "e")).labels, new Map());
     });
 
     on("what is refused", async (containers) => {

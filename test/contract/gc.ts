@@ -132,7 +132,7 @@ export function gcSuite(name: string, make: MakeStores): void {
         ns,
         Buffer.from("x"),
         labelsOf({
-          "containerd.io/gc.root": "",
+          "containerd.io/gc.root": "1",
           [`containerd.io/gc.cond.snapshot.${SN}/1`]: "usedat<24h|fresh",
           [`containerd.io/gc.cond.snapshot.${SN}/2`]: "usedat<24h,unknown=1|stale",
         }),
@@ -147,7 +147,7 @@ export function gcSuite(name: string, make: MakeStores): void {
       await base(s, "child", "parent");
       await s.leases.create(ns, "full", new Map());
       await s.leases.addResource(ns, "full", { type: "content", id: held[0] ?? "" });
-      await s.leases.create(ns, "snap", labelsOf({ "containerd.io/gc.flat": "" }));
+      await s.leases.create(ns, "snap", labelsOf({ "containerd.io/gc.flat": "1" }));
       await s.leases.addResource(ns, "snap", { type: `snapshots/${SN}`, id: "child" });
       await s.collect();
       assert.deepEqual(await blobs(s), held.toSorted());
@@ -218,7 +218,7 @@ export function gcSuite(name: string, make: MakeStores): void {
 
     on("a blob stays on disk while another namespace has it", async (s) => {
       const other = inNs("other");
-      const keep = labelsOf({ "containerd.io/gc.root": "" });
+      const keep = labelsOf({ "containerd.io/gc.root": "1" });
       const digest = await writeBlob(s.content, ns, Buffer.from("both"));
       await writeBlob(s.content, other, Buffer.from("both"), keep);
       await s.collect();

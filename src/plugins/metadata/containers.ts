@@ -5,7 +5,7 @@ import { checkFields, maskLabels, maskMap } from "../../core/fieldmask.ts";
 import { adaptContainer } from "../../core/filters/adaptors.ts";
 import { compileFilters } from "../../core/filters/filter.ts";
 import { checkIdentifier } from "../../core/ids/namespace.ts";
-import { checkLabels } from "../../core/labels.ts";
+import { checkLabels, keptLabels } from "../../core/labels.ts";
 import { nowNs } from "../../lib/time.ts";
 import type { StoreContext } from "./context.ts";
 import type { Row, SQLInputValue } from "./db.ts";
@@ -37,7 +37,12 @@ export class SqliteContainerStore implements ContainerStore {
     check(input, "create container failed validation");
     const { db } = this.#context;
     const now = nowNs();
-    const container: Container = { ...input, createdAt: now, updatedAt: now };
+    const container: Container = {
+      ...input,
+      labels: keptLabels(input.labels),
+      createdAt: now,
+      updatedAt: now,
+    };
     await db.write(() => {
       this.#context.ensureNamespace(call.namespace);
       const { changes } = db.run(

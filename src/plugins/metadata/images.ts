@@ -7,7 +7,7 @@ import { compileFilters } from "../../core/filters/filter.ts";
 import { EXPIRE } from "../../core/gc/labels.ts";
 import { type Digest, parseDigest } from "../../core/ids/digest.ts";
 import type { Image, ImageDeleteOptions, ImageInput, ImageStore } from "../../core/images/images.ts";
-import { checkLabels } from "../../core/labels.ts";
+import { checkLabels, keptLabels } from "../../core/labels.ts";
 import type { Descriptor, Platform } from "../../core/oci.ts";
 import { nowNs } from "../../lib/time.ts";
 import type { StoreContext } from "./context.ts";
@@ -39,7 +39,7 @@ export class SqliteImageStore implements ImageStore {
     check(input);
     const { db } = this.#context;
     const now = epoch ?? nowNs();
-    const image: Image = { ...input, createdAt: now, updatedAt: now };
+    const image: Image = { ...input, labels: keptLabels(input.labels), createdAt: now, updatedAt: now };
     await db.write(() => {
       this.#context.ensureNamespace(call.namespace);
       this.#attach(call, image);

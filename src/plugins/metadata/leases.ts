@@ -5,7 +5,7 @@ import { alreadyExists, invalidArgument, messageOf, notFound, notImplemented } f
 import { adaptLease } from "../../core/filters/adaptors.ts";
 import { compileFilters } from "../../core/filters/filter.ts";
 import { parseDigest } from "../../core/ids/digest.ts";
-import { checkLabels } from "../../core/labels.ts";
+import { checkLabels, keptLabels } from "../../core/labels.ts";
 import type { Lease, LeaseManager, LeaseResource } from "../../core/leases/leases.ts";
 import { nowNs } from "../../lib/time.ts";
 import type { StoreContext } from "./context.ts";
@@ -26,7 +26,7 @@ export class SqliteLeaseManager implements LeaseManager {
     const lease: Lease = {
       id: id === "" ? randomBytes(16).toString("hex") : id,
       createdAt: nowNs(),
-      labels: new Map(given),
+      labels: keptLabels(given),
     };
     await db.write(() => {
       this.#context.ensureNamespace(call.namespace);

@@ -3,7 +3,7 @@ import type { Call } from "../../core/call.ts";
 import { alreadyExists, failedPrecondition, invalidArgument, notFound, wrap } from "../../core/errors.ts";
 import { checkFields, maskLabels } from "../../core/fieldmask.ts";
 import { type Namespace, parseNamespace } from "../../core/ids/namespace.ts";
-import { checkLabels } from "../../core/labels.ts";
+import { checkLabels, keptLabels, noLabels } from "../../core/labels.ts";
 import type { NamespaceInfo, NamespaceStore } from "../../core/namespaces/namespaces.ts";
 import type { StoreContext } from "./context.ts";
 import type { Row } from "./db.ts";
@@ -18,7 +18,7 @@ export class SqliteNamespaceStore implements NamespaceStore {
   }
 
   async get(_call: Call, name: string): Promise<NamespaceInfo> {
-    return this.#find(name) ?? { name, labels: new Map() };
+    return this.#find(name) ?? { name, labels: noLabels };
   }
 
   async list(_call: Call): Promise<NamespaceInfo[]> {
@@ -31,7 +31,7 @@ export class SqliteNamespaceStore implements NamespaceStore {
     const namespace = parseName(name);
     check(given);
     const { db } = this.#context;
-    const kept = withoutEmpty(given);
+    const kept = keptLabels(given);
     await db.write(() => {
       const { changes } = db.run(
         "INSERT OR IGNORE INTO namespaces(name, labels) VALUES(?, ?)",
@@ -51,7 +51,7 @@ export class SqliteNamespaceStore implements NamespaceStore {
     const { db } = this.#context;
     const next = await db.write(() => {
       this.#context.ensureNamespace(namespace);
-      const merged = withoutEmpty(maskLabels(this.#find(name)?.labels ?? new Map(), given, fields));
+      const merged = maskLabels(this.#find(name)?.labels ?? noLabels, given, fields);
       db.run("UPDATE namespaces SET labels = ? WHERE name = ?", encodeLabels(merged), name);
       return merged;
     });
@@ -123,9 +123,4 @@ function check(given: Labels): void {
   } catch (err) {
     throw wrap(err, "namespace.Labels");
   }
-}
-
-/** An empty value removes a namespace's label. */
-function withoutEmpty(given: Labels): Labels {
-  return new Map([...given].filter(([, value]) => value !== ""));
 }

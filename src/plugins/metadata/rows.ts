@@ -1,5 +1,7 @@
 /** Small conversions between rows and values. A value of the wrong type throws: the row is damaged. */
+
 import type { AnyValue, Labels } from "../../core/any.ts";
+import { keptLabels } from "../../core/labels.ts";
 import type { Row } from "./db.ts";
 
 /** A text column. */
@@ -31,7 +33,7 @@ export function bytes(row: Row, column: string): Uint8Array {
 
 /** Labels as JSON. */
 export function encodeLabels(labels: ReadonlyMap<string, string>): string {
-  return labels.size === 0 ? "{}" : JSON.stringify(Object.fromEntries(labels));
+  return labels.size === 0 ? "{}" : JSON.stringify(Object.fromEntries(keptLabels(labels)));
 }
 
 /** Labels from a JSON column. */

@@ -4,7 +4,7 @@ import { checkFields, maskLabels, maskMap } from "../../core/fieldmask.ts";
 import { adaptSandbox } from "../../core/filters/adaptors.ts";
 import { compileFilters } from "../../core/filters/filter.ts";
 import { checkIdentifier } from "../../core/ids/namespace.ts";
-import { checkLabels } from "../../core/labels.ts";
+import { checkLabels, keptLabels } from "../../core/labels.ts";
 import type { Sandbox, SandboxInput, SandboxStore } from "../../core/sandbox/sandbox.ts";
 import { nowNs } from "../../lib/time.ts";
 import type { StoreContext } from "./context.ts";
@@ -37,7 +37,7 @@ export class SqliteSandboxStore implements SandboxStore {
     check(input);
     const { db } = this.#context;
     const now = nowNs();
-    const sandbox: Sandbox = { ...input, createdAt: now, updatedAt: now };
+    const sandbox: Sandbox = { ...input, labels: keptLabels(input.labels), createdAt: now, updatedAt: now };
     await db.write(() => {
       this.#context.ensureNamespace(call.namespace);
       const { changes } = db.run(

@@ -1,6 +1,8 @@
 /** Conversions between wire records and core's: times, labels, typed blobs. */
+
 import type { Any, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { AnyValue, Labels, TimeNs } from "../../core/any.ts";
+import { keptLabels } from "../../core/labels.ts";
 import { joinNs, splitNs } from "../../lib/time.ts";
 
 /** Wire form of a time. */
@@ -36,7 +38,7 @@ export function fromRecord<V>(record: Readonly<Record<string, V>>): ReadonlyMap<
 }
 
 export function fromLabels(record: Readonly<Record<string, string>>): Labels {
-  return fromRecord(record);
+  return keptLabels(fromRecord(record));
 }
 
 /** Wire form of a typed blob. */
