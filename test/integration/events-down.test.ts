@@ -1,6 +1,7 @@
 /** R14: what happens while the daemon is down is told once when it is up again, in order. Our daemon; needs root and runc. */
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { existsSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { until } from "./client.ts";
 import { useBed } from "./suite.ts";
@@ -37,6 +38,9 @@ test("out of memory, the end of an exec and the end of the container: once each,
         ["beside", id],
       );
       await events.stop();
+      // what the daemon has taken the shim forgets when it has read so
+      const outbox = join(engine.state, "io.containerd.runtime.v2.task", engine.namespace, id, "outbox");
+      await until("the acknowledgement", () => !existsSync(outbox) || statSync(outbox).size === 0);
       process.kill(shim, "SIGSTOP");
       await engine.end("SIGKILL");
       await engine.start();

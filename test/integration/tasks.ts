@@ -35,11 +35,18 @@ export function parentOf(pid: number): number {
   }
 }
 
-/** Whether a process runs (a zombie does not). */
+/** PF_EXITING of the kernel's task flags. */
+const EXITING = 4;
+
+/**
+ * Whether a process runs: not a zombie, and not one that ends, which the first process of a container does until all others in
+ * there were reaped.
+ */
 export function alive(pid: number): boolean {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2));
+    const [state = "", ...rest] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return !/^[ZX]/.test(state) && (Number(rest[5]) & EXITING) === 0;
   } catch {
     return false;
   }

@@ -16,7 +16,15 @@ export interface ProcStat extends ProcessIdentity {
   readonly parent: number;
   readonly processGroup: number;
   readonly session: number;
+  /**
+   * It has begun to end and runs no more of its program. It may stay so: the first process of a pid namespace waits until all
+   * others in there were reaped, which is up to their parents outside.
+   */
+  readonly exiting: boolean;
 }
+
+/** PF_EXITING of the kernel's task flags. */
+const EXITING = 4;
 
 /** Reads /proc/PID/stat; undefined when there is no such process. */
 export function readProcStat(pid: number | "self"): ProcStat | undefined {
@@ -33,6 +41,7 @@ export function readProcStat(pid: number | "self"): ProcStat | undefined {
     parent: Number(fields[1]),
     processGroup: Number(fields[2]),
     session: Number(fields[3]),
+    exiting: (Number(fields[6]) & EXITING) !== 0,
     startTime: BigInt(fields[19] ?? "0"),
   };
 }
@@ -49,6 +58,12 @@ export function isAlive(identity: ProcessIdentity): boolean {
   return (
     stat !== undefined && stat.startTime === identity.startTime && stat.state !== "Z" && stat.state !== "X"
   );
+}
+
+/** True while a process with that number runs its program: not for one that ends, a zombie, or none. */
+export function runsProgram(pid: number): boolean {
+  const stat = pid > 0 ? readProcStat(pid) : undefined;
+  return stat !== undefined && !stat.exiting && stat.state !== "Z" && stat.state !== "X";
 }
 
 /** Words of the command line; empty for kernel threads and zombies, undefined when there is no such process. */

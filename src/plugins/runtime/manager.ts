@@ -28,7 +28,7 @@ import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { nowNs } from "../../lib/time.ts";
 import { warmAttachLock } from "../../platform/cgroups/attach-lock.ts";
 import { removeStaleSocket } from "../../platform/net/unix.ts";
-import { fromTimestamp, toAny, toTimestamp } from "../../rpc/convert/basic.ts";
+import { fromTimestamp, toAny } from "../../rpc/convert/basic.ts";
 import { toMount } from "../../rpc/convert/oci.ts";
 import { callOptions } from "../../rpc/headers.ts";
 import { createTtrpcTransport } from "../../rpc/ttrpc/transport.ts";
@@ -48,6 +48,7 @@ import {
   writeAddress,
   writeSandbox,
 } from "./bundle.ts";
+import { endsBefore, factsOf } from "./dead-shim.ts";
 import { deleteShim } from "./launch.ts";
 import { LostEvents } from "./lost-events.ts";
 import { resolveShim, type ShimCommand } from "./resolve.ts";
@@ -97,6 +98,8 @@ export class TaskManager {
   readonly #lostEvents: LostEvents;
   /** Bundles an earlier daemon left, while they are being looked at. */
   #found: readonly Bundle[] = [];
+  /** Tasks of an earlier daemon whose shim is dead, while what they had is removed. */
+  readonly #cleaning = new Set<string>();
   #stopping = false;
 
   constructor(options: ManagerOptions) {
@@ -300,36 +303,43 @@ export class TaskManager {
   }
 
   /** Cleans up after a dead shim. `task` when it was connected. */
-  async cleanUpDead(bundle: Bundle, shim: ShimCommand, task: Task | undefined): Promise<void> {
+  async cleanUpDead(
+    bundle: Bundle,
+    shim: ShimCommand,
+    task: Task | undefined,
+    onTold: () => void = () => {},
+  ): Promise<void> {
     const { log, shims, timeouts, events } = this.#options;
     const key = taskKey(bundle.namespace, bundle.id);
     using _lock = await this.#locks.acquire(key);
     if (task !== undefined && this.#tasks.get(key) !== task) return;
     this.#lostEvents.replay(this.#siblings(bundle));
-    const told = await deleteShim(shim, bundle, shims.launch, timeouts.cleanup).catch((err: unknown) => {
+    const passed = this.#lostEvents.take(bundle);
+    const call = this.#options.call.in(parseNamespace(bundle.namespace));
+    let exit = task?.exit;
+    const tell = (ended: Exit): void => {
+      exit = ended;
+      if (task !== undefined) settleExit(task, ended);
+      if (!passed.exit) events.send(call, "/tasks/exit", { ...factsOf(bundle, ended), id: bundle.id });
+      onTold();
+    };
+    const pid = task?.pid || readPid(bundle);
+    const deleting = deleteShim(shim, bundle, shims.launch, timeouts.cleanup).catch((err: unknown) => {
       log.warn("shim delete", { id: bundle.id, err });
       return undefined;
     });
-    const first = task?.exit === undefined;
-    const exit: Exit = task?.exit ?? {
-      pid: told?.pid ?? task?.pid ?? 0,
-      status: told?.status ?? KILLED,
-      exitedAt: told?.exitedAt || nowNs(),
-    };
-    if (task !== undefined) {
-      settleExit(task, exit);
-      await task.transport.close();
-    }
-    const call = this.#options.call.in(parseNamespace(bundle.namespace));
-    const facts = {
-      containerId: bundle.id,
-      pid: exit.pid,
-      exitStatus: exit.status,
-      exitedAt: toTimestamp(exit.exitedAt),
-    };
-    const passed = this.#lostEvents.take(bundle);
-    if (first && !passed.exit) events.send(call, "/tasks/exit", { ...facts, id: bundle.id });
-    if (!passed.deleted) events.send(call, "/tasks/delete", facts);
+    // told as soon as it is sure: what is left then may be a wait for others to reap their processes
+    if (exit === undefined && (await endsBefore(pid, deleting)))
+      tell({ pid, status: KILLED, exitedAt: nowNs() });
+    const told = await deleting;
+    if (exit === undefined)
+      tell({
+        pid: told?.pid ?? pid,
+        status: told?.status ?? KILLED,
+        exitedAt: told?.exitedAt || nowNs(),
+      });
+    await task?.transport.close();
+    if (!passed.deleted && exit !== undefined) events.send(call, "/tasks/delete", factsOf(bundle, exit));
     this.#tasks.delete(key);
     // not every shim's delete does it
     const socket = (task?.address ?? readAddress(bundle))?.address;
@@ -338,6 +348,20 @@ export class TaskManager {
     await this.#removeBundle(bundle).catch((err: unknown) =>
       log.warn("remove bundle", { id: bundle.id, err }),
     );
+  }
+
+  /** Cleans up after a shim that died with an earlier daemon; what takes long goes on after the start. */
+  #cleanUpFound(bundle: Bundle, shim: ShimCommand): Promise<void> {
+    const key = taskKey(bundle.namespace, bundle.id);
+    this.#cleaning.add(key);
+    return new Promise((resolve, reject) => {
+      this.cleanUpDead(bundle, shim, undefined, resolve)
+        .finally(() => this.#cleaning.delete(key))
+        .then(resolve, (err: unknown) => {
+          this.#options.log.error("clean up after a dead shim", { id: bundle.id, err });
+          reject(err);
+        });
+    });
   }
 
   /** The bundles of the shim that serves this one. */
@@ -389,8 +413,10 @@ export class TaskManager {
       address: this.#options.shims.launch.daemon.address,
       socketDir: this.#options.shims.launch.socketDir,
       knownSockets: new Set([...this.#tasks.values()].map((task) => task.address.address)),
-      isKnown: (namespace, id) =>
-        this.#tasks.has(taskKey(namespace, id)) || failed.has(taskKey(namespace, id)),
+      isKnown: (namespace, id) => {
+        const key = taskKey(namespace, id);
+        return this.#tasks.has(key) || this.#cleaning.has(key) || failed.has(key);
+      },
       knownShims: () => this.#shimPids(),
       log,
     });
@@ -421,7 +447,7 @@ export class TaskManager {
     });
     const shim = resolveShim(container?.runtime.name ?? "io.containerd.runc.v2", shimPathOf(bundle));
     const address = readAddress(bundle);
-    if (address === undefined) return await this.cleanUpDead(bundle, shim, undefined);
+    if (address === undefined) return await this.#cleanUpFound(bundle, shim);
     const task = await this.#reconnect(bundle, shim, address, timeouts.load).catch(async (err: unknown) => {
       log.warn("connect to the shim of a task", { id: bundle.id, err });
       // one that listens is frozen or slow, and its container runs: it is watched, not killed (R7)
@@ -430,7 +456,7 @@ export class TaskManager {
       stuck.pid = readPid(bundle);
       return stuck;
     });
-    if (task === undefined) return await this.cleanUpDead(bundle, shim, undefined);
+    if (task === undefined) return await this.#cleanUpFound(bundle, shim);
     this.#tasks.set(taskKey(bundle.namespace, bundle.id), task);
     if (container === undefined && task.pid === 0) return await this.#forget(task);
     this.#logs.follow(bundle);
