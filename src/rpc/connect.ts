@@ -120,12 +120,18 @@ function connectError(address: ConnectAddress, err: Error): GantryError {
     unavailable(`connect to "${text}": ${reason}`, { cause: err, hint });
   switch (code) {
     case "ENOENT":
-      return fail("no such file or directory", "is the daemon running, and is this its --address?");
+      return fail(
+        "no such file or directory",
+        "start the engine (systemctl start containerd), or give the address of its socket",
+      );
     case "ECONNREFUSED":
-      return fail("connection refused", "the daemon is not running: start it and try again");
+      return fail(
+        "connection refused",
+        "the engine does not run: systemctl start containerd; journalctl -u containerd says why it ended",
+      );
     case "EACCES":
     case "EPERM":
-      return fail("permission denied", "run as root, or as a member of the socket's group");
+      return fail("permission denied", "use sudo, or be a member of the socket's group ([grpc] gid)");
     default:
       return unavailable(`connect to "${text}": ${messageOf(err)}`, { cause: err });
   }

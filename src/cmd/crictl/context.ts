@@ -183,7 +183,7 @@ function interruptedError(err: unknown): unknown {
 }
 
 function withHint(err: unknown, endpoint: string): GantryError {
-  const hint = `is the engine running, and is ${endpoint} its CRI endpoint? (--runtime-endpoint, /etc/crictl.yaml)`;
+  const hint = `start the engine (systemctl start containerd), or name its endpoint instead of ${endpoint}: --runtime-endpoint, /etc/crictl.yaml`;
   const denied = /permission denied/.test(messageOf(err));
   return unavailable(messageOf(err), { cause: err, hint: denied ? "run as root" : hint });
 }
