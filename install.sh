@@ -357,7 +357,12 @@ check_runc() {
     fi
     return
   fi
-  if have rpm && rpm -qf "$(readlink -f "$path")" > /dev/null 2>&1; then return; fi
+  if have rpm && package=$(rpm -qf --qf '%{NAME}\n' "$(readlink -f "$path")" 2> /dev/null); then
+    if version_below "$version" 1.1.12 && ! rpm -q --changelog "$package" 2> /dev/null | grep -q CVE-2024-21626; then
+      warn "$package $version lets a container reach the host (CVE-2024-21626); fix: $(rpm_tool) upgrade $package"
+    fi
+    return
+  fi
   fix="replace $path by 1.2.8, 1.3.3 or newer, or remove it and let the distribution's package take its place"
   if version_below "$version" 1.1.12; then
     warn "runc $version lets a container reach the host (CVE-2024-21626); fix: $fix"
@@ -396,17 +401,28 @@ install_packages() {
   # shellcheck disable=SC2086 # a list of names
   if have apt-get; then
     apt_install $missing > "$log" 2>&1 || package_failed
-  elif have dnf; then
-    rpm_install dnf $missing > "$log" 2>&1 || package_failed
-  elif have yum; then
-    rpm_install yum $missing > "$log" 2>&1 || package_failed
+  elif [ -n "$(rpm_tool)" ]; then
+    rpm_install $missing > "$log" 2>&1 || package_failed
   else
     die "no apt-get, dnf or yum here" "install$missing by hand, then run this again"
   fi
   rm -f "$log"
 }
+rpm_tool() { # dnf on every RPM distribution of today, yum before CentOS 8 and where somebody removed dnf's name
+  for tool in dnf yum; do
+    if have $tool; then
+      printf '%s\n' $tool
+      return
+    fi
+  done
+}
 package_failed() {
   tail -n 15 "$log" >&2
+  if grep -qiE 'no match for argument|unable to find a match|no package .* available|no packages? for argument' "$log"; then
+    rm -f "$log"
+    die "this distribution has no package for one of:$missing" \
+      "RHEL 10 and its relatives dropped runc and the CNI plugins: put runc into /usr/local/bin and the plugins into /opt/cni/bin, or give --packages DIR; then run this again"
+  fi
   rm -f "$log"
   if [ $offline = 1 ]; then
     die "could not install$missing without the network" "put their .deb or .rpm files into a folder and give --packages DIR"
@@ -448,14 +464,20 @@ index_debs() {
   done
 }
 rpm_install() {
-  tool=$1
-  shift
-  if [ -d "$packages" ]; then
-    "$tool" -y install --disablerepo='*' "$packages"/*.rpm
+  tool=$(rpm_tool)
+  names=$*
+  set --
+  # A folder may have packages of several architectures, and .deb files beside them.
+  for file in "$packages"/*."$(uname -m)".rpm "$packages"/*.noarch.rpm; do
+    [ ! -e "$file" ] || set -- "$@" "$file"
+  done
+  # shellcheck disable=SC2086 # a list of names
+  if [ $# -gt 0 ]; then
+    "$tool" -y install --disablerepo='*' "$@"
   elif [ $offline = 1 ]; then
-    "$tool" -y -C install "$@"
+    "$tool" -y -C install $names
   else
-    "$tool" -y install "$@"
+    "$tool" -y install $names
   fi
 }
 
@@ -581,6 +603,12 @@ start_failed() {
   tail -n 15 "$logfile" >&2 || :
   die "the engine did not answer on $socket" "look into $logfile"
 }
+does_not_run() {
+  case $said in
+    *GLIBC_*) die "this distribution is too old for the executable: $said" "it needs glibc 2.17 and a kernel of 4.18 or newer" ;;
+    *) die "$executable does not run here: $said" "take the release for $(uname -m)" ;;
+  esac
+}
 hello() {
   step "running a container from the built-in hello image"
   archive=$(mktemp)
@@ -624,7 +652,7 @@ check_other_engine
 check_runc
 build
 if [ -x "$executable" ]; then
-  said=$("$executable" --version 2>&1) || [ -n "$root" ] || die "$executable does not run here: $said" "take the release for $(uname -m)"
+  said=$("$executable" --version 2>&1) || [ -n "$root" ] || does_not_run
   version=$(printf '%s' "$said" | awk 'NR == 1 { print $2 }')
 else
   version=unknown
