@@ -365,7 +365,8 @@ test("delete cleans up after a killed shim; a second shim of a group shares the 
 test("S27: runtime and container get no file of the shim but their own three", { skip }, async () => {
   const list = join(daemon.dir, "fds");
   const fake = join(daemon.dir, "fake-runc");
-  const script = `#!/bin/sh\nls -l /proc/$$/fd >> ${list}\nexec runc "$@"\n`;
+  // of ls, not of the shell: that keeps what it redirects for ls open for itself, under other numbers
+  const script = `#!/bin/sh\nls -l /proc/self/fd >> ${list}\nexec runc "$@"\n`;
   writeFileSync(fake, script, { mode: 0o755 });
   const value = encode(Options, { binaryName: fake });
   const out = join(daemon.dir, "fds-out");
@@ -377,12 +378,10 @@ test("S27: runtime and container get no file of the shim but their own three", {
     async (c) => {
       await c.v3.wait({ id: "fds" });
       const files = [...readFileSync(list, "utf8").matchAll(/ (\d+) -> (.*)$/gm)];
-      // From 10 on the shell saves what it redirects.
-      const saved = (fd: number, file = ""): boolean =>
-        fd >= 10 && (file === out || file.startsWith("/dev/null"));
       const extra = files
-        .filter(([, fd, file]) => Number(fd) > 2 && file !== fake && !saved(Number(fd), file))
+        .filter(([, fd, file]) => Number(fd) > 2 && !/^\/proc\/\d+\/fd$/.test(file ?? ""))
         .map(([line]) => line);
+      assert.ok(files.length > 3);
       assert.deepEqual(extra, []);
       assert.equal(await text, "0\n1\n2\n0\n1\n2\n3\n");
     },
