@@ -63,6 +63,11 @@ export interface TaskService {
   delete(call: NamespacedCall, id: string): Promise<Exit>;
   deleteProcess(call: NamespacedCall, id: string, execId: string): Promise<Exit>;
   get(call: NamespacedCall, id: string, execId: string): Promise<ProcessState>;
+  /**
+   * As `list`, but what is seen to run is "running" (it may be created or paused) without its shim being asked: at the start of a
+   * daemon with many of them. Streams are left out.
+   */
+  glance?(call: NamespacedCall): Promise<readonly ProcessState[]>;
   list(call: NamespacedCall): Promise<ProcessState[]>;
   kill(call: NamespacedCall, id: string, execId: string, signal: number, all: boolean): Promise<void>;
   exec(call: NamespacedCall, request: ExecTask): Promise<void>;

@@ -28,7 +28,7 @@ export async function recover(cri: Cri): Promise<void> {
   const [pods, containers, tasks] = await Promise.all([
     records.loadPods(),
     records.loadContainers(),
-    deps.tasks.list(deps.call),
+    deps.tasks.glance?.(deps.call) ?? deps.tasks.list(deps.call),
   ]);
   const states = new Map(tasks.map((t) => [t.containerId, t]));
   store.load(pods, containers);
@@ -78,10 +78,13 @@ async function recoverPod(cri: Cri, pod: Pod, task: ProcessState | undefined): P
 async function recoverContainer(
   cri: Cri,
   container: Container,
-  task: ProcessState | undefined,
+  seen: ProcessState | undefined,
 ): Promise<void> {
-  const { store, monitor } = cri;
+  const { store, monitor, deps } = cri;
   const { id, state } = container;
+  // what waits for its start runs, too, as far as one can see
+  const unsure = state === "created" && seen !== undefined;
+  const task = unsure ? await deps.tasks.get(deps.call, id, "").catch(() => seen) : seen;
   if (!cri.containerNames.take(container.name, id))
     cri.deps.log.warn("two containers have one name", { name: container.name, id });
   if (state === "exited") {

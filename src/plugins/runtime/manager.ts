@@ -49,6 +49,7 @@ import {
   writeSandbox,
 } from "./bundle.ts";
 import { endsBefore, factsOf } from "./dead-shim.ts";
+import { askLater, runningInit } from "./found-tasks.ts";
 import { deleteShim } from "./launch.ts";
 import { LostEvents } from "./lost-events.ts";
 import { resolveShim, type ShimCommand } from "./resolve.ts";
@@ -448,6 +449,8 @@ export class TaskManager {
     const shim = resolveShim(container?.runtime.name ?? "io.containerd.runc.v2", shimPathOf(bundle));
     const address = readAddress(bundle);
     if (address === undefined) return await this.#cleanUpFound(bundle, shim);
+    const running = shim.own && container !== undefined ? runningInit(bundle) : undefined;
+    if (running !== undefined) return this.#assume(bundle, shim, address, running);
     const task = await this.#reconnect(bundle, shim, address, timeouts.load).catch(async (err: unknown) => {
       log.warn("connect to the shim of a task", { id: bundle.id, err });
       // one that listens is frozen or slow, and its container runs: it is watched, not killed (R7)
@@ -461,6 +464,21 @@ export class TaskManager {
     if (container === undefined && task.pid === 0) return await this.#forget(task);
     this.#logs.follow(bundle);
     this.#watch(task);
+  }
+
+  /** Takes a task for running whose shim is asked later. */
+  #assume(bundle: Bundle, shim: ShimCommand, address: ShimAddress, pid: number): void {
+    const task = this.#connect(bundle, shim, address);
+    task.pid = pid;
+    task.assumed = true;
+    this.#tasks.set(taskKey(bundle.namespace, bundle.id), task);
+    this.#logs.follow(bundle);
+  }
+
+  /** Connects to the shims that {@link load} has not asked. */
+  async askFound(): Promise<void> {
+    const tasks = [...this.#tasks.values()].filter((task) => task.assumed);
+    await askLater(tasks, this.#options.timeouts.load, (task) => this.#watch(task));
   }
 
   async #reconnect(bundle: Bundle, shim: ShimCommand, address: ShimAddress, ms: number): Promise<Task> {

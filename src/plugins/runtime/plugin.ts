@@ -57,6 +57,9 @@ export default definePlugin({
       platforms: [{ os: "linux", architecture: process.arch === "x64" ? "amd64" : process.arch }],
     });
     host.onReady(() => manager.load());
+    host.onServe(async () => {
+      void manager.askFound().catch((err: unknown) => host.log.error("ask shims for their tasks", { err }));
+    });
     host.onStop(() => manager.stop());
     return { ...createTaskService(manager, deps.metadata), pluginInfo: runtimeInfo };
   },

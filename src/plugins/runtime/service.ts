@@ -64,6 +64,18 @@ export function createTaskService(
       return { pid: answer.pid, status: answer.exitStatus, exitedAt: fromTimestamp(answer.exitedAt) };
     },
     get: (call, id, execId) => state(call, manager.get(call, id), execId),
+    async glance(call) {
+      const limited = call.within(manager.stateTimeout);
+      const all = await Promise.all(
+        manager.list(call).map(async (task): Promise<ProcessState | undefined> => {
+          if (task.assumed) return { ...unknownState(task), status: "running" };
+          return await state(limited, task, "").catch((err: unknown) =>
+            isNotFound(err) ? undefined : unknownState(task),
+          );
+        }),
+      );
+      return all.filter((s) => s !== undefined);
+    },
     async list(call) {
       // one stuck shim must not hide the others
       const limited = call.within(manager.stateTimeout);

@@ -30,6 +30,8 @@ export interface Task {
   exit: Exit | undefined;
   /** Set when the daemon deletes the task itself: a lost connection is then no loss. */
   deleting: boolean;
+  /** Init was seen running, and its shim has not been asked yet since the daemon started. */
+  assumed: boolean;
 }
 
 /** Key of the task map. */
@@ -40,11 +42,13 @@ export function taskKey(namespace: string, id: string): string {
 const NO_STDIO: Stdio = { stdin: "", stdout: "", stderr: "", terminal: false };
 
 /** Makes the record. */
-export function newTask(parts: Omit<Task, "pid" | "stdio" | "ended" | "exit" | "deleting">): Task {
+export function newTask(
+  parts: Omit<Task, "pid" | "stdio" | "ended" | "exit" | "deleting" | "assumed">,
+): Task {
   const ended = createDeferred<Exit>();
   // nobody has to wait for it
   ended.promise.catch(() => {});
-  return { ...parts, pid: 0, stdio: NO_STDIO, ended, exit: undefined, deleting: false };
+  return { ...parts, pid: 0, stdio: NO_STDIO, ended, exit: undefined, deleting: false, assumed: false };
 }
 
 /** Records the exit once. @returns true when it was the first */
