@@ -2,6 +2,7 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { background } from "../../src/core/call.ts";
+import type { ContentStore } from "../../src/core/content/content.ts";
 import type { EventPublisher } from "../../src/core/events/events.ts";
 import { noLog } from "../../src/core/log.ts";
 import type { BackendSnapshot, SnapshotBackend } from "../../src/core/snapshots/snapshotter.ts";
@@ -44,7 +45,12 @@ export interface LocalStores extends Stores {
 /** Opens stores below `root`. */
 export async function openLocal(
   root: string,
-  options: MakeOptions & { events?: EventPublisher; backends?: ReadonlyMap<string, SnapshotBackend> } = {},
+  options: MakeOptions & {
+    events?: EventPublisher;
+    backends?: ReadonlyMap<string, SnapshotBackend>;
+    /** Keeps the bytes of the blobs. */
+    remote?: ContentStore;
+  } = {},
 ): Promise<LocalStores> {
   await mkdir(join(root, "content", "ingest"), { recursive: true });
   const backends =
@@ -52,7 +58,7 @@ export async function openLocal(
     new Map(["overlayfs", "native"].map((name) => [name, folderBackend(name, join(root, name))] as const));
   const metadata = await SqliteMetadata.open({
     root: join(root, "meta"),
-    blobs: { root: join(root, "content") },
+    blobs: { root: join(root, "content"), remote: options.remote },
     backends,
     events: options.events,
     log: noLog,

@@ -37,6 +37,8 @@ export type Differ = StreamApplier & Comparer;
 export interface BlobBackend {
   /** Absolute folder: `blobs/<alg>/<hex>` and `ingest/<id>/{data,ref,...}` live below it. */
   readonly root: string;
+  /** Where the bytes are kept, when the folder only has copies of them. */
+  readonly remote?: ContentStore | undefined;
 }
 
 export const BLOBS = defineKind<BlobBackend>("io.containerd.content.v1");

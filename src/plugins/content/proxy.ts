@@ -1,26 +1,27 @@
 /**
- * A content store in another process (`[proxy_plugins.NAME] type = "content"`). It is a store of its own beside the local
- * one, which the metadata database keeps to: nothing is read from it unless a plugin asks for it by name.
+ * A content store in another process (`[proxy_plugins.NAME] type = "content"`). As in containerd it takes the place of the local
+ * store where that is disabled (`disabled_plugins = ["io.containerd.content.v1.content"]`); beside it, nothing is asked of it.
  */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import { contentClient } from "../../client/content.ts";
-import type { ContentStore } from "../../core/content/content.ts";
-import { type AnyPluginDefinition, defineKind, definePlugin, noConfig } from "../../core/plugin/plugin.ts";
+import { BLOBS } from "../../core/plugin/kinds.ts";
+import { type AnyPluginDefinition, definePlugin, noConfig } from "../../core/plugin/plugin.ts";
 import type { ProxyPlugin } from "../../core/plugin/proxy.ts";
 import { createGrpcTransport } from "../../rpc/grpc/transport.ts";
 import { limitedContent } from "./limited.ts";
 
-/** containerd's type of content stores, here with the whole interface: a process has no folder that others may use. */
-const REMOTE_CONTENT = defineKind<ContentStore>("io.containerd.content.v1");
-
 /** The plugin of one table. The socket is dialled by the first call, and again after it was lost. */
 export function proxyContent(plugin: ProxyPlugin): AnyPluginDefinition {
   return definePlugin({
-    kind: REMOTE_CONTENT,
+    kind: BLOBS,
     id: plugin.name,
     requires: {},
     config: noConfig,
     onFailure: "optional",
-    init(host) {
+    async init(host) {
+      await mkdir(join(host.root, "blobs", "sha256"), { recursive: true, mode: 0o700 });
+      await mkdir(join(host.root, "ingest"), { recursive: true, mode: 0o700 });
       const transport = createGrpcTransport({ path: plugin.address });
       host.onStop(() => transport.close());
       host.describe({
@@ -28,10 +29,8 @@ export function proxyContent(plugin: ProxyPlugin): AnyPluginDefinition {
         capabilities: plugin.capabilities,
         platforms: [plugin.platform],
       });
-      return limitedContent(
-        contentClient(transport),
-        host.daemon.timeout("gantry.timeout.proxy.read", 30_000),
-      );
+      const limit = host.daemon.timeout("gantry.timeout.proxy.read", 30_000);
+      return { root: host.root, remote: limitedContent(contentClient(transport), limit) };
     },
   });
 }

@@ -48,6 +48,14 @@ export class BlobFiles {
     return await orUndefined(stat(this.blob(digest)));
   }
 
+  /** Size of a blob that another process keeps, see remote-blobs.ts; undefined when there is none. */
+  async elsewhere(_digest: Digest): Promise<bigint | undefined> {
+    return undefined;
+  }
+
+  /** Brings a blob's bytes to its path when another process keeps them. */
+  async ensure(_digest: Digest): Promise<void> {}
+
   /** Bytes in an ingest's data file, 0 when there is none. */
   async ingestSize(id: bigint): Promise<number> {
     return (await orUndefined(stat(this.data(id))))?.size ?? 0;

@@ -118,11 +118,13 @@ export class SqliteContentStore implements LocalContentStore, IngestOwner {
     const path = this.files.blob(digest);
     const small = this.files.cached.read(path, SMALL);
     if (small !== undefined) return new MemoryBlobReader(small);
+    await this.files.ensure(digest);
     return await FileBlobReader.open(path, `content digest ${digest}`);
   }
 
   async blobPath(call: NamespacedCall, digest: Digest): Promise<string> {
     this.#find(call, digest);
+    await this.files.ensure(digest);
     return this.files.blob(digest);
   }
 
@@ -354,12 +356,17 @@ export class SqliteContentStore implements LocalContentStore, IngestOwner {
             digest,
           )
           .find((r) => labels(r).get("containerd.io/namespace.shareable") === "true");
-    if (row === undefined) return undefined;
-    const size = int(row, "size");
+    const size = row !== undefined ? int(row, "size") : await this.#sizeElsewhere(digest);
+    if (size === undefined) return undefined;
     if (wanted !== 0n && wanted !== size) return undefined;
     // a file that is missing or cut short is not shared: it heals when the bytes come again
     const file = await this.files.stat(digest);
     return file !== undefined && BigInt(file.size) === size ? size : undefined;
+  }
+
+  /** Of a blob that no namespace has, but the process that keeps them. */
+  async #sizeElsewhere(digest: Digest): Promise<bigint | undefined> {
+    return this.#shared ? await this.files.elsewhere(digest) : undefined;
   }
 
   /** Gives a namespace a blob it may share, without an ingest. */

@@ -204,6 +204,7 @@ export class IngestWriter extends OpenIngest implements ContentWriter {
   async #unshare(copy: boolean): Promise<IngestFile> {
     const { files, context } = this.owner;
     await files.makeIngest(this.ingest.id);
+    if (copy && this.ingest.shared !== undefined) await files.ensure(this.ingest.shared);
     if (copy && this.ingest.shared !== undefined)
       await copyFile(files.blob(this.ingest.shared), files.data(this.ingest.id));
     const file = await IngestFile.open(files.data(this.ingest.id));

@@ -1,13 +1,13 @@
-import { invalidArgument } from "../../core/errors.ts";
-import { BLOBS, EVENTS, METADATA, SNAPSHOTTER } from "../../core/plugin/kinds.ts";
-import { all, definePlugin, one, optional } from "../../core/plugin/plugin.ts";
+import { failedPrecondition, invalidArgument } from "../../core/errors.ts";
+import { BLOBS, type BlobBackend, EVENTS, METADATA, SNAPSHOTTER } from "../../core/plugin/kinds.ts";
+import { all, definePlugin, optional } from "../../core/plugin/plugin.ts";
 import { SqliteMetadata } from "./store.ts";
 
 /** The metadata database. containerd's id is "bolt" because its database is; users name it so in config files. */
 export default definePlugin({
   kind: METADATA,
   id: "bolt",
-  requires: { blobs: one(BLOBS, "content"), backends: all(SNAPSHOTTER), events: optional(EVENTS) },
+  requires: { contents: all(BLOBS), backends: all(SNAPSHOTTER), events: optional(EVENTS) },
   config: {
     defaults: { content_sharing_policy: "shared", no_sync: false },
     parse(table) {
@@ -20,7 +20,8 @@ export default definePlugin({
     },
   },
   onFailure: "fatal",
-  async init(host, { blobs, backends, events }, config) {
+  async init(host, { contents, backends, events }, config) {
+    const blobs = chosen(contents);
     const store = await SqliteMetadata.open({
       root: host.root,
       blobs,
@@ -47,3 +48,17 @@ export default definePlugin({
     return store;
   },
 });
+
+/** The local content store; where it is disabled, the one store of another process. */
+function chosen(contents: ReadonlyMap<string, BlobBackend>): BlobBackend {
+  const local = contents.get("content");
+  if (local !== undefined) return local;
+  const [first, second] = contents.values();
+  if (first === undefined)
+    throw failedPrecondition('no content store: "io.containerd.content.v1.content" is disabled');
+  if (second !== undefined)
+    throw failedPrecondition(`several content stores: ${[...contents.keys()].join(", ")}`, {
+      hint: "leave one table of type content in [proxy_plugins], or enable the local store",
+    });
+  return first;
+}

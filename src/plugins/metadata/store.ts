@@ -17,6 +17,7 @@ import { Database } from "./db.ts";
 import { SqliteImageStore } from "./images.ts";
 import { SqliteLeaseManager } from "./leases.ts";
 import { SqliteNamespaceStore } from "./namespaces.ts";
+import { RemoteBlobFiles } from "./remote-blobs.ts";
 import { int, text } from "./rows.ts";
 import { SqliteSandboxStore } from "./sandboxes.ts";
 import { readBootId, SnapshotFlushes } from "./snapshot-flushes.ts";
@@ -74,7 +75,9 @@ export class SqliteMetadata implements MetadataStore {
     this.leases = new SqliteLeaseManager(context);
     this.content = new SqliteContentStore(
       context,
-      new BlobFiles(options.blobs.root, options.noSync),
+      options.blobs.remote === undefined
+        ? new BlobFiles(options.blobs.root, options.noSync)
+        : new RemoteBlobFiles(options.blobs.root, options.noSync, options.blobs.remote),
       options.shared,
     );
     this.snapshotters = new Map(
