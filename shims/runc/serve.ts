@@ -27,6 +27,9 @@ const IDLE_MS = 60_000;
 const FORWARD_MS = 5000;
 /** Quiet time after which free memory is given back. */
 const QUIET_MS = 1500;
+const SIGINT = 2;
+const SIGUSR1 = 10;
+const SIGTERM = 15;
 /** Errors that say that the daemon read the event and does not want it. */
 const REFUSED = new Set(["invalid-argument", "not-implemented", "failed-precondition"]);
 
@@ -175,7 +178,7 @@ async function run(
   };
   process.on("SIGTERM", onTerminate);
   process.on("SIGINT", onTerminate);
-  process.on("SIGUSR1", () => {
+  const dump = (): void => {
     for (const c of service.containers.values())
       log.info("dump", { container: c.id, state: c.init.phase.tag });
     log.info("dump", {
@@ -183,11 +186,14 @@ async function run(
       rss: process.memoryUsage.rss(),
       connections: server.connections,
     });
-  });
+  };
+  process.on("SIGUSR1", dump);
   process.on("uncaughtException", (error) => log.error("uncaught exception", { err: error }));
   process.on("unhandledRejection", (error) => log.error("unhandled rejection", { err: error }));
 
   woken?.done();
+  if (woken?.signal === SIGUSR1) dump();
+  else if (woken?.signal === SIGTERM || woken?.signal === SIGINT) onTerminate();
   const baseMs = sleepAfter(message.sleepAfterMs);
   const sleep = sleepWhenQuiet({
     baseMs,

@@ -16,6 +16,10 @@ export interface Plan {
   readonly polls: readonly Poll[];
   /** fd of the program it becomes. */
   readonly exe: number;
+  /** fd of the signals that wake (signalfd), one of the polls. */
+  readonly signals: number;
+  /** Variable of the environment that says which signal it was, "00" for none. */
+  readonly signalName: string;
   /** Words and environment that program gets, `NAME=VALUE`. */
   readonly argv: readonly string[];
   readonly env: readonly string[];
@@ -26,7 +30,7 @@ export interface Plan {
 const PAGE = 4096;
 const LOAD_AT = 0x1_0000;
 /** Bytes of `struct plan` in sleeper.c. */
-const PLAN_SIZE = 56;
+const PLAN_SIZE = 72;
 const POLL_SIZE = 8;
 const MACHINE: Readonly<Record<string, number>> = { x64: 62, arm64: 183 };
 
@@ -50,18 +54,21 @@ export function sleeperImage(plan: Plan, arch: string = process.arch): Uint8Arra
 
 function segmentOf(program: Uint8Array, plan: Plan): Uint8Array {
   const encoder = new TextEncoder();
-  const strings = [plan.name, ...plan.argv, ...plan.env].map((word) => encoder.encode(`${word}\0`));
+  const env = [...plan.env, `${plan.signalName}=00`];
+  const strings = [plan.name, ...plan.argv, ...env].map((word) => encoder.encode(`${word}\0`));
   const polls = program.length + PLAN_SIZE;
   const argv = polls + plan.polls.length * POLL_SIZE;
   const envp = argv + (plan.argv.length + 1) * 8;
-  const text = envp + (plan.env.length + 1) * 8;
+  const text = envp + (env.length + 1) * 8;
   const length = strings.reduce((sum, bytes) => sum + bytes.length, text);
   // Whole words: that is how it is copied.
   const bytes = new Uint8Array(Math.ceil(length / 8) * 8);
   const view = new DataView(bytes.buffer);
   const put = (at: number, value: number): void => view.setBigUint64(at, BigInt(value), true);
   bytes.set(program, 0);
-  [bytes.length, polls, plan.polls.length, argv, envp, text, plan.exe].forEach((value, index) => {
+  // the last string ends in the two digits and a zero
+  const head = [bytes.length, polls, plan.polls.length, argv, envp, text, plan.exe, plan.signals, length - 3];
+  head.forEach((value, index) => {
     put(program.length + index * 8, value);
   });
   plan.polls.forEach(({ fd, events }, index) => {
