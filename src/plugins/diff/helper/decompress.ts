@@ -5,6 +5,9 @@ import { ZstdFrames } from "./zstd-frames.ts";
 /** Size of the pieces the decompressor gives; the default of 16 KiB costs twice the time (stack.md 6). */
 const CHUNK = 256 * 1024;
 
+/** Takes some input ahead: its thread need not wait for ours. */
+const STREAM = { chunkSize: CHUNK, writableHighWaterMark: 1024 * 1024 };
+
 /** What the first bytes of a stream say. */
 export type Compression = "gzip" | "zstd" | "none";
 
@@ -28,6 +31,8 @@ export class Decompressor {
   #stream: Gunzip | ZstdDecompress | undefined;
   #kind: Compression = "none";
   #frames: ZstdFrames | undefined;
+  /** Came from the stream, waits for the sink: one piece, as a rule. */
+  readonly #pieces: Uint8Array[] = [];
   #taken = 0;
   #error: unknown;
   #wake: (() => void) | undefined;
@@ -63,6 +68,7 @@ export class Decompressor {
     if (stream === undefined) return;
     stream.end();
     while (!this.#ended && this.#error === undefined) await this.#waiting();
+    this.#drain();
     this.#check();
     if (this.#frames?.complete === false)
       throw invalidArgument("decompress zstd layer: unexpected end of stream");
@@ -74,19 +80,13 @@ export class Decompressor {
     this.#head = undefined;
     this.#kind = detectCompression(head);
     if (this.#kind === "none") return;
-    const stream =
-      this.#kind === "gzip" ? createGunzip({ chunkSize: CHUNK }) : createZstdDecompress({ chunkSize: CHUNK });
+    const stream = this.#kind === "gzip" ? createGunzip(STREAM) : createZstdDecompress(STREAM);
     this.#stream = stream;
     if (this.#kind === "zstd") this.#frames = new ZstdFrames();
     const wake = () => this.#wake?.();
     stream.on("data", (data: Uint8Array) => {
-      if (this.#error !== undefined) return;
-      try {
-        this.#sink(data);
-      } catch (err) {
-        this.#error = err;
-        wake();
-      }
+      // The stream gives its thread the next piece when this returns: only then is the sink's turn, so that both work.
+      if (this.#pieces.push(data) === 1) queueMicrotask(() => this.#drain());
     });
     stream.on("drain", wake);
     stream.on("end", () => {
@@ -112,6 +112,19 @@ export class Decompressor {
     if (stream.write(chunk)) return;
     while (stream.writableNeedDrain && this.#error === undefined) await this.#waiting();
     this.#check();
+  }
+
+  /** Gives the sink what came. */
+  #drain(): void {
+    for (const piece of this.#pieces.splice(0)) {
+      if (this.#error !== undefined) return;
+      try {
+        this.#sink(piece);
+      } catch (err) {
+        this.#error = err;
+        this.#wake?.();
+      }
+    }
   }
 
   #waiting(): Promise<void> {
