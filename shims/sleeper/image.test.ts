@@ -83,7 +83,7 @@ test("arm64: emulated, it waits, and calls for the program (which this emulator 
 });
 
 test("asleep: its own words and name, three pages, the program cannot be written over", {
-  skip: variants[0]?.skip ?? false,
+  skip: skip,
 }, async () => {
   const { child, wake } = start(process.arch, [], join(dir, "asleep"));
   const proc = (what: string): string => readFileSync(`/proc/${child.pid}/${what}`, "utf8");
