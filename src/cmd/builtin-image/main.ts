@@ -1,6 +1,6 @@
 /** `gantry builtin-image NAME [ARCH]`: writes the archive of an image inside the executable to standard output. */
-import { messageOf } from "../../core/errors.ts";
 import { BUILTIN_IMAGES, builtinArchive } from "../../oci/builtin/images.ts";
+import { report } from "../engine/report.ts";
 
 const usage = `usage: gantry builtin-image NAME [ARCHITECTURE]
 
@@ -29,7 +29,6 @@ export async function main(args: string[]): Promise<number> {
     process.stdout.write(await builtinArchive(name, arch));
     return 0;
   } catch (err) {
-    process.stderr.write(`gantry builtin-image: ${messageOf(err)}\n`);
-    return 1;
+    return report(err);
   }
 }

@@ -25,7 +25,15 @@ export async function main(args: string[]): Promise<number> {
     return 1;
   } catch (err) {
     process.stderr.write(`containerd: ${messageOf(err)}\n`);
-    if (err instanceof GantryError && err.hint !== undefined) process.stderr.write(`${err.hint}\n`);
+    const hint = err instanceof GantryError ? err.hint : rightsHint(err);
+    if (hint !== undefined) process.stderr.write(`${hint}\n`);
     return 1;
   }
+}
+
+function rightsHint(err: unknown): string | undefined {
+  const denied = err instanceof Error && "code" in err && (err.code === "EPERM" || err.code === "EACCES");
+  return denied && process.geteuid?.() !== 0
+    ? "the engine runs as root: sudo systemctl start containerd"
+    : undefined;
 }

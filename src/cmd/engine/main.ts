@@ -2,7 +2,7 @@
 import { version } from "../../lib/version.ts";
 import type { GlobalOptions } from "../ctr/context.ts";
 import { ctr } from "../ctr/tool.ts";
-import type { Tool } from "../shared/command.ts";
+import type { CommandSpec, Tool } from "../shared/command.ts";
 import { buildTool, isCommanderExit, type Program, usageExit } from "../shared/program.ts";
 import { declarations } from "./declarations.ts";
 import { report } from "./report.ts";
@@ -16,6 +16,37 @@ const tool: Tool<GlobalOptions> = {
   mergeGlobals: true,
 };
 
+/** Parts of the engine with arguments of their own, for completion only: src/main.ts starts them. */
+const PARTS: readonly CommandSpec<GlobalOptions>[] = [
+  { name: "status", about: "the engine at a glance" },
+  {
+    name: "doctor",
+    about: "find and explain what is wrong on this host",
+    flags: [{ flag: "--repair", about: "mend leftovers" }],
+  },
+  {
+    name: "check",
+    about: "find damaged blobs and snapshots",
+    flags: [{ flag: "--repair", about: "let the next pull heal them" }],
+  },
+  {
+    name: "system",
+    about: "the disk",
+    commands: [{ name: "df", about: "what uses the disk, and what could be freed" }],
+  },
+  {
+    name: "gc",
+    about: "garbage collection",
+    commands: [{ name: "explain", args: "<ref>", about: "what keeps it" }],
+  },
+  {
+    name: "cni",
+    about: "attach namespaces to CNI networks by hand",
+    commands: ["add", "check", "del", "status", "gc", "version"].map((name) => ({ name, about: "" })),
+  },
+  { name: "builtin-image", about: "write an image that is part of this executable", args: "<name>" },
+];
+
 /** Runs a command with its name first, flags of the whole program before it. @returns the exit code */
 export async function main(args: string[]): Promise<number> {
   try {
@@ -24,6 +55,7 @@ export async function main(args: string[]): Promise<number> {
       const { completionCommand } = await import("../shared/completion.ts");
       const program: Program = buildTool(tool, [
         ...specs,
+        ...PARTS,
         completionCommand("gantry", () => program.command),
       ]);
       await program.command.parseAsync(args, { from: "user" });

@@ -3,10 +3,11 @@
  * environment, container ids and cache, so that either tool undoes what the other did.
  */
 import { createHash } from "node:crypto";
-import { GantryError, invalidArgument, messageOf, notFound } from "../../core/errors.ts";
+import { invalidArgument, messageOf, notFound } from "../../core/errors.ts";
 import { noLog } from "../../core/log.ts";
 import { Cni, type CniAttachment } from "../../cri/cni/cni.ts";
 import { type CniNetwork, isObject, type JsonObject, loadNetworks } from "../../cri/cni/conflist.ts";
+import { report } from "../engine/report.ts";
 
 const USAGE = `usage: gantry cni COMMAND NETWORK [NETNS]
 
@@ -40,9 +41,7 @@ export async function main(args: string[]): Promise<number> {
   try {
     return await run(args);
   } catch (err) {
-    process.stderr.write(`gantry: ${messageOf(err)}\n`);
-    if (err instanceof GantryError && err.hint !== undefined) process.stderr.write(`hint: ${err.hint}\n`);
-    return 1;
+    return report(err);
   }
 }
 
@@ -81,8 +80,12 @@ async function run([command = "", name = "", netns = "", more]: string[]): Promi
 
 async function find(name: string): Promise<CniNetwork> {
   const dir = process.env["NETCONFPATH"] || "/etc/cni/net.d";
-  const found = (await loadNetworks(dir, 0, noLog)).find((n) => n.name === name);
-  if (found === undefined) throw notFound(`network "${name}" in "${dir}"`);
+  const all = await loadNetworks(dir, 0, noLog);
+  const found = all.find((n) => n.name === name);
+  if (found === undefined)
+    throw notFound(`network "${name}" in "${dir}"`, {
+      hint: `there are: ${all.map((n) => n.name).join(", ")}`,
+    });
   return found;
 }
 

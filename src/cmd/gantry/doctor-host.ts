@@ -1,7 +1,9 @@
 /** What the engine needs of its host: runtime, kernel, control groups, CNI, room, and processes that hang. */
+
 import { accessSync, constants, existsSync, readdirSync, readFileSync, statfsSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../core/errors.ts";
 import { formatSize } from "../../lib/human.ts";
 import { allPids, commandLineOf, readProcFile, readProcStat } from "../../platform/process/proc.ts";
@@ -24,7 +26,7 @@ export async function hostFindings(context: DoctorContext): Promise<Finding[]> {
     ...cni(),
     ...room(context),
     ...(await stuckCalls(context)),
-    ...hanging(),
+    ...(await hanging()),
   ];
 }
 
@@ -185,17 +187,31 @@ async function stuckCalls(context: DoctorContext): Promise<Finding[]> {
   }
 }
 
+/** How long a process must wait at the same place before it counts as hanging: busy disks let everybody wait a little. */
+const HANGS_MS = 1_000;
+
 /** Processes of the engine that wait in the kernel: a dead disk or file server under them. */
-function hanging(): Finding[] {
+async function hanging(): Promise<Finding[]> {
+  const look = (): Map<number, { command: string; where: string }> => {
+    const found = new Map<number, { command: string; where: string }>();
+    for (const pid of allPids()) {
+      const stat = readProcStat(pid);
+      if (stat?.state !== "D" || !/^(containerd|gantry|runc|crun|ctr|unpack|bun)/.test(stat.command))
+        continue;
+      found.set(pid, { command: stat.command, where: readProcFile(`/proc/${pid}/wchan`) ?? "" });
+    }
+    return found;
+  };
+  const first = look();
+  if (first.size === 0) return [];
+  await delay(HANGS_MS);
   const out: Finding[] = [];
-  for (const pid of allPids()) {
-    const stat = readProcStat(pid);
-    if (stat?.state !== "D" || !/^(containerd|gantry|runc|crun|ctr|unpack|bun)/.test(stat.command)) continue;
-    const where = readProcFile(`/proc/${pid}/wchan`) ?? "";
+  for (const [pid, { command, where }] of look()) {
+    if (first.get(pid)?.where !== where) continue;
     out.push({
       check: "processes",
       level: "warning",
-      text: `${stat.command} (pid ${pid}: ${(commandLineOf(pid) ?? []).slice(0, 4).join(" ")}) waits in the kernel${where === "" || where === "0" ? "" : ` at ${where}`}`,
+      text: `${command} (pid ${pid}: ${(commandLineOf(pid) ?? []).slice(0, 4).join(" ")}) waits in the kernel${where === "" || where === "0" ? "" : ` at ${where}`}`,
       next: "it cannot be ended: look for a file system that does not answer (dmesg, mount)",
     });
   }

@@ -2,13 +2,16 @@
 import { parseArgs } from "node:util";
 import { introspectionClient } from "../../client/introspection.ts";
 import { Call } from "../../core/call.ts";
-import { GantryError, invalidArgument, messageOf } from "../../core/errors.ts";
+import { GantryError, messageOf } from "../../core/errors.ts";
 import { createGrpcTransport } from "../../rpc/grpc/transport.ts";
 import { toJson } from "../ctr/table.ts";
+import { placesOf } from "./daemon-folders.ts";
 import { hostFindings } from "./doctor-host.ts";
 import { leftovers } from "./doctor-leftovers.ts";
 import type { DoctorContext, Finding } from "./finding.ts";
 import { readInventory } from "./inventory.ts";
+import { flagError } from "./options.ts";
+import { count } from "./words.ts";
 
 const usage = `usage: gantry doctor [FLAGS]
 
@@ -18,9 +21,9 @@ Exit code 1 when there is a problem that was not repaired.
 
   --repair               mend what nobody can be using: left mounts, loop devices, folders and network namespaces
   -a, --address PATH     socket of the daemon (default /run/containerd/containerd.sock, or CONTAINERD_ADDRESS)
-  -c, --config FILE      configuration of the daemon, for its folders (default /etc/containerd/config.toml)
-  --root DIR, --state DIR  its folders, where they were given as flags
-  --debug-socket PATH    its debug socket, for stuck calls (default /run/containerd/debug.sock)
+  -c, --config FILE      configuration of the daemon, for its folders (default: the running one's, /etc/containerd/config.toml)
+  --root DIR, --state DIR  its folders (default: the running daemon's, else the configuration's)
+  --debug-socket PATH    its debug socket, for stuck calls (default: the configuration's, /run/containerd/debug.sock)
   -o, --output FORMAT    "table" or "json"
   -h, --help             this text
 
@@ -41,10 +44,10 @@ export async function main(args: string[]): Promise<number> {
       options: {
         repair: { type: "boolean", default: false },
         address: { type: "string", short: "a" },
-        config: { type: "string", short: "c", default: "/etc/containerd/config.toml" },
+        config: { type: "string", short: "c" },
         root: { type: "string" },
         state: { type: "string" },
-        "debug-socket": { type: "string", default: "/run/containerd/debug.sock" },
+        "debug-socket": { type: "string" },
         output: { type: "string", short: "o", default: "table" },
         help: { type: "boolean", short: "h", default: false },
       },
@@ -53,15 +56,16 @@ export async function main(args: string[]): Promise<number> {
       process.stdout.write(usage);
       return 0;
     }
-    const folders = await foldersOf(values.config, values.root, values.state);
     const address = (
       values.address ??
       (process.env["CONTAINERD_ADDRESS"] || "/run/containerd/containerd.sock")
     ).replace(/^unix:\/\//, "");
-    const findings = await examine(address, { ...folders, debugSocket: values["debug-socket"] });
+    const { config, root, state, "debug-socket": debugSocket } = values;
+    const places = await placesOf(address, { config, root, state, debugSocket });
+    const findings = await examine(address, places);
     return await report(findings, values.repair, values.output === "json");
   } catch (err) {
-    const bad = err instanceof TypeError ? invalidArgument(messageOf(err)) : err;
+    const bad = err instanceof TypeError ? flagError(err) : err;
     process.stderr.write(`gantry doctor: ${messageOf(bad)}\n`);
     if (bad instanceof GantryError && bad.hint !== undefined) process.stderr.write(`  ${bad.hint}\n`);
     return 2;
@@ -128,7 +132,7 @@ async function report(findings: readonly Finding[], repair: boolean, json: boole
     const mendable = open.filter((f) => f.repair !== undefined).length;
     const warnings = done.filter((f) => f.level === "warning" && f.repaired !== true).length;
     process.stdout.write(
-      `\n${open.length} problems, ${warnings} warnings${mendable > 0 ? `; "gantry doctor --repair" mends ${mendable}` : ""}\n`,
+      `\n${count(open.length, "problem")}, ${count(warnings, "warning")}${mendable > 0 ? `; "gantry doctor --repair" mends ${mendable}` : ""}\n`,
     );
   }
   return open.length === 0 ? 0 : 1;
@@ -142,23 +146,4 @@ function lineOf(f: Finding & { repaired?: boolean; repairError?: string }): stri
     f.repairError === undefined ? "" : `\n          not mended: ${f.repairError}`,
   ];
   return `${mark}  ${f.check}: ${f.text}${more.join("")}\n`;
-}
-
-async function foldersOf(
-  config: string,
-  root: string | undefined,
-  state: string | undefined,
-): Promise<{ root: string; state: string }> {
-  const [{ loadConfig }, { topLevel }] = await Promise.all([
-    import("../daemon/config/load.ts"),
-    import("../daemon/config/schema.ts"),
-  ]);
-  let settings: Record<string, unknown> = {};
-  try {
-    settings = loadConfig(config, false, {}).settings;
-  } catch {
-    // what is wrong with the file is `containerd config check`'s to say
-  }
-  const of = (name: "root" | "state"): string => String(settings[name] ?? topLevel[name]);
-  return { root: root ?? of("root"), state: state ?? of("state") };
 }

@@ -1,10 +1,11 @@
 /** What the engine's own commands (`gantry check`, `system`, `gc`) share: flags, connection, output. */
 import { parseArgs } from "node:util";
 import { Call } from "../../core/call.ts";
-import { GantryError, invalidArgument, messageOf } from "../../core/errors.ts";
+import { invalidArgument, messageOf } from "../../core/errors.ts";
 import { createGrpcTransport } from "../../rpc/grpc/transport.ts";
 import type { Transport } from "../../rpc/types.ts";
 import { renderTable, toJson } from "../ctr/table.ts";
+import { report } from "../engine/report.ts";
 
 /** Parsed arguments of one command. */
 export interface Arguments {
@@ -46,9 +47,7 @@ export async function runCommand(command: OwnCommand, args: string[]): Promise<n
     transport = createGrpcTransport({ path: parsed.address });
     return await command.run(parsed, transport, new Call({ signal: interrupt.signal }));
   } catch (err) {
-    const hint = err instanceof GantryError && err.hint !== undefined ? ` (${err.hint})` : "";
-    process.stderr.write(`gantry: ${messageOf(err)}${hint}\n`);
-    return 1;
+    return report(err);
   } finally {
     await transport?.close();
   }
@@ -64,12 +63,18 @@ export function show(
   process.stdout.write(json ? toJson(value, 2) : renderTable(headers, rows, 2).replace(/ +$/gm, ""));
 }
 
+/** The first sentence of what the parser says; the others speak of its own options. */
+export function flagError(err: unknown): Error {
+  const said = messageOf(err).split(". ", 1)[0] ?? "";
+  return invalidArgument(said.charAt(0).toLowerCase() + said.slice(1), { hint: "add --help for the usage" });
+}
+
 function parse(args: string[]): Arguments | undefined {
   let found: ReturnType<typeof parseFlags>;
   try {
     found = parseFlags(args);
   } catch (err) {
-    throw invalidArgument(messageOf(err), { hint: "add --help for the usage" });
+    throw flagError(err);
   }
   const { values, positionals } = found;
   if (values.help === true) return undefined;

@@ -6,6 +6,7 @@ import { readProcFile } from "../../platform/process/proc.ts";
 import { toJson } from "../ctr/table.ts";
 import { readInventory } from "./inventory.ts";
 import { commonFlags, type OwnCommand, runCommand } from "./options.ts";
+import { count } from "./words.ts";
 
 const command: OwnCommand = {
   usage: `usage: gantry status [FLAGS]
@@ -82,9 +83,9 @@ function render(f: Facts): string {
     ...f.deprecations.map((d) => `deprecated  ${d}`),
   ];
   for (const ns of f.namespaces) {
-    const pods = ns.pods > 0 ? `${ns.pods} pods, ` : "";
+    const pods = ns.pods > 0 ? `${count(ns.pods, "pod")}, ` : "";
     lines.push(
-      `${ns.name.padEnd(11)} ${pods}${ns.running} of ${ns.containers} containers run, ${ns.images} images, ${formatSize(ns.content)} of content`,
+      `${ns.name.padEnd(11)} ${pods}${ns.running} of ${count(ns.containers, "container")} run, ${count(ns.images, "image")}, ${formatSize(ns.content)} of content`,
     );
     for (const a of ns.arriving)
       lines.push(

@@ -16,7 +16,9 @@ export async function configCommand(flags: DaemonFlags, args: readonly string[])
     return 0;
   }
   if (what === "dump" || what === "migrate" || what === "check") {
-    const config = loadConfig(flags.config, flags.configGiven, known);
+    // the file to look at may also just be named: config check FILE
+    const [, file] = args;
+    const config = loadConfig(file ?? flags.config, flags.configGiven || file !== undefined, known);
     for (const w of config.warnings)
       process.stderr.write(`${w.file}:${w.line ?? "?"}: ${w.key}: ${w.message}\n`);
     if (what === "check") return check(config);
@@ -25,8 +27,8 @@ export async function configCommand(flags: DaemonFlags, args: readonly string[])
     process.stdout.write(renderToml(toVersion3(out)));
     return 0;
   }
-  if (what === "explain") {
-    const [, key = "", ...rest] = args;
+  if (what === "explain" && args[1] !== undefined) {
+    const [, key, ...rest] = args;
     const config = loadConfig(flags.config, flags.configGiven, known);
     const live = new Map(
       await Promise.all(
@@ -40,7 +42,7 @@ export async function configCommand(flags: DaemonFlags, args: readonly string[])
     return 0;
   }
   process.stderr.write(
-    'usage: containerd [--config FILE] config default|dump|migrate|check|explain KEY\nrun "containerd --help" for examples\n',
+    'usage: containerd [--config FILE] config default | dump|migrate|check [FILE] | explain KEY\nrun "containerd --help" for examples\n',
   );
   return 1;
 }
