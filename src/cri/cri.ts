@@ -1,6 +1,7 @@
 /** The pod domain of one daemon: what the services ask. */
 import { join } from "node:path";
 import type { PodSandboxConfig } from "../api/gen/cri/runtime/v1/api_pb.ts";
+import { MetricRegistry } from "../core/metrics/metrics.ts";
 import { KeyedMutex } from "../lib/keyed-mutex.ts";
 import { SingleFlight } from "../lib/single-flight.ts";
 import { Namespaces } from "./cni/namespaces.ts";
@@ -9,6 +10,7 @@ import type { CriDeps } from "./deps.ts";
 import { Handlers } from "./handlers.ts";
 import { ImageMounts } from "./images/mounts.ts";
 import type { CriImageService } from "./images/service.ts";
+import { CriMetrics } from "./metrics.ts";
 import type { Pod } from "./model.ts";
 import { Monitor } from "./monitor.ts";
 import { type NriHooks, noNriHooks } from "./nri/hooks.ts";
@@ -42,6 +44,9 @@ export class Cri {
   readonly host: HostFacts;
   readonly namespaces: Namespaces;
   readonly startGate = new StartGate();
+  readonly metrics: CriMetrics;
+  /** For metrics of single services. */
+  readonly registry: MetricRegistry;
   /** One change at a time for each pod and container, by id. */
   readonly locks = new KeyedMutex();
   /** Stops under way, by pod. */
@@ -52,8 +57,10 @@ export class Cri {
   nri: NriHooks = noNriHooks;
   readonly #signalled = new Map<string, Promise<void>>();
 
-  constructor(deps: CriDeps, images: CriImageService) {
+  constructor(deps: CriDeps, images: CriImageService, metrics = new MetricRegistry()) {
     const { config } = deps;
+    this.metrics = new CriMetrics(metrics);
+    this.registry = metrics;
     this.deps = deps;
     this.records = new Records(deps);
     this.store = new CriStore(deps.call, this.records, deps.log);

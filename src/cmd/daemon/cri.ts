@@ -82,7 +82,7 @@ const runtime = definePlugin({
     };
     const imageService = createImages(criDeps, host.metrics);
     host.onReady(() => imageService.start());
-    const cri = new CriClass(criDeps, imageService);
+    const cri = new CriClass(criDeps, imageService, host.metrics);
     if (deps.nri !== undefined) {
       const { createNriHooks } = await import("../../cri/nri/bridge.ts");
       cri.nri = createNriHooks(cri, deps.nri);

@@ -64,7 +64,12 @@ export class MetricRegistry {
 
   /** `name` without its unit: `_seconds` is added. */
   timer(name: string, help: string, ...labels: readonly string[]): Timer {
-    return this.#make(`${name}_seconds`, () => {
+    return this.histogram(`${name}_seconds`, help, ...labels);
+  }
+
+  /** Of another unit, with the same buckets. */
+  histogram(name: string, help: string, ...labels: readonly string[]): Timer {
+    return this.#make(name, () => {
       const series = new SeriesMap(labels, () => ({
         sum: 0,
         count: 0,
@@ -90,7 +95,7 @@ export class MetricRegistry {
         },
       };
       const read = (): MetricFamily => ({
-        name: `${name}_seconds`,
+        name,
         type: "histogram",
         help,
         samples: series.all().flatMap(({ labels: l, state }) => [

@@ -15,13 +15,16 @@ const READERS = 64;
 /** See the file's comment. `T` is the message as readers get it. */
 export class EventFanout<T> {
   readonly #log: Logger;
+  readonly #onDropped: (count: number) => void;
   readonly #readers = new Set<AsyncQueue<T>>();
   /** Events that came while nobody read; `until` on the monotonic clock. */
   #held: { readonly until: number; readonly event: T }[] = [];
   #dropped = 0;
 
-  constructor(log: Logger) {
+  /** @param onDropped is told of events that nobody got */
+  constructor(log: Logger, onDropped: (count: number) => void = () => {}) {
     this.#log = log;
+    this.#onDropped = onDropped;
   }
 
   /** Events that nobody got. */
@@ -87,5 +90,6 @@ export class EventFanout<T> {
   #drop(count: number): void {
     if (this.#dropped === 0) this.#log.warn("container events are dropped: nobody reads them in time");
     this.#dropped += count;
+    this.#onDropped(count);
   }
 }

@@ -3,7 +3,7 @@ import type { AnyValue } from "../../core/any.ts";
 import type { NamespacedCall } from "../../core/call.ts";
 import { failedPrecondition, isAlreadyExists, isNotFound, messageOf, wrap } from "../../core/errors.ts";
 import type { Image } from "../../core/images/images.ts";
-import type { Counter, Gauge, MetricRegistry } from "../../core/metrics/metrics.ts";
+import type { Counter, Gauge, MetricRegistry, Timer } from "../../core/metrics/metrics.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { sleep } from "../../lib/retry.ts";
@@ -50,6 +50,8 @@ export interface CriImageService extends CriImages {
 /** The default of `max_concurrent_downloads`; with it the transfer plugin's own limit counts, as in containerd. */
 const STANDARD_DOWNLOADS = 3;
 
+const MIB = 1 << 20;
+
 /** How long until the store's events are listened to again after that failed. Milliseconds. */
 const RETRY_MS = 1_000;
 
@@ -67,12 +69,17 @@ export class ImageService implements CriImageService {
 
   readonly #pulls: Counter;
   readonly #pulling: Gauge;
+  readonly #throughput: Timer;
 
   /** @param imageOf name of the record that an event of the image store is about */
   constructor(deps: CriDeps, metrics: MetricRegistry, imageOf: (event: AnyValue) => string | undefined) {
     this.#pulls = metrics.counter("containerd_cri_image_pulls_total", "ended pulls", "status");
     this.#pulling = metrics.gauge("containerd_cri_in_progress_image_pulls_total", "pulls under way");
     this.#pulling.set(0);
+    this.#throughput = metrics.histogram(
+      "containerd_cri_image_pulling_throughput",
+      "image pull throughput, MiB of the image per second",
+    );
     this.#deps = deps;
     this.#imageOf = imageOf;
     const { maxConcurrentDownloads: most } = deps.imagesConfig;
@@ -219,7 +226,12 @@ export class ImageService implements CriImageService {
   async pullImage(call: NamespacedCall, request: CriPull): Promise<string> {
     this.#pulling.set(++this.#underWay);
     try {
+      const start = performance.now();
       const id = await this.#pull(call, request);
+      // somebody may have removed it already
+      const size = this.#index.list().find((image) => image.id === id)?.size;
+      if (size !== undefined)
+        this.#throughput.observe(Number(size) / MIB / ((performance.now() - start) / 1000));
       this.#pulls.add(1, "success");
       return id;
     } catch (err) {

@@ -18,6 +18,7 @@ import { packSpec } from "../../oci/spec/json.ts";
 import { onHostNetwork } from "../cni/pod-network.ts";
 import type { RuntimeHandler } from "../config.ts";
 import type { Cri } from "../cri.ts";
+import { succeeded } from "../metrics.ts";
 import type { Pod } from "../model.ts";
 import { buildSandboxSpec } from "../spec/sandbox.ts";
 import { snapshotLabels, userMappings } from "../spec/userns.ts";
@@ -126,7 +127,7 @@ async function make(cri: Cri, making: Making): Promise<void> {
   const attach = async (): Promise<void> => {
     undo.push(() => within(UNDO_MS, cri.network.detach(pod, handler)));
     const attached = await step(call, progress, "set up the network (cni add)", CNI_MS, (c) =>
-      cri.network.attach(pod, handler, c.signal),
+      cri.metrics.network("set_up_pod", () => cri.network.attach(pod, handler, c.signal)),
     );
     store.notePod(id, { ips: attached.ips, cniResult: attached.results });
   };
@@ -166,7 +167,8 @@ async function make(cri: Cri, making: Making): Promise<void> {
       await attach();
     };
     const netnsPath = madeByRuntime ? "" : pod.netnsPath;
-    return await startProcess(cri, call, making, { ...pod, netnsPath }, rootfs, undo, created);
+    const start = () => startProcess(cri, call, making, { ...pod, netnsPath }, rootfs, undo, created);
+    return await succeeded(cri.metrics.sandboxRuntimeCreate, start, handler.type);
   })();
   const results = await Promise.allSettled([networking, processing]);
   for (const result of results) if (result.status === "rejected") throw result.reason;

@@ -6,6 +6,7 @@ import { traced } from "../../core/tracing/traced.ts";
 import { nowNs } from "../../lib/time.ts";
 import { stopContainer } from "../containers/stop.ts";
 import type { Cri } from "../cri.ts";
+import { succeeded } from "../metrics.ts";
 import type { Pod } from "../model.ts";
 import { untilEnded } from "../until-ended.ts";
 import { unmountPodFiles } from "./files.ts";
@@ -27,8 +28,11 @@ async function stop(cri: Cri, id: string, span: Span | undefined): Promise<void>
   if (pod === undefined) return;
   const wasReady = pod.state === "ready";
   if (pod.state !== "not-ready") {
-    await cri.monitor.destroyTask(id);
-    await cri.monitor.settled(id);
+    const destroy = async (): Promise<void> => {
+      await cri.monitor.destroyTask(id);
+      await cri.monitor.settled(id);
+    };
+    await succeeded(cri.metrics.sandboxRuntimeStop, destroy, pod.handler);
   }
   if (store.findPod(id)?.state !== "not-ready") {
     await store.changePod(id, { state: "not-ready", exitedAt: nowNs(), pid: 0 });
@@ -40,7 +44,9 @@ async function stop(cri: Cri, id: string, span: Span | undefined): Promise<void>
       .catch((err: unknown) => deps.log.warn("nri: stop pod", { id, err: messageOf(err) }));
   if (pod.netnsPath !== "") {
     const handler = deps.config.handlers.get(pod.handler || deps.config.defaultRuntimeName);
-    await traced(call, "tear down the network (cni del)", () => cri.network.detach(pod, handler));
+    await traced(call, "tear down the network (cni del)", () =>
+      cri.metrics.network("tear_down_pod", () => cri.network.detach(pod, handler)),
+    );
     cri.network.deleteNetns(pod.netnsPath);
   }
   await cri.imageMounts.release(id, cri.handlers.snapshotterOf(pod.handler));

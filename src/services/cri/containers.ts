@@ -6,28 +6,37 @@ import { removeContainer } from "../../cri/containers/remove.ts";
 import { startContainer } from "../../cri/containers/start.ts";
 import { stopContainer } from "../../cri/containers/stop.ts";
 import type { Cri } from "../../cri/cri.ts";
+import { succeeded } from "../../cri/metrics.ts";
 import type { Container } from "../../cri/model.ts";
 import { toContainerStatus } from "./convert.ts";
 import { containerInfo } from "./info.ts";
 import type { RuntimeMethods } from "./methods.ts";
 
 export function containerMethods(cri: Cri): RuntimeMethods {
+  const { metrics } = cri;
   return {
     async createContainer(r, { call }) {
-      return { containerId: await createContainer(cri, call, r.podSandboxId, r.config, r.sandboxConfig) };
+      const create = () => createContainer(cri, call, r.podSandboxId, r.config, r.sandboxConfig);
+      const containerId = await succeeded(metrics.containerCreate, create, runtimeOf(cri, r.podSandboxId));
+      return { containerId };
     },
     async startContainer(r, { call }) {
-      await startContainer(cri, call, r.containerId);
+      const runtime = runtimeOf(cri, find(cri, r.containerId)?.podId);
+      await succeeded(metrics.containerStart, () => startContainer(cri, call, r.containerId), runtime);
       return {};
     },
     async stopContainer(r, { call }) {
       const container = find(cri, r.containerId);
-      if (container !== undefined) await stopContainer(cri, call, container, milliseconds(r.timeout));
+      if (container === undefined) return {};
+      const stop = () => stopContainer(cri, call, container, milliseconds(r.timeout));
+      await succeeded(metrics.containerStop, stop, runtimeOf(cri, container.podId));
       return {};
     },
     async removeContainer(r, { call }) {
       const container = find(cri, r.containerId);
-      if (container !== undefined) await removeContainer(cri, call, container.id);
+      if (container === undefined) return {};
+      const runtime = runtimeOf(cri, container.podId);
+      await succeeded(metrics.containerRemove, () => removeContainer(cri, call, container.id), runtime);
       return {};
     },
     async containerStatus(r) {
@@ -58,6 +67,11 @@ export function containerMethods(cri: Cri): RuntimeMethods {
 /** Seconds of a request; more than a timer takes is as good as for ever. */
 function milliseconds(seconds: bigint): number {
   return seconds > 2_000_000n ? 2_000_000_000 : Math.max(0, Number(seconds)) * 1_000;
+}
+
+/** For metrics: "" when it is not known. */
+function runtimeOf(cri: Cri, podId: string | undefined): string {
+  return (podId === undefined ? undefined : cri.store.findPod(podId))?.runtime.name ?? "";
 }
 
 function find(cri: Cri, id: string): Container | undefined {

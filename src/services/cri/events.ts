@@ -21,7 +21,11 @@ const KINDS = {
 } as const;
 
 export function eventMethods(cri: Cri): RuntimeMethods {
-  const fanout = new EventFanout<EventInit>(cri.deps.log);
+  const dropped = cri.registry.counter(
+    "containerd_cri_container_events_dropped_total",
+    "container events that nobody read in time",
+  );
+  const fanout = new EventFanout<EventInit>(cri.deps.log, (count) => dropped.add(count));
   cri.store.onEvent((event) => fanout.publish(toEvent(cri, event)));
   return {
     async *getContainerEvents(_r, { call }) {

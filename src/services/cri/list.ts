@@ -1,6 +1,7 @@
 /** Lists of pods and containers, unary and as streams. */
 import type { ContainerFilter, PodSandboxFilter } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import type { Cri } from "../../cri/cri.ts";
+import { succeeded } from "../../cri/metrics.ts";
 import { containerState, podState, toContainer, toPodSandbox } from "./convert.ts";
 import type { RuntimeMethods } from "./methods.ts";
 
@@ -33,11 +34,12 @@ export function listMethods(cri: Cri): RuntimeMethods {
       )
       .map(toContainer);
   return {
-    listPodSandbox: (r) => ({ items: pods(r.filter) }),
+    listPodSandbox: (r) => succeeded(cri.metrics.sandboxList, async () => ({ items: pods(r.filter) })),
     async *streamPodSandboxes(r) {
       for (const items of batches(pods(r.filter))) yield { podSandboxes: items };
     },
-    listContainers: (r) => ({ containers: containers(r.filter) }),
+    listContainers: (r) =>
+      succeeded(cri.metrics.containerList, async () => ({ containers: containers(r.filter) })),
     async *streamContainers(r) {
       for (const items of batches(containers(r.filter))) yield { containers: items };
     },

@@ -1,6 +1,7 @@
 /** Pods: run, stop, remove, status. */
 import { invalidArgument, isNotFound } from "../../core/errors.ts";
 import type { Cri } from "../../cri/cri.ts";
+import { succeeded } from "../../cri/metrics.ts";
 import type { Pod } from "../../cri/model.ts";
 import { removePod } from "../../cri/pods/remove.ts";
 import { runPod } from "../../cri/pods/run.ts";
@@ -23,7 +24,8 @@ export function podMethods(cri: Cri): RuntimeMethods {
     },
     async removePodSandbox(r, { call }) {
       const pod = find(cri, r.podSandboxId);
-      if (pod !== undefined) await removePod(cri, call, pod);
+      if (pod !== undefined)
+        await succeeded(cri.metrics.sandboxRemove, () => removePod(cri, call, pod), pod.handler);
       return {};
     },
     async podSandboxStatus(r) {
