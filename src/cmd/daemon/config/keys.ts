@@ -185,7 +185,7 @@ export const KEYS: Readonly<Record<string, string>> = {
   "io.containerd.metadata.v1.bolt|no_sync": "Do not flush metadata to disk: faster, and lost in a power cut.",
   "io.containerd.metrics.v1.grpc-prometheus|grpc_histogram": "Also measure how long calls take.",
   "io.containerd.monitor.container.v1.restart|interval":
-    "Time between looks at containers with a restart policy.",
+    "Time between looks at all containers with a restart policy, and the longest wait before a restart. An exit is acted on at once (100 ms; 1 s after a signal, which may be a client's that removes it; twice as long each time it ends within `interval`).",
   "io.containerd.monitor.task.v1.cgroups|no_prometheus": "Do not export metrics of containers.",
   "io.containerd.runtime.v2.task|platforms": "Platforms that tasks may have.",
   "io.containerd.service.v1.diff-service|default": "Differs, tried in order.",
@@ -232,13 +232,11 @@ export const KEYS: Readonly<Record<string, string>> = {
   [`${snapshotter}.erofs|root_path`]: "Folder of the layers' images.",
   [`${snapshotter}.erofs|ovl_mount_options`]: "More options of the overlay mount.",
   [`${snapshotter}.erofs|enable_fsverity`]:
-    "Not offered, any value but the default is refused: Protect layer images with fs-verity where the file system has it.",
-  [`${snapshotter}.erofs|set_immutable`]:
-    "Not offered, any value but the default is refused: Make layer images immutable.",
+    "Protect layer images with fs-verity: the kernel checks each byte. Fails where kernel or file system have none.",
+  [`${snapshotter}.erofs|set_immutable`]: "Make the files of layer images immutable (chattr +i).",
   [`${snapshotter}.erofs|default_size`]:
     'Not offered, any value but the default is refused: Size of a writable layer\'s own file system; "" uses the folder.',
-  [`${snapshotter}.erofs|dmverity_mode`]:
-    "Not offered, any value but the default is refused: Use of dm-verity: auto, on or off.",
+  [`${snapshotter}.erofs|dmverity_mode`]: 'Use of dm-verity: "auto" and "off" do without, "on" is refused.',
   [`${snapshotter}.erofs|layer_content_caches`]:
     "Not offered, any value but the default is refused: Folders of layer images made ahead.",
   "io.containerd.differ.v1.erofs|mkfs_options": "Options of mkfs.erofs, such as compression.",
