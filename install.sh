@@ -505,7 +505,7 @@ find_source() {
 }
 build() {
   [ "$from" = checkout ] || return 0
-  step "building the executable"
+  step "building the executable (npm ci, npm run build: a few minutes the first time)"
   if [ $dry = 1 ]; then
     say "    would run: npm ci && npm run build in $here"
     return
@@ -628,6 +628,7 @@ next_steps() {
   cat << NEXT
 
 Gantry $version is installed and running. Try:
+  gantry run -d --name web -p 8080:80 nginx          a web server with a published port; gantry --help has more
   ctr images pull REGISTRY/IMAGE:TAG                 pull an image (--plain-http for a registry without TLS)
   ctr run --rm -t REGISTRY/IMAGE:TAG my-shell sh     a container with a terminal
   ctr images ls; ctr containers ls; ctr tasks ls     what is there
