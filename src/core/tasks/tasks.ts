@@ -68,6 +68,11 @@ export interface TaskService {
    * daemon with many of them. Streams are left out.
    */
   glance?(call: NamespacedCall): Promise<readonly ProcessState[]>;
+  /**
+   * Status of each init process by container, as far as it is known without asking a shim, which may sleep and would wake: what
+   * its shim said last and what was done to it since. For what looks at all of them again and again.
+   */
+  peek?(call: NamespacedCall): ReadonlyMap<string, TaskStatus | undefined>;
   list(call: NamespacedCall): Promise<ProcessState[]>;
   kill(call: NamespacedCall, id: string, execId: string, signal: number, all: boolean): Promise<void>;
   exec(call: NamespacedCall, request: ExecTask): Promise<void>;

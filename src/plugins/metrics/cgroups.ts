@@ -1,11 +1,13 @@
 /** `io.containerd.monitor.task.v1.cgroups`: puts what running containers use into the daemon's metrics. */
 import { fromBinary } from "@bufbuild/protobuf";
 import type { AnyValue } from "../../core/any.ts";
+import type { NamespacedCall } from "../../core/call.ts";
 import { invalidArgument } from "../../core/errors.ts";
 import { parseNamespace } from "../../core/ids/namespace.ts";
 import type { MetricFamily } from "../../core/metrics/metrics.ts";
 import { METADATA, RUNTIME } from "../../core/plugin/kinds.ts";
 import { defineKind, definePlugin, one } from "../../core/plugin/plugin.ts";
+import type { TaskService, TaskStatus } from "../../core/tasks/tasks.ts";
 
 /** Monitors of tasks. */
 export const TASK_MONITOR = defineKind<undefined>("io.containerd.monitor.task.v1");
@@ -51,8 +53,8 @@ export default definePlugin({
       const samples = [];
       for (const { name } of await deps.metadata.namespaces.list(host.call))
         for (const [status, count] of countBy(
-          await deps.tasks.list(host.call.in(parseNamespace(name))),
-          (t) => t.status,
+          await statuses(deps.tasks, host.call.in(parseNamespace(name))),
+          (status) => status,
         ))
           samples.push({ labels: { namespace: name, status }, value: count });
       return [{ name: "containerd_tasks", type: "gauge", help: "Tasks by namespace and status", samples }];
@@ -60,6 +62,13 @@ export default definePlugin({
     return undefined;
   },
 });
+
+/** Those of all tasks. Shims are asked only when one's status is not known: they may sleep. */
+async function statuses(tasks: TaskService, call: NamespacedCall): Promise<TaskStatus[]> {
+  const known = [...(tasks.peek?.(call).values() ?? [undefined])];
+  const all = known.filter((status) => status !== undefined);
+  return all.length === known.length ? all : (await tasks.list(call)).map((task) => task.status);
+}
 
 type Decoded =
   | { version: 1; metrics: import("../../api/gen/containerd/cgroups/v1/metrics_pb.ts").Metrics }

@@ -141,6 +141,8 @@ export class RestartMonitor {
   async #reconcile(call: NamespacedCall, container: Container, wasCreated: boolean): Promise<void> {
     const { tasks } = this.#parts;
     const wanted = container.labels.get(STATUS_LABEL);
+    // as it shall be: its shim need not be asked, which may sleep
+    if (wanted === "running" && tasks.peek?.(call).get(container.id) === "running") return;
     const task = await this.#taskOf(call, container.id);
     if (wanted === "stopped") {
       if (task !== undefined && task.status !== "stopped") await this.#end(call, task);

@@ -6,7 +6,7 @@
  *                            +-------------- deleted ---------------------+
  */
 import type { NamespacedCall } from "../../core/call.ts";
-import type { Exit, Stdio } from "../../core/tasks/tasks.ts";
+import type { Exit, Stdio, TaskStatus } from "../../core/tasks/tasks.ts";
 import { createDeferred, type Deferred } from "../../lib/deferred.ts";
 import type { Transport } from "../../rpc/types.ts";
 import type { Bundle, ShimAddress } from "./bundle.ts";
@@ -32,6 +32,8 @@ export interface Task {
   deleting: boolean;
   /** Init was seen running, and its shim has not been asked yet since the daemon started. */
   assumed: boolean;
+  /** Status of init as its shim said last, or as what was done to it since made it; undefined while nobody asked. */
+  seen: TaskStatus | undefined;
 }
 
 /** Key of the task map. */
@@ -43,12 +45,13 @@ const NO_STDIO: Stdio = { stdin: "", stdout: "", stderr: "", terminal: false };
 
 /** Makes the record. */
 export function newTask(
-  parts: Omit<Task, "pid" | "stdio" | "ended" | "exit" | "deleting" | "assumed">,
+  parts: Omit<Task, "pid" | "stdio" | "ended" | "exit" | "deleting" | "assumed" | "seen">,
 ): Task {
   const ended = createDeferred<Exit>();
   // nobody has to wait for it
   ended.promise.catch(() => {});
-  return { ...parts, pid: 0, stdio: NO_STDIO, ended, exit: undefined, deleting: false, assumed: false };
+  const fresh = { exit: undefined, deleting: false, assumed: false, seen: undefined };
+  return { ...parts, pid: 0, stdio: NO_STDIO, ended, ...fresh };
 }
 
 /** Records the exit once. @returns true when it was the first */
