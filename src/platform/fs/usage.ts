@@ -1,15 +1,9 @@
-import {
-  AT_EMPTY_PATH,
-  AT_SYMLINK_NOFOLLOW,
-  O_DIRECTORY,
-  O_NOFOLLOW,
-  O_RDONLY,
-  S_IFDIR,
-} from "../syscalls/constants.ts";
+import { alloc } from "../ffi/memory.ts";
+import { O_DIRECTORY, O_NOFOLLOW, O_RDONLY, S_IFDIR } from "../syscalls/constants.ts";
 import { type Dirent, DT_DIR, DT_UNKNOWN, readDir } from "../syscalls/dirents.ts";
 import { isErrno } from "../syscalls/errors.ts";
 import { close, open, openat } from "../syscalls/files.ts";
-import { fstat, type Stat, statx, statxIfExists } from "../syscalls/stat.ts";
+import { fstat, SpaceProbe } from "../syscalls/stat.ts";
 import { runInSlices } from "./slices.ts";
 
 /** Space that a tree takes. */
@@ -20,6 +14,8 @@ export interface DiskUsage {
   readonly inodes: bigint;
 }
 
+const DOT = new Uint8Array([0x2e]);
+
 /** Open directories at once; those further up are closed and opened again on the way back. */
 const MAX_OPEN = 256;
 
@@ -29,24 +25,26 @@ export function diskUsage(path: string, options: { readonly signal?: AbortSignal
 }
 
 function* measure(path: string): Generator<void, DiskUsage, void> {
-  let bytes = 0n;
-  let inodes = 0n;
+  let blocks = 0;
+  let inodes = 0;
   const linked = new Set<string>();
-  const add = (stat: Stat): void => {
-    if (stat.type !== S_IFDIR && stat.nlink > 1) {
-      const key = `${stat.dev}/${stat.ino}`;
-      if (linked.has(key)) return;
-      linked.add(key);
+  const probe = new SpaceProbe();
+  const names = alloc(65_536);
+  const add = (): void => {
+    if (probe.nlink > 1 && probe.type !== S_IFDIR) {
+      const { id } = probe;
+      if (linked.has(id)) return;
+      linked.add(id);
     }
-    bytes += stat.blocks * 512n;
-    inodes += 1n;
+    blocks += probe.blocks;
+    inodes += 1;
   };
   const levels: Level[] = [];
   try {
     const top = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     levels.push({ fd: top, ino: 0n, entries: [] });
-    add(statx(top, "", AT_EMPTY_PATH));
-    levels[0] = { fd: top, ino: 0n, entries: readDir(top) };
+    if (probe.look(top, DOT)) add();
+    levels[0] = { fd: top, ino: 0n, entries: readDir(top, names) };
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
       yield;
       const entry = level.entries.pop();
@@ -54,13 +52,12 @@ function* measure(path: string): Generator<void, DiskUsage, void> {
         ascend(levels);
         continue;
       }
-      const stat = statxIfExists(level.fd, entry.name, AT_SYMLINK_NOFOLLOW);
-      if (stat === undefined) continue;
-      add(stat);
-      if (entry.type !== DT_DIR && !(entry.type === DT_UNKNOWN && stat.type === S_IFDIR)) continue;
-      descend(levels, level, entry.name);
+      if (!probe.look(level.fd, entry.name)) continue;
+      add();
+      if (entry.type !== DT_DIR && !(entry.type === DT_UNKNOWN && probe.type === S_IFDIR)) continue;
+      descend(levels, level, entry, names);
     }
-    return { bytes, inodes };
+    return { bytes: BigInt(blocks) * 512n, inodes: BigInt(inodes) };
   } finally {
     for (const level of levels) if (level.fd >= 0) close(level.fd);
   }
@@ -73,17 +70,17 @@ interface Level {
   readonly entries: Dirent[];
 }
 
-function descend(levels: Level[], from: Level, name: Uint8Array): void {
+function descend(levels: Level[], from: Level, entry: Dirent, names: Uint8Array): void {
   let fd: number;
   try {
-    fd = openat(from.fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    fd = openat(from.fd, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   } catch (error) {
     if (isErrno(error, "ENOENT", "ENOTDIR", "ELOOP")) return;
     throw error;
   }
   const level: Level = { fd, ino: fstat(fd).ino, entries: [] };
   levels.push(level);
-  for (const entry of readDir(fd)) level.entries.push(entry);
+  for (const inside of readDir(fd, names)) level.entries.push(inside);
   const old = levels[levels.length - 1 - MAX_OPEN];
   // The top stays open: it is what we were asked about.
   if (old !== undefined && levels.length - 1 > MAX_OPEN && old.fd >= 0) {

@@ -41,10 +41,9 @@ export function readDirBatch(fd: number, buffer: Uint8Array = alloc(65_536)): Di
   return entries;
 }
 
-/** All names of a directory fd from its start, without "." and "..". */
-export function readDir(fd: number): Dirent[] {
+/** All names of a directory fd from its start, without "." and "..". `buffer` is for the kernel, for those who read many. */
+export function readDir(fd: number, buffer: Uint8Array = alloc(65_536)): Dirent[] {
   lseek(fd, 0, 0);
-  const buffer = alloc(65_536);
   const all: Dirent[] = [];
   for (let batch = readDirBatch(fd, buffer); batch !== undefined; batch = readDirBatch(fd, buffer)) {
     for (const entry of batch) all.push(entry);

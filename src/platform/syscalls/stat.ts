@@ -49,6 +49,43 @@ export function statxIfExists(dirfd: number, path: Path, flags: number): Stat | 
   return decode(view(buffer));
 }
 
+/** Looks at many names one after the other for the space they take: nothing is allocated per look. */
+export class SpaceProbe {
+  readonly #name = alloc(4096);
+  readonly #buffer = alloc(256);
+  readonly #fields = view(this.#buffer);
+
+  /** Looks at `name` in `dirfd` without following it; false when nothing is there. What it found holds until the next look. */
+  look(dirfd: number, name: Uint8Array): boolean {
+    this.#name.set(name);
+    this.#name[name.length] = 0;
+    const result = cStatx(dirfd, this.#name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, this.#buffer);
+    if (result === -2 || result === -20) return false;
+    check("statx", result, name);
+    return true;
+  }
+
+  /** S_IF bits alone. */
+  get type(): number {
+    return this.#fields.getUint16(28, true) & S_IFMT;
+  }
+
+  get nlink(): number {
+    return this.#fields.getUint32(16, true);
+  }
+
+  /** Blocks of 512 bytes in use. */
+  get blocks(): number {
+    return this.#fields.getUint32(48, true) + this.#fields.getUint32(52, true) * 2 ** 32;
+  }
+
+  /** File system and number of the inode. */
+  get id(): string {
+    const f = this.#fields;
+    return `${f.getUint32(136, true)}:${f.getUint32(140, true)}/${f.getBigUint64(32, true)}`;
+  }
+}
+
 /** stat(2): follows symlinks. */
 export function stat(path: Path): Stat {
   return statx(AT_FDCWD, path, 0);
