@@ -118,7 +118,11 @@ export const EROFS: RealSnapshotter = real(
   spawnSync("mkfs.erofs", ["--help"]).error === undefined && kernelHas("erofs"),
   "root, mkfs.erofs and erofs in the kernel",
   (dirs) => {
-    const backend = new ErofsBackend(dirs, { rootPath: "", mountOptions: [] });
+    const backend = new ErofsBackend(dirs, {
+      rootPath: "",
+      mountOptions: [],
+      guards: { verity: false, immutable: false },
+    });
     return { backend, close: () => backend.close() };
   },
 );

@@ -13,12 +13,22 @@ const works =
   spawnSync("mkfs.erofs", ["--help"]).error === undefined &&
   /\terofs$/m.test(readFileSync("/proc/filesystems", "utf8"));
 
+/** The kernel's configuration, where it is to be read, says that it has fs-verity. */
+const verity = spawnSync("zgrep", ["-q", "CONFIG_FS_VERITY=y", "/proc/config.gz"]).status === 0;
+
 const WITH_DIFFER = `
 [plugins."io.containerd.service.v1.diff-service"]
   default = ["erofs", "walking"]
 [plugins."io.containerd.differ.v1.erofs"]
   mkfs_options = ["-zlz4"]
+[plugins."io.containerd.snapshotter.v1.erofs"]
+  set_immutable = true
 `;
+/** Files of images that even root cannot write or remove. */
+const immutable = (dir: string): number =>
+  spawnSync("lsattr", ["-R", dir], { encoding: "utf8" })
+    .stdout.split("\n")
+    .filter((line) => /^[^ ]*i[^ ]* .*\/layer\.erofs$/.test(line)).length;
 
 describe("erofs", { skip: !works, timeout: 120_000 }, () => {
   for (const [differ, config] of [
@@ -42,6 +52,8 @@ describe("erofs", { skip: !works, timeout: 120_000 }, () => {
           assert.match(ok("run", "--rm", "--snapshotter", "erofs", ref, "verify", "/verify.sh"), / 0 bad/);
           const mounted = mountsBelow(daemon.dir).filter((path) => path.includes("snapshotter.v1.erofs"));
           assert.ok(mounted.length >= 10, mounted.join("\n"));
+          const folder = join(daemon.dir, "root/io.containerd.snapshotter.v1.erofs/snapshots");
+          assert.equal(immutable(folder), config === "" ? 0 : 10);
           ok("images", "rm", "--sync", ref);
           assert.deepEqual(ok("snapshots", "--snapshotter", "erofs", "ls").trim().split("\n").slice(1), []);
           assert.deepEqual(mountsBelow(daemon.dir), []);
@@ -50,4 +62,25 @@ describe("erofs", { skip: !works, timeout: 120_000 }, () => {
         await daemon.stop();
       }
     });
+
+  test("what this machine or engine has not is refused with the reason", async () => {
+    const bin = ourBin();
+    for (const [key, want] of [
+      ['dmverity_mode = "on"', /dmverity_mode is "on", but dm-verity is not supported/],
+      ['dmverity_mode = "maybe"', /want "auto", "on" or "off"/],
+      ['default_size = "1GiB"', /default_size.*not offered/],
+      ...(verity
+        ? []
+        : [["enable_fsverity = true", /fsverity is not supported on the filesystem of/] as const]),
+    ] as const) {
+      const config = `[plugins."io.containerd.snapshotter.v1.erofs"]\n  ${key}\n`;
+      const daemon = await startDaemon({ command: [join(bin, "containerd")], path: [bin], config });
+      try {
+        const said = ctrOf(join(bin, "ctr"), daemon.address)("plugins", "ls", "-d", "id==erofs");
+        assert.match(said.out, want, key);
+      } finally {
+        await daemon.stop();
+      }
+    }
+  });
 });

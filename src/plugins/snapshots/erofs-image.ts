@@ -1,11 +1,13 @@
 /** Makes the read-only image of a layer with `mkfs.erofs` (erofs-utils). */
 import { existsSync } from "node:fs";
-import { open, readFile, rename, rm } from "node:fs/promises";
+import { open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { abortError, type Call } from "../../core/call.ts";
-import { diskFull, internal } from "../../core/errors.ts";
+import { diskFull, failedPrecondition, internal } from "../../core/errors.ts";
 import { SkipPlugin } from "../../core/plugin/plugin.ts";
 import { run } from "../../platform/process/spawn.ts";
+import { isErrno } from "../../platform/syscalls/errors.ts";
+import { enableVerity, hasVerity, setImmutable } from "../../platform/syscalls/file-flags.ts";
 
 /** Name of a layer's image in its snapshot's folder. */
 export const IMAGE = "layer.erofs";
@@ -53,6 +55,57 @@ export async function syncImage(folder: string): Promise<void> {
     await file.sync();
   } finally {
     await file.close();
+  }
+}
+
+/** How the files of images are kept from change. */
+export interface ImageGuards {
+  /** The kernel checks every byte of an image against hashes made at its commit. */
+  readonly verity: boolean;
+  /** Nobody can write or remove an image by accident. */
+  readonly immutable: boolean;
+}
+
+/** Puts the guards on a finished image. What is on already is fine. @throws SyscallError */
+export function guardImage(folder: string, guards: ImageGuards): void {
+  const image = join(folder, IMAGE);
+  if (guards.verity && !hasVerity(image)) enableVerity(image);
+  if (guards.immutable) setImmutable(image, true);
+}
+
+/** Lets an image be removed. Without flags, or without an image, there is nothing to do. */
+export function releaseImage(folder: string): void {
+  try {
+    setImmutable(join(folder, IMAGE), false);
+  } catch (err) {
+    if (isErrno(err, "ENOENT", "ENOTTY", "EOPNOTSUPP", "ENOTSUP")) return;
+    if (err instanceof Error && "code" in err && err.code === "ENOENT") return;
+    throw err;
+  }
+}
+
+/** @throws failed-precondition for an image without fs-verity: nothing tells whether its bytes are those of the layer */
+export function requireVerity(image: string): void {
+  if (hasVerity(image)) return;
+  throw failedPrecondition(`layer image "${image}": fs-verity is not enabled on it`, {
+    hint: "it was made before enable_fsverity: remove the image that uses it and pull it again",
+  });
+}
+
+/** Tries fs-verity on a file of its own. @throws failed-precondition where kernel or file system have none */
+export async function requireVerityIn(root: string): Promise<void> {
+  const probe = join(root, `verity-${process.pid}`);
+  await writeFile(probe, "probe");
+  try {
+    enableVerity(probe);
+  } catch (err) {
+    if (!isErrno(err, "EOPNOTSUPP", "ENOTSUP", "ENOTTY", "EINVAL")) throw err;
+    throw failedPrecondition(`fsverity is not supported on the filesystem of "${root}"`, {
+      cause: err,
+      hint: "it needs a kernel with CONFIG_FS_VERITY, and on ext4 the feature: tune2fs -O verity DEVICE",
+    });
+  } finally {
+    await rm(probe, { force: true });
   }
 }
 

@@ -23,7 +23,18 @@ import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { unmountAll, unmountTree } from "../../platform/mounts/mounts.ts";
 import { MNT_DETACH } from "../../platform/syscalls/constants.ts";
 import { SnapshotDirectories } from "./directories.ts";
-import { buildImage, IMAGE, MARKER, requireErofs, syncImage } from "./erofs-image.ts";
+import {
+  buildImage,
+  guardImage,
+  IMAGE,
+  type ImageGuards,
+  MARKER,
+  releaseImage,
+  requireErofs,
+  requireVerity,
+  requireVerityIn,
+  syncImage,
+} from "./erofs-image.ts";
 import { runJob } from "./jobs.ts";
 import { booleanKey, stringKey, stringListKey } from "./keys.ts";
 
@@ -31,6 +42,7 @@ import { booleanKey, stringKey, stringListKey } from "./keys.ts";
 export interface ErofsConfig {
   readonly rootPath: string;
   readonly mountOptions: readonly string[];
+  readonly guards: ImageGuards;
 }
 
 /** See the file's comment. */
@@ -42,6 +54,7 @@ export class ErofsBackend implements SnapshotBackend {
   readonly measureCommitted = true;
   readonly #dirs: SnapshotDirectories;
   readonly #options: readonly string[];
+  readonly #guards: ImageGuards;
   readonly #mounting = new KeyedMutex();
   readonly images: LayerImages = {
     owns: (mounts) => folderOf(mounts) !== undefined,
@@ -59,6 +72,7 @@ export class ErofsBackend implements SnapshotBackend {
   constructor(dirs: SnapshotDirectories, config: ErofsConfig) {
     this.#dirs = dirs;
     this.#options = ["index=off", ...config.mountOptions];
+    this.#guards = config.guards;
     this.exports = new Map([["root", dirs.root]]);
   }
 
@@ -107,6 +121,7 @@ export class ErofsBackend implements SnapshotBackend {
     const [tree, work] = [join(folder, "fs"), join(folder, "work")];
     if (!existsSync(join(folder, IMAGE))) await buildImage(call, tree, folder, []);
     if (sync) await syncImage(folder);
+    guardImage(folder, this.#guards);
     // "work" goes first: without it the image is all there is of the snapshot
     for (const path of [work, tree]) await this.#dirs.discard(path);
     await mkdir(tree, { mode: 0o755 });
@@ -118,6 +133,7 @@ export class ErofsBackend implements SnapshotBackend {
 
   async remove(call: NamespacedCall, id: bigint): Promise<void> {
     await unmountAll(this.#dirs.path(id, "fs"), MNT_DETACH);
+    releaseImage(this.#dirs.path(id));
     await this.#dirs.remove(call, id);
   }
 
@@ -140,6 +156,7 @@ export class ErofsBackend implements SnapshotBackend {
     const images: { readonly image: string; readonly target: string }[] = [];
     for (const id of hidden) {
       if (await this.#shown(id)) continue;
+      if (this.#guards.verity) requireVerity(this.#dirs.path(id, IMAGE));
       images.push({ image: this.#dirs.path(id, IMAGE), target: this.#dirs.path(id, "fs") });
     }
     if (images.length > 0) await runJob(call, { mode: "mount-erofs", images });
@@ -173,13 +190,16 @@ function bind(source: string, readonly: boolean): Mount {
 
 /** What containerd's has and this has not: asking for it is an error, as it would be missed silently. */
 function refuseMissing(table: Readonly<Record<string, unknown>>): void {
-  for (const key of ["enable_fsverity", "set_immutable"])
-    if (booleanKey(table, key)) throw invalidArgument(`config key "${key}": not offered`);
-  for (const key of ["default_size", "dmverity_mode"]) {
-    const value = stringKey(table, key);
-    if (value !== "" && value !== "off" && value !== "auto")
-      throw invalidArgument(`config key "${key}": not offered`);
-  }
+  const size = stringKey(table, "default_size");
+  if (size !== "" && !/^0+[a-zA-Z]*$/.test(size))
+    throw invalidArgument('config key "default_size": not offered: writable layers are folders');
+  const mode = stringKey(table, "dmverity_mode");
+  if (!["", "auto", "on", "off"].includes(mode))
+    throw invalidArgument(`config key "dmverity_mode": "${mode}": want "auto", "on" or "off"`);
+  if (mode === "on")
+    throw failedPrecondition('dmverity_mode is "on", but dm-verity is not supported by this engine', {
+      hint: "enable_fsverity protects layer images, too",
+    });
   if (stringListKey(table, "layer_content_caches").length > 0)
     throw invalidArgument('config key "layer_content_caches": not offered');
 }
@@ -203,6 +223,10 @@ export default definePlugin({
       return {
         rootPath: stringKey(table, "root_path"),
         mountOptions: stringListKey(table, "ovl_mount_options"),
+        guards: {
+          verity: booleanKey(table, "enable_fsverity"),
+          immutable: booleanKey(table, "set_immutable"),
+        },
       };
     },
   },
@@ -212,6 +236,7 @@ export default definePlugin({
     const root = config.rootPath === "" ? host.root : config.rootPath;
     const dirs = new SnapshotDirectories(root, host.log, false);
     await dirs.open();
+    if (config.guards.verity) await requireVerityIn(root);
     await dirs.recover();
     const backend = new ErofsBackend(dirs, config);
     host.onStop(async () => {
