@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 import type { Call } from "../../core/call.ts";
-import { messageOf } from "../../core/errors.ts";
+import { messageOf, wrap } from "../../core/errors.ts";
 import type { PluginStatus } from "../../core/introspection/introspection.ts";
 import type { Logger } from "../../core/log.ts";
 import type { MetricRegistry } from "../../core/metrics/metrics.ts";
@@ -185,16 +185,12 @@ export async function boot(options: BootOptions): Promise<Booted> {
         failures.set(uri, err);
         const skipped = err instanceof SkipPlugin;
         status(skipped ? "skip" : "error", err);
-        if (options.required.has(uri))
-          throw new Error(`start plugin "${uri}", which required_plugins names: ${messageOf(err)}`, {
-            cause: err,
-          });
+        if (options.required.has(uri)) throw wrap(err, `start plugin "${uri}", which required_plugins names`);
         if (skipped) {
           log.info("skip plugin", { plugin: uri, reason: messageOf(err) });
           continue;
         }
-        if (definition.onFailure === "fatal")
-          throw new Error(`start plugin "${uri}": ${messageOf(err)}`, { cause: err });
+        if (definition.onFailure === "fatal") throw wrap(err, `start plugin "${uri}"`);
         log.error("failed to start plugin", { plugin: uri, err });
       }
     }
