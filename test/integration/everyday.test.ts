@@ -219,6 +219,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
     assert.match(said("run", "--platform", "bogus", IMAGE), /"bogus": unknown operating system/);
     assert.match(said("run", "--env-file", "/nonexistent/env", IMAGE), /"\/nonexistent\/env": no such file/);
     assert.match(said("run", "-it", IMAGE), /stdin is not a terminal[\s\S]*leave out -t/);
+    assert.equal(ok("run", "--rm", "-t", IMAGE, "echo", "hi"), "hi\r\n", "without input none is needed");
     assert.match(said("ps", "-o", "bogus"), /--output "bogus": want table, json or yaml/);
     assert.match(said("rmi", "nosuch"), /image "nosuch" .*: not found\n +gantry images lists them/);
     assert.match(said("run"), /missing required argument 'image'\n +usage: gantry run \[options\] <image>/);

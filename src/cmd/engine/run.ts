@@ -22,6 +22,7 @@ import { runForeground } from "../ctr/process-session.ts";
 import { restartLabels } from "../ctr/restart-flag.ts";
 import { taskOptions } from "../ctr/runtime-options.ts";
 import { openStdio } from "../ctr/stdio.ts";
+import { needTerminal } from "../shared/terminal.ts";
 import { fullName, pullImage } from "./images.ts";
 import { COMMAND, NAME, NETWORK, PORTS } from "./labels.ts";
 import { addNetworkHooks, DEFAULT_NETWORK, findNetwork, hostsFile } from "./network.ts";
@@ -29,7 +30,6 @@ import { containerDir, logPath, volumeDir } from "./paths.ts";
 import { checkPorts } from "./port-check.ts";
 import { formatPort, type PortMapping, parsePorts } from "./ports.ts";
 import { removeContainer } from "./remove.ts";
-import { needTerminal } from "./terminal.ts";
 
 type Options = Readonly<Record<string, unknown>>;
 
@@ -44,7 +44,7 @@ export const run: Action = async (context, args, options) => {
     throw invalidArgument(`flag --publish: network "${network}" has no ports to publish`);
   if (network !== "host" && network !== "none") await findNetwork(network);
   checkFlags(options);
-  if (!detach) needTerminal(options);
+  if (!detach && options["tty"] === true && options["interactive"] === true) needTerminal();
   const detachedLog = logUriOf(options);
   const logUri = detach ? detachedLog : (): string => "";
 

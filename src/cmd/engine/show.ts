@@ -19,7 +19,6 @@ import { findContainer, nameOf, SHORT, taskOf } from "./lookup.ts";
 import { addressesOf } from "./network.ts";
 import { formatOf, writeStructured } from "./output.ts";
 import { logPath } from "./paths.ts";
-import { needTerminal } from "./terminal.ts";
 
 /** Shown length of a command. */
 const COMMAND_WIDTH = 24;
@@ -157,14 +156,17 @@ export const inspect: Action = async (context, args, options) => {
 };
 
 export const exec: Action = async (context, args, options) => {
-  if (options["detach"] !== true) needTerminal(options);
   const { exec: run } = await import("../ctr/verbs/task-io.ts");
   const id = await (async () => {
     await using transport = context.connect();
     return (await findContainer(containersClient(transport), context.call(false), need(args, 0, "container")))
       .id;
   })();
-  return await run(context, [id, ...args.slice(1)], { ...options, cwd: options["workdir"] });
+  return await run(context, [id, ...args.slice(1)], {
+    ...options,
+    cwd: options["workdir"],
+    interactive: options["interactive"] === true,
+  });
 };
 
 function commandOf(c: Container): string {

@@ -28,6 +28,7 @@ const OURS: readonly (readonly [readonly string[], RegExp, number?])[] = [
   [["imagess", "ls"], /imagess/, 3],
   [["images", "lss"], /lss/, 3],
   [["images", "ls", "--no-such-flag"], /no-such-flag/],
+  [["run", "--rm", "-t", "IMAGE", "x-wrong"], /stdin is not a terminal/],
   [["run", "--rm", "--memory-limit", "many", "IMAGE", "y"], /many/],
 ];
 

@@ -4,6 +4,7 @@ import { containersClient } from "../../../client/containers.ts";
 import { snapshotterClient } from "../../../client/snapshots.ts";
 import { tasksClient } from "../../../client/tasks.ts";
 import { invalidArgument } from "../../../core/errors.ts";
+import { needTerminal } from "../../shared/terminal.ts";
 import type { ContainerNetwork } from "../cni-network.ts";
 import type { Action } from "../command.ts";
 import { type GlobalOptions, listOf, textOf } from "../context.ts";
@@ -53,6 +54,7 @@ async function runContainer(
   const remove = options["rm"] === true;
   const detach = options["detach"] === true;
   if (remove && detach) throw invalidArgument("flags --detach and --rm cannot be specified together");
+  if (options["tty"] === true && !detach) needTerminal();
   await using transport = context.connect();
   const call = context.call(false);
   const containers = containersClient(transport);

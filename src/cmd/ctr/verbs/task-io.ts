@@ -6,6 +6,7 @@ import { snapshotterClient } from "../../../client/snapshots.ts";
 import { tasksClient } from "../../../client/tasks.ts";
 import { packProcess, unpackSpec } from "../../../oci/spec/json.ts";
 import type { User } from "../../../oci/spec/types.ts";
+import { needTerminal } from "../../shared/terminal.ts";
 import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
 import { runForeground } from "../process-session.ts";
@@ -59,6 +60,9 @@ export const exec: Action = async (context, args, options) => {
   const id = need(args, 0, "container id");
   const command = args.slice(1);
   need(command, 0, "command");
+  // `gantry exec -t` without -i sends no input that would have to end
+  if (options["tty"] === true && options["detach"] !== true && options["interactive"] !== false)
+    needTerminal();
   const execId = textOf(options, "execId") || `exec-${randomBytes(4).toString("hex")}`;
   const container = await hintTask(id, containersClient(transport).get(call, id));
   const spec = unpackSpec(container.spec);
