@@ -2,6 +2,7 @@
  * --cni: a network namespace of the container's own, attached to the host's first CNI network. What belongs to a container is
  * named by its label, so that removing the container gives it back.
  */
+
 import { randomBytes } from "node:crypto";
 import type { Labels } from "../../core/any.ts";
 import type { NamespacedCall } from "../../core/call.ts";
@@ -9,6 +10,7 @@ import { noLog } from "../../core/log.ts";
 import { Cni, type CniAttachment } from "../../cri/cni/cni.ts";
 import { type CniNetwork, loadNetworks, parseNetwork } from "../../cri/cni/conflist.ts";
 import { createNetns, deleteNetns } from "../../platform/net/netns.ts";
+import { toStderr } from "../shared/output.ts";
 
 /** Label of a container with a network: path of its namespace. */
 const LABEL = "gantry.cni/netns";
@@ -34,7 +36,7 @@ export interface ContainerNetwork extends AsyncDisposable {
 export async function prepareNetwork(signal: AbortSignal): Promise<ContainerNetwork> {
   const [network] = await loadNetworks(process.env["NETCONFPATH"] ?? "/etc/cni/net.d", 1, {
     ...noLog,
-    warn: (message, fields) => process.stderr.write(`ctr: warning: ${message}: ${String(fields?.["err"])}\n`),
+    warn: (message, fields) => toStderr(`ctr: warning: ${message}: ${String(fields?.["err"])}\n`),
   });
   if (network === undefined) throw new Error("unreachable: loadNetworks throws");
   const netns = `${NETNS_DIR}/ctr-${randomBytes(8).toString("hex")}`;
@@ -77,7 +79,7 @@ async function giveBack(
   try {
     if (attached !== undefined) await cni().remove(network, attached);
   } catch (err) {
-    process.stderr.write(
+    toStderr(
       `ctr: warning: ${err instanceof Error ? err.message : String(err)}; an address may stay taken\n`,
     );
   }

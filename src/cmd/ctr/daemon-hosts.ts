@@ -1,10 +1,12 @@
 /** The registry settings of this machine's daemon, for commands that talk to registries themselves. */
+
 import { messageOf } from "../../core/errors.ts";
 import { parseTransferConfig } from "../../plugins/transfer/config.ts";
 import { daemonHosts } from "../../plugins/transfer/hosts-config.ts";
 import type { HostsConfig } from "../../registry/hosts.ts";
 import { loadConfig } from "../daemon/config/load.ts";
 import { isTable } from "../daemon/config/migrate.ts";
+import { toStderr } from "../shared/output.ts";
 
 /** Where the daemon's configuration is unless a flag says otherwise. */
 export const DAEMON_CONFIG = "/etc/containerd/config.toml";
@@ -20,7 +22,7 @@ export function hostsOfDaemon(path: string = DAEMON_CONFIG, must = false): Hosts
     settings = loadConfig(path, must, {}).settings;
   } catch (err) {
     if (must) throw err;
-    process.stderr.write(`ctr: ${path} is not used: ${messageOf(err)}\n`);
+    toStderr(`ctr: ${path} is not used: ${messageOf(err)}\n`);
   }
   const plugins = isTable(settings["plugins"]) ? settings["plugins"] : {};
   const table = plugins["io.containerd.transfer.v1.local"];

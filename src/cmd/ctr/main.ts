@@ -1,13 +1,21 @@
 /** The `ctr` mode: containerd's command line client. */
+
 import { GantryError, messageOf } from "../../core/errors.ts";
+import { toStderr, toStdout } from "../shared/output.ts";
 import { quickParse } from "../shared/quick-parse.ts";
 import { quickDeclarations } from "./declarations.ts";
 import { ctr } from "./tool.ts";
+
+export { madeStreams } from "../shared/output.ts";
 
 /** @returns the exit code */
 export async function main(given: string[]): Promise<number> {
   // containerd's short name, which the argument library has no place for
   const args = given[0] === "h" ? ["help", ...given.slice(1)] : given;
+  if (args.length === 1 && (args[0] === "--version" || args[0] === "-v")) {
+    toStdout(`${ctr.version}\n`);
+    return 0;
+  }
   try {
     const quick = quickParse(args, ctr.globals, await quickDeclarations(args), process.env);
     if (quick !== undefined) {
@@ -27,7 +35,7 @@ export async function main(given: string[]): Promise<number> {
 /** One clear line, and what to do next. */
 function report(err: unknown): number {
   const text = err instanceof GantryError ? err.wireMessage : messageOf(err);
-  process.stderr.write(`ctr: ${text}\n`);
-  if (err instanceof GantryError && err.hint !== undefined) process.stderr.write(`     ${err.hint}\n`);
+  toStderr(`ctr: ${text}\n`);
+  if (err instanceof GantryError && err.hint !== undefined) toStderr(`     ${err.hint}\n`);
   return 1;
 }

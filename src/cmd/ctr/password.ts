@@ -1,12 +1,14 @@
 /** Asks a person for a secret without showing it. */
+
 import { invalidArgument } from "../../core/errors.ts";
+import { stderrStream, toStderr } from "../shared/output.ts";
 
 /** Asks for one line that may be seen. @throws invalid-argument when there is no terminal */
 export async function askLine(prompt: string): Promise<string> {
   if (process.stdin.isTTY !== true)
     throw invalidArgument("username required, and stdin is no terminal", { hint: "use --username NAME" });
   const { createInterface } = await import("node:readline/promises");
-  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  const lines = createInterface({ input: process.stdin, output: stderrStream() });
   try {
     return (await lines.question(prompt)).trim();
   } finally {
@@ -18,7 +20,7 @@ export async function askLine(prompt: string): Promise<string> {
 export async function askPassword(prompt: string, hint = "use --user NAME:PASSWORD"): Promise<string> {
   const { stdin } = process;
   if (stdin.isTTY !== true) throw invalidArgument("password required, and stdin is no terminal", { hint });
-  process.stderr.write(prompt);
+  toStderr(prompt);
   stdin.setRawMode(true);
   stdin.resume();
   try {
@@ -44,6 +46,6 @@ export async function askPassword(prompt: string, hint = "use --user NAME:PASSWO
   } finally {
     stdin.setRawMode(false);
     stdin.pause();
-    process.stderr.write("\n");
+    toStderr("\n");
   }
 }

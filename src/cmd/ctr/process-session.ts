@@ -1,8 +1,10 @@
 /** Runs one process of a task in the foreground: signals, terminal size, stdin, output, exit code. */
+
 import type { NamespacedCall } from "../../core/call.ts";
 import { isNotFound } from "../../core/errors.ts";
 import type { Exit, TaskService } from "../../core/tasks/tasks.ts";
 import { enterRawMode } from "../../platform/tty/raw-mode.ts";
+import { stdoutStream, toStderr } from "../shared/output.ts";
 import { parseSignal } from "./signals.ts";
 import type { ClientStdio } from "./stdio.ts";
 
@@ -48,9 +50,7 @@ function forwardSignals(s: Session): Disposable {
     const handler = (): void => {
       void s.tasks.kill(s.call, s.id, s.execId, parseSignal(name), false).catch((err: unknown) => {
         if (!isNotFound(err))
-          process.stderr.write(
-            `ctr: forward signal ${name}: ${err instanceof Error ? err.message : String(err)}\n`,
-          );
+          toStderr(`ctr: forward signal ${name}: ${err instanceof Error ? err.message : String(err)}\n`);
       });
     };
     process.on(name, handler);
@@ -71,7 +71,7 @@ function followSize(s: Session): Disposable {
     sending = true;
     while (changed) {
       changed = false;
-      const { columns, rows } = process.stdout;
+      const { columns, rows } = stdoutStream();
       if (columns > 0 && rows > 0)
         await s.tasks.resizePty(s.call, s.id, s.execId, columns, rows).catch(() => {});
     }

@@ -2,10 +2,12 @@
  * Shows a transfer: on a terminal one line per part with a bar, redrawn in place; elsewhere one line for each thing that
  * happened. Takes the progress of our own transfers and that of any server's transfer service.
  */
+
 import type { Progress } from "../../core/transfer/transfer.ts";
 import { formatSize } from "../../lib/human.ts";
+import { stdoutStream } from "../shared/output.ts";
 
-/** Where to draw; process.stdout fits. */
+/** Where to draw; stdoutStream() fits. */
 export interface Screen {
   readonly isTTY?: boolean | undefined;
   readonly columns?: number | undefined;
@@ -47,7 +49,7 @@ export class ProgressView {
   readonly #timer: ReturnType<typeof setInterval> | undefined;
   #drawn = 0;
 
-  constructor(screen: Screen = process.stdout, now: () => number = () => performance.now()) {
+  constructor(screen: Screen = stdoutStream(), now: () => number = () => performance.now()) {
     this.#screen = screen;
     this.#now = now;
     this.#started = now();

@@ -1,4 +1,5 @@
 /** Registry and platform flags, read. */
+
 import { readFileSync } from "node:fs";
 import { invalidArgument, messageOf } from "../../core/errors.ts";
 import type { Platform } from "../../core/oci.ts";
@@ -8,6 +9,7 @@ import { runHelper } from "../../plugins/transfer/credential-helper.ts";
 import { splitConfigPath } from "../../registry/hosts.ts";
 import type { RegistryOptions } from "../../registry/registry.ts";
 import type { Credentials, TlsProfile } from "../../registry/types.ts";
+import { toStderr } from "../shared/output.ts";
 import { listOf, textOf } from "./context.ts";
 import { hostsOfDaemon } from "./daemon-hosts.ts";
 import { askPassword } from "./password.ts";
@@ -50,7 +52,7 @@ export async function registryOptions(options: Options, reference: string): Prom
           credentials: async (asked) => (asked === host || asked === apiHost(host) ? credentials : undefined),
         }),
     ...(heads || times
-      ? { log: stderrLog(), dump: { heads, times, write: (text) => void process.stderr.write(text) } }
+      ? { log: stderrLog(), dump: { heads, times, write: (text) => void toStderr(text) } }
       : {}),
   };
 }

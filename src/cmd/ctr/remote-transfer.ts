@@ -1,4 +1,5 @@
 /** Pulls and pushes that the server does by itself: its Transfer service, with streams for progress and credentials. */
+
 import { randomBytes } from "node:crypto";
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { type ImageStore, ImageStoreSchema } from "../../api/gen/containerd/types/transfer/imagestore_pb.ts";
@@ -23,6 +24,7 @@ import type { Credentials } from "../../registry/types.ts";
 import { toRecord } from "../../rpc/convert/basic.ts";
 import { fromDescriptor, toPlatform } from "../../rpc/convert/oci.ts";
 import type { Transport } from "../../rpc/types.ts";
+import { toStderr } from "../shared/output.ts";
 import { labelsOf, listOf, textOf } from "./context.ts";
 import { credentialsOf, platformsOf } from "./registry-options.ts";
 
@@ -247,7 +249,7 @@ async function logsStream(job: RemoteJob, side: Side): Promise<string> {
   const id = streamId("logs");
   const stream = await openStream(job.transport, side.call, id);
   const shown = (async () => {
-    for await (const bytes of readBytes(stream, side.call.signal)) process.stderr.write(bytes);
+    for await (const bytes of readBytes(stream, side.call.signal)) toStderr(bytes);
   })().catch(() => {
     // the transfer's own answer tells what went wrong
   });

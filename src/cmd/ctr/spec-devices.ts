@@ -1,10 +1,12 @@
 /** Devices in a spec: --device, --privileged, --gpus. */
+
 import { readdirSync, type Stats, statSync } from "node:fs";
 import { join } from "node:path";
 import { invalidArgument, isInvalidArgument, notFound } from "../../core/errors.ts";
 import type { HostDevice } from "../../oci/cdi/cdi.ts";
 import { linuxOf, resourcesOf } from "../../oci/spec/options.ts";
 import type { Device, Spec } from "../../oci/spec/types.ts";
+import { toStderr } from "../shared/output.ts";
 
 /** Entries of /dev that a container has of its own, or that are no devices of the machine. */
 const NOT_HOST_DEVICES: ReadonlySet<string> = new Set([
@@ -48,7 +50,7 @@ export async function addCdiDevices(spec: Spec, names: readonly string[]): Promi
   const { deviceNames, injectDevices, isQualifiedDevice } = await import("../../oci/cdi/cdi.ts");
   const { CDI_DIRS, readCdiFiles } = await import("../../oci/cdi/files.ts");
   const { specs, broken } = readCdiFiles();
-  for (const { file, reason } of broken) process.stderr.write(`ctr: warning: ${file}: ${reason}\n`);
+  for (const { file, reason } of broken) toStderr(`ctr: warning: ${file}: ${reason}\n`);
   const known = deviceNames(specs);
   const wanted = names.map((name) => {
     if (isQualifiedDevice(name)) return name;

@@ -2,6 +2,7 @@
 
 import { messageOf } from "../../core/errors.ts";
 import type { LogFields, Logger } from "../../core/log.ts";
+import { toStderr } from "../shared/output.ts";
 
 /** Writes every level. */
 export function stderrLog(base: LogFields = {}): Logger {
@@ -11,7 +12,7 @@ export function stderrLog(base: LogFields = {}): Logger {
       const all = Object.entries({ ...base, ...fields }).map(
         ([k, v]) => ` ${k}=${v instanceof Error ? messageOf(v) : JSON.stringify(v)}`,
       );
-      process.stderr.write(`${level} ${message}${all.join("")}\n`);
+      toStderr(`${level} ${message}${all.join("")}\n`);
     };
   return {
     debug: line("debug"),

@@ -1,4 +1,5 @@
 /** Bytes to stdout or a file, as fast as the reader takes them. */
+import { stdoutStream } from "../shared/output.ts";
 
 /** Copies to stdout; resolves when the last byte was taken. A reader that went away (`| head`) is no error. */
 export async function writeOut(data: AsyncIterable<Uint8Array>): Promise<void> {
@@ -7,14 +8,14 @@ export async function writeOut(data: AsyncIterable<Uint8Array>): Promise<void> {
     if (err.code !== "EPIPE") throw err;
     gone = true;
   };
-  process.stdout.on("error", onError);
+  stdoutStream().on("error", onError);
   try {
     for await (const part of data) {
       if (gone) return;
       const bytes = new Uint8Array(part);
-      await new Promise<void>((resolve) => process.stdout.write(bytes, () => resolve()));
+      await new Promise<void>((resolve) => stdoutStream().write(bytes, () => resolve()));
     }
   } finally {
-    process.stdout.off("error", onError);
+    stdoutStream().off("error", onError);
   }
 }

@@ -4,6 +4,7 @@
  */
 import { Command, Option } from "commander";
 import type { CommandSpec, FlagSpec, Tool } from "./command.ts";
+import { toStderr, toStdout } from "./output.ts";
 
 /** A finished program. */
 export interface Program {
@@ -11,6 +12,8 @@ export interface Program {
   /** What the command that ran returned. */
   exitCode(): number;
 }
+
+const WRITERS = { writeOut: toStdout, writeErr: toStderr };
 
 /** Builds a program with the given commands. */
 export function buildTool<C>(tool: Tool<C>, specs: readonly CommandSpec<C>[]): Program {
@@ -40,7 +43,7 @@ export function buildTool<C>(tool: Tool<C>, specs: readonly CommandSpec<C>[]): P
     .exitOverride();
   if (tool.banner !== undefined) root.addHelpText("before", tool.banner);
   for (const flag of tool.globals) root.addOption(toOption(flag));
-  root.configureOutput({ outputError: outputError(root) });
+  root.configureOutput({ ...WRITERS, outputError: outputError(root) });
   const add = (parent: Command, spec: CommandSpec<C>): void => {
     const command = new Command(spec.name)
       .description(spec.about)
@@ -48,7 +51,7 @@ export function buildTool<C>(tool: Tool<C>, specs: readonly CommandSpec<C>[]): P
       .helpOption("-h, --help", "show help")
       .enablePositionalOptions()
       .exitOverride();
-    command.configureOutput({ outputError: outputError(command) });
+    command.configureOutput({ ...WRITERS, outputError: outputError(command) });
     if (spec.aliases !== undefined) command.aliases([...spec.aliases]);
     if (spec.args !== undefined) command.arguments(spec.args);
     for (const flag of spec.flags ?? []) command.addOption(toOption(flag));

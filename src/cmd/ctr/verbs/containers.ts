@@ -1,10 +1,12 @@
 /** containers create, delete, info, list, label. */
+
 import { containersClient } from "../../../client/containers.ts";
 import { snapshotterClient } from "../../../client/snapshots.ts";
 import { tasksClient } from "../../../client/tasks.ts";
 import { failedPrecondition, isNotFound, messageOf } from "../../../core/errors.ts";
 import { formatRfc3339 } from "../../../lib/time.ts";
 import { parseExactJson, toExactJson, unpackSpec } from "../../../oci/spec/json.ts";
+import { toStderr, toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { labelsOf, need } from "../context.ts";
 import { createContainer } from "../create-container.ts";
@@ -48,9 +50,9 @@ export const remove: Action = async (context, args, options) => {
       if ([...container.labels.keys()].some((k) => k.startsWith("gantry.cni/")))
         await (await import("../cni-network.ts")).releaseNetwork(call, id, container.labels);
     } catch (err) {
-      process.stderr.write(`ctr: failed to delete container "${id}": ${messageOf(err)}\n`);
+      toStderr(`ctr: failed to delete container "${id}": ${messageOf(err)}\n`);
       if (err instanceof Error && "hint" in err && typeof err.hint === "string")
-        process.stderr.write(`     ${err.hint}\n`);
+        toStderr(`     ${err.hint}\n`);
       code = 1;
     }
   }
@@ -61,10 +63,10 @@ export const info: Action = async (context, args, options) => {
   await using transport = context.connect();
   const c = await containersClient(transport).get(context.call(), need(args, 0, "container id"));
   if (options["spec"] === true) {
-    process.stdout.write(`${toExactJson(unpackSpec(c.spec), 4)}\n`);
+    toStdout(`${toExactJson(unpackSpec(c.spec), 4)}\n`);
     return 0;
   }
-  process.stdout.write(
+  toStdout(
     toJson({
       ID: c.id,
       Labels: c.labels,
@@ -91,9 +93,9 @@ export const info: Action = async (context, args, options) => {
 export const list: Action = async (context, args, options) => {
   await using transport = context.connect();
   const all = await containersClient(transport).list(context.call(), args);
-  if (options["quiet"] === true) for (const c of all) process.stdout.write(`${c.id}\n`);
+  if (options["quiet"] === true) for (const c of all) toStdout(`${c.id}\n`);
   else
-    process.stdout.write(
+    toStdout(
       renderTable(
         ["CONTAINER", "IMAGE", "RUNTIME"],
         all.map((c) => [c.id, c.image === "" ? "-" : c.image, c.runtime.name]),
@@ -114,6 +116,6 @@ export const label: Action = async (context, args) => {
     { ...container, labels },
     [...labels.keys()].map((k) => `labels.${k}`),
   );
-  process.stdout.write(`${formatLabels(next.labels, "")}\n`);
+  toStdout(`${formatLabels(next.labels, "")}\n`);
   return 0;
 };

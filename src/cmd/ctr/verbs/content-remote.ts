@@ -1,4 +1,5 @@
 /** content fetch, fetch-object, fetch-blob, push-object: parts of images between registries, the store and stdout. */
+
 import { createHash } from "node:crypto";
 import { contentClient } from "../../../client/content.ts";
 import { dataLoss, invalidArgument } from "../../../core/errors.ts";
@@ -9,6 +10,7 @@ import { formatReference, parseReference } from "../../../oci/reference.ts";
 import { pull } from "../../../plugins/transfer/pull.ts";
 import { registrySource } from "../../../plugins/transfer/registry-source.ts";
 import { Registry } from "../../../registry/registry.ts";
+import { toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { labelsOf, listOf, need, textOf } from "../context.ts";
 import { ProgressView } from "../progress.ts";
@@ -105,6 +107,6 @@ export const pushObject: Action = async (context, args, options) => {
     tag: session.ref.tag,
     signal: call.signal,
   });
-  process.stdout.write(`Pushed ${digest} ${mediaType}\n`);
+  toStdout(`Pushed ${digest} ${mediaType}\n`);
   return 0;
 };

@@ -1,4 +1,5 @@
 /** content active, delete, edit, get, ingest, list, label, prune references. */
+
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,6 +19,7 @@ import { type Digest, parseDigest } from "../../../core/ids/digest.ts";
 import { formatAge, formatSizeSi } from "../../../lib/human.ts";
 import { formatRfc3339, nowNs } from "../../../lib/time.ts";
 import { sha256 } from "../../../oci/descriptors.ts";
+import { toStderr, toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { labelsOf, need, textOf } from "../context.ts";
 import { rootLabel } from "../snapshotter-name.ts";
@@ -30,7 +32,7 @@ export const list: Action = async (context, args, options) => {
   const now = nowNs();
   const rows: string[][] = [];
   for await (const info of contentClient(transport).walk(context.call(), args)) {
-    if (options["quiet"] === true) process.stdout.write(`${info.digest}\n`);
+    if (options["quiet"] === true) toStdout(`${info.digest}\n`);
     else
       rows.push([
         info.digest,
@@ -39,8 +41,7 @@ export const list: Action = async (context, args, options) => {
         formatLabels(info.labels),
       ]);
   }
-  if (options["quiet"] !== true)
-    process.stdout.write(renderTabTable(["DIGEST", "SIZE", "AGE", "LABELS"], rows));
+  if (options["quiet"] !== true) toStdout(renderTabTable(["DIGEST", "SIZE", "AGE", "LABELS"], rows));
   return 0;
 };
 
@@ -52,7 +53,7 @@ export const active: Action = async (context, args) => {
   const rows = all
     .filter((s) => wanted.test(s.ref))
     .map((s) => [s.ref, formatSizeSi(s.offset, 4), formatAge(now - s.startedAt), ""]);
-  process.stdout.write(renderTabTable(["REF", "SIZE", "AGE", ""], rows));
+  toStdout(renderTabTable(["REF", "SIZE", "AGE", ""], rows));
   return 0;
 };
 
@@ -74,11 +75,11 @@ export const remove: Action = async (context, args) => {
     try {
       const digest = parseDigest(text);
       await store.delete(call, digest);
-      process.stdout.write(`${digest}\n`);
+      toStdout(`${digest}\n`);
     } catch (err) {
       // what is not there is as good as deleted, as with containerd's client
       if (isNotFound(err)) continue;
-      process.stderr.write(`ctr: failed to delete ${text}: ${messageOf(err)}\n`);
+      toStderr(`ctr: failed to delete ${text}: ${messageOf(err)}\n`);
       code = 1;
     }
   }
@@ -167,7 +168,7 @@ export const edit: Action = async (context, args, options) => {
       data,
       labels: rootLabel(),
     });
-    process.stdout.write(`${next}\n`);
+    toStdout(`${next}\n`);
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
@@ -185,7 +186,7 @@ export const label: Action = async (context, args) => {
     fields.length === 0
       ? await content.info(call, digest)
       : await content.update(call, digest, labels, fields);
-  process.stdout.write(`${formatLabels(info.labels, "")}\n`);
+  toStdout(`${formatLabels(info.labels, "")}\n`);
   return 0;
 };
 
@@ -203,7 +204,7 @@ export const pruneReferences: Action = async (context, _args, options) => {
   for await (const info of content.walk(call, [])) {
     const keys = [...info.labels.keys()].filter(isLayerLabel);
     if (keys.length === 0) continue;
-    if (dry) for (const k of keys) process.stderr.write(`would remove ${k} of ${info.digest}\n`);
+    if (dry) for (const k of keys) toStderr(`would remove ${k} of ${info.digest}\n`);
     else
       await content.update(
         call,

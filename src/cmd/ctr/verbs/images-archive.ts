@@ -1,13 +1,15 @@
 /** images import, images export. */
+
 import { createReadStream, createWriteStream, lstatSync, rmSync } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import type { NamespacedCall } from "../../../core/call.ts";
-import { invalidArgument, messageOf } from "../../../core/errors.ts";
+import { type GantryError, invalidArgument, messageOf, notFound } from "../../../core/errors.ts";
 import type { Progress } from "../../../core/transfer/transfer.ts";
 import { importNaming } from "../../../plugins/transfer/archive/naming.ts";
 import { exportArchive } from "../../../plugins/transfer/export.ts";
 import { importArchive } from "../../../plugins/transfer/import.ts";
 import type { Transport } from "../../../rpc/types.ts";
+import { stdoutStream, toStderr, toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { labelsOf, listOf, need, textOf } from "../context.ts";
 import { ProgressView } from "../progress.ts";
@@ -24,7 +26,7 @@ export const importImages: Action = async (context, args, options) => {
   const unpack = unpacks(options);
   const snapshotter = await snapshotterName(transport, call, options);
   // only a terminal sees parts; elsewhere one line for each image, as containerd's client prints them
-  const view = process.stdout.isTTY === true ? new ProgressView() : undefined;
+  const view = stdoutStream().isTTY === true ? new ProgressView() : undefined;
   let failed = true;
   const remote =
     // Only the client leaves out images of other repositories.
@@ -44,13 +46,13 @@ export const importImages: Action = async (context, args, options) => {
     failed = false;
     view?.end();
     for (const image of images)
-      process.stdout.write(
+      toStdout(
         unpack
           ? `unpacking ${image.name} (${image.digest})...done\n`
           : `imported ${image.name} (${image.digest})\n`,
       );
     if (images.length === 0)
-      process.stderr.write(
+      toStderr(
         "ctr: the archive names no image: its content is stored, but no image was made\n     add --digests or --index-name NAME\n",
       );
   } finally {
@@ -98,9 +100,17 @@ async function openInput(path: string): Promise<AsyncIterable<Uint8Array>> {
   const file = createReadStream(path, { highWaterMark: 1 << 20 });
   await new Promise<void>((resolve, reject) => {
     file.once("open", () => resolve());
-    file.once("error", (err) => reject(invalidArgument(`open archive "${path}": ${messageOf(err)}`)));
+    file.once("error", (err) => reject(cannotOpen(path, err)));
   });
   return file;
+}
+
+function cannotOpen(path: string, err: Error): GantryError {
+  // node: "EACCES: permission denied, open '/x'"; the file was said already
+  const reason = messageOf(err).replace(/^[A-Z0-9]+: (.*), \w+ '.*'$/s, "$1");
+  const what = `open archive "${path}": ${reason}`;
+  const missing = "code" in err && (err.code === "ENOENT" || err.code === "ENOTDIR");
+  return missing ? notFound(what, { cause: err }) : invalidArgument(what, { cause: err });
 }
 
 export const exportImages: Action = async (context, args, options) => {
@@ -120,12 +130,12 @@ export const exportImages: Action = async (context, args, options) => {
       ...(progress === undefined ? {} : { progress }),
     });
   if (out === "-") {
-    if (process.stdout.isTTY === true)
+    if (stdoutStream().isTTY === true)
       throw invalidArgument("export to a terminal", { hint: "give a file name, or send stdout elsewhere" });
     await writeOut(make());
     return 0;
   }
-  const view = process.stdout.isTTY === true ? new ProgressView() : undefined;
+  const view = stdoutStream().isTTY === true ? new ProgressView() : undefined;
   let failed = true;
   try {
     await pipeline(make(view?.update), createWriteStream(out));

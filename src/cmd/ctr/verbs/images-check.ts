@@ -1,4 +1,5 @@
 /** images check: is everything there that an image needs on this machine. */
+
 import { contentClient } from "../../../client/content.ts";
 import { imagesClient } from "../../../client/images.ts";
 import { snapshotterClient } from "../../../client/snapshots.ts";
@@ -8,6 +9,7 @@ import type { Image } from "../../../core/images/images.ts";
 import type { Snapshotter } from "../../../core/snapshots/snapshotter.ts";
 import { formatSize } from "../../../lib/human.ts";
 import { hostPlatform } from "../../../oci/platform.ts";
+import { toStderr, toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { chainIdOf, resolveImage } from "../image-config.ts";
 import { ImageContent } from "../image-content.ts";
@@ -24,7 +26,7 @@ export const check: Action = async (context, args, options) => {
   const snapshots = snapshotterClient(transport, await snapshotterName(transport, call, options));
   let code = 0;
   const complain = (image: Image, err: unknown): void => {
-    process.stderr.write(`ctr: unable to check ${image.name}: ${messageOf(err)}\n`);
+    toStderr(`ctr: unable to check ${image.name}: ${messageOf(err)}\n`);
     code = 1;
   };
   const rows: string[][] = [];
@@ -43,7 +45,7 @@ export const check: Action = async (context, args, options) => {
       rows.push([image.name, image.target.mediaType, image.target.digest, status, size, String(unpacked)]);
     else if (status.startsWith("complete") && unpacked) rows.push([image.name]);
   }
-  process.stdout.write(
+  toStdout(
     options["quiet"] === true
       ? rows.map((r) => `${r[0]}\n`).join("")
       : // containerd's client does not pad the last column of rows here

@@ -1,4 +1,5 @@
 /** images convert: the same image with OCI media types, or with plain layers. */
+
 import { createHash } from "node:crypto";
 import { pipeline, Readable } from "node:stream";
 import { createZstdCompress } from "node:zlib";
@@ -17,6 +18,7 @@ import { type TransferContext, withLease } from "../../../plugins/transfer/conte
 import { childLabels, noMatch, readConfig, selectManifests } from "../../../plugins/transfer/graph.ts";
 import { recordImage } from "../../../plugins/transfer/pull.ts";
 import { refetch } from "../../../plugins/transfer/refetch.ts";
+import { toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
 import { platformsOf, type Wanted } from "../registry-options.ts";
@@ -47,7 +49,7 @@ export const convert: Action = async (context, args, options) => {
     const conversion = new Conversion(ctx, call, source, what, platformsOf(options));
     const made = await conversion.document(image.target);
     await recordImage(ctx, call, target, made, image.labels);
-    process.stdout.write(`${made.digest}\n`);
+    toStdout(`${made.digest}\n`);
   });
   return 0;
 };

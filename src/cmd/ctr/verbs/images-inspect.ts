@@ -1,4 +1,5 @@
 /** images inspect: an image and its blobs as a tree, or as JSON. */
+
 import { contentClient } from "../../../client/content.ts";
 import { imagesClient } from "../../../client/images.ts";
 import { invalidArgument, isNotFound, notFound } from "../../../core/errors.ts";
@@ -7,6 +8,7 @@ import type { Descriptor } from "../../../core/oci.ts";
 import { formatRfc3339 } from "../../../lib/time.ts";
 import { isConfigType, isIndexType, isManifestType } from "../../../oci/media-types.ts";
 import { formatPlatform } from "../../../oci/platform.ts";
+import { toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
 import { ImageContent } from "../image-content.ts";
@@ -25,9 +27,8 @@ export const inspect: Action = async (context, args, options) => {
       throw isNotFound(err) ? notFound(`image "${name}"`, { hint: "see ctr images ls -q" }) : err;
     });
   const content = new ImageContent(contentClient(transport), call);
-  if (format === "json")
-    process.stdout.write(toJson({ ...plain(image), Content: await tree(content, image.target) }));
-  else process.stdout.write(`${(await lines(content, image, options["content"] === true)).join("\n")}\n`);
+  if (format === "json") toStdout(toJson({ ...plain(image), Content: await tree(content, image.target) }));
+  else toStdout(`${(await lines(content, image, options["content"] === true)).join("\n")}\n`);
   return 0;
 };
 

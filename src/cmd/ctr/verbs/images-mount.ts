@@ -1,4 +1,5 @@
 /** images mount, images unmount. */
+
 import { resolve } from "node:path";
 import { contentClient } from "../../../client/content.ts";
 import { imagesClient } from "../../../client/images.ts";
@@ -8,6 +9,7 @@ import { invalidArgument, isAlreadyExists, isNotFound, notFound } from "../../..
 import { formatRfc3339, nowNs } from "../../../lib/time.ts";
 import { hostPlatform } from "../../../oci/platform.ts";
 import { mountAll, unmountAll } from "../../../platform/mounts/mounts.ts";
+import { toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { durationMs, need, textOf } from "../context.ts";
 import { resolveImage } from "../image-config.ts";
@@ -69,7 +71,7 @@ export const mount: Action = async (context, args, options) => {
         throw err;
       });
     mountAll(mounts, target);
-    process.stdout.write(`${chain ?? ""}\n${target}\n`);
+    toStdout(`${chain ?? ""}\n${target}\n`);
   } catch (err) {
     const cleanup = call.detached(10_000);
     if (made) await snapshots.remove(cleanup, target).catch(() => {});
@@ -97,6 +99,6 @@ export const unmount: Action = async (context, args, options) => {
         if (!isNotFound(err)) throw err;
       });
   }
-  process.stdout.write(`${target}\n`);
+  toStdout(`${target}\n`);
   return 0;
 };

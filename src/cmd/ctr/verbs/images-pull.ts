@@ -1,4 +1,5 @@
 /** images pull. */
+
 import { contentClient } from "../../../client/content.ts";
 import { imagesClient } from "../../../client/images.ts";
 import type { NamespacedCall } from "../../../core/call.ts";
@@ -9,6 +10,7 @@ import { pull as pullImage } from "../../../plugins/transfer/pull.ts";
 import { registrySource } from "../../../plugins/transfer/registry-source.ts";
 import { Registry } from "../../../registry/registry.ts";
 import type { Transport } from "../../../rpc/types.ts";
+import { stdoutStream } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { labelsOf, listOf, need } from "../context.ts";
 import { chainIdOf, resolveImage } from "../image-config.ts";
@@ -47,7 +49,7 @@ export const pull: Action = async (context, args, options) => {
     view.end(failed);
   }
   if (options["printChainid"] === true) await printChainId(transport, call, ref, options);
-  process.stdout.write(`done: ${formatDuration(process.hrtime.bigint() - started)}\t\n`);
+  stdoutStream().write(`done: ${formatDuration(process.hrtime.bigint() - started)}\t\n`);
   return 0;
 };
 
@@ -79,5 +81,5 @@ async function printChainId(
   const { target } = await imagesClient(transport).get(call, ref);
   const platform = platformsOf(options).platforms[0] ?? hostPlatform();
   const resolved = await resolveImage(contentClient(transport), call, target, normalizePlatform(platform));
-  process.stdout.write(`image chain ID: ${chainIdOf(resolved.diffIds) ?? "-"}\n`);
+  stdoutStream().write(`image chain ID: ${chainIdOf(resolved.diffIds) ?? "-"}\n`);
 }

@@ -1,4 +1,5 @@
 /** images list, delete, tag, label, usage, prune: what needs only the records. */
+
 import { containersClient } from "../../../client/containers.ts";
 import { contentClient } from "../../../client/content.ts";
 import { imagesClient } from "../../../client/images.ts";
@@ -8,6 +9,7 @@ import type { Image } from "../../../core/images/images.ts";
 import { formatSize } from "../../../lib/human.ts";
 import { formatPlatform, hostPlatform } from "../../../oci/platform.ts";
 import { parseReference } from "../../../oci/reference.ts";
+import { toStderr, toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { labelsOf, need } from "../context.ts";
 import { chainIdOf, resolveImage } from "../image-config.ts";
@@ -20,12 +22,12 @@ export const list: Action = async (context, args, options) => {
   const call = context.call();
   const all = await imagesClient(transport).list(call, args);
   if (options["quiet"] === true) {
-    process.stdout.write(all.map((i) => `${i.name}\n`).join(""));
+    toStdout(all.map((i) => `${i.name}\n`).join(""));
     return 0;
   }
   const content = new ImageContent(contentClient(transport), call);
   const rows = await Promise.all(all.map((image) => row(content, image)));
-  process.stdout.write(renderTable(["REF", "TYPE", "DIGEST", "SIZE", "PLATFORMS", "LABELS"], rows));
+  toStdout(renderTable(["REF", "TYPE", "DIGEST", "SIZE", "PLATFORMS", "LABELS"], rows));
   return 0;
 };
 
@@ -33,11 +35,11 @@ export const list: Action = async (context, args, options) => {
 async function row(content: ImageContent, image: Image): Promise<string[]> {
   const { target } = image;
   const size = await content.size(target).catch((err: unknown) => {
-    process.stderr.write(`ctr: failed calculating size for image ${image.name}: ${messageOf(err)}\n`);
+    toStderr(`ctr: failed calculating size for image ${image.name}: ${messageOf(err)}\n`);
     return 0n;
   });
   const platforms = await content.platforms(target).catch((err: unknown) => {
-    process.stderr.write(`ctr: failed resolving platform for image ${image.name}: ${messageOf(err)}\n`);
+    toStderr(`ctr: failed resolving platform for image ${image.name}: ${messageOf(err)}\n`);
     return [];
   });
   const names = [...new Set(platforms.map(formatPlatform))].sort();
@@ -61,14 +63,14 @@ export const remove: Action = async (context, args, options) => {
       // only the last one waits for the collection
       const sync = options["sync"] === true && i === args.length - 1;
       await imagesClient(transport).delete(call, ref, { sync });
-      process.stdout.write(`${ref}\n`);
+      toStdout(`${ref}\n`);
     } catch (err) {
       if (isNotFound(err)) {
         // containerd's client warns and succeeds: scripts rely on it
-        process.stderr.write(`ctr: ${ref}: image not found\n`);
+        toStderr(`ctr: ${ref}: image not found\n`);
         continue;
       }
-      process.stderr.write(`ctr: unable to delete ${ref}: ${messageOf(err)}\n`);
+      toStderr(`ctr: unable to delete ${ref}: ${messageOf(err)}\n`);
       code = 1;
     }
   }
@@ -124,7 +126,7 @@ export const tag: Action = async (context, args, options) => {
       await images.delete(call, name);
       await images.create(call, input);
     }
-    process.stdout.write(`${name}\n`);
+    toStdout(`${name}\n`);
   }
   return 0;
 };
@@ -139,7 +141,7 @@ export const label: Action = async (context, args, options) => {
   const fields = options["replaceAll"] === true ? ["labels"] : [...labels.keys()].map((k) => `labels.${k}`);
   const next =
     fields.length === 0 ? image : await images.update(call, { name, target: image.target, labels }, fields);
-  process.stdout.write(`${formatLabels(next.labels, "")}\n`);
+  toStdout(`${formatLabels(next.labels, "")}\n`);
   return 0;
 };
 
@@ -163,13 +165,13 @@ export const usage: Action = async (context, args, options) => {
     rows.push([key, formatSize(used.size), String(used.inodes)]);
     key = (await snapshots.stat(call, key)).parent;
   }
-  process.stdout.write(renderTable(["KEY", "SIZE", "INODES"], rows));
+  toStdout(renderTable(["KEY", "SIZE", "INODES"], rows));
   return 0;
 };
 
 export const prune: Action = async (context, _args, options) => {
   if (options["all"] !== true) {
-    process.stderr.write("ctr: no images pruned: `images prune` requires --all to be specified\n");
+    toStderr("ctr: no images pruned: `images prune` requires --all to be specified\n");
     return 0;
   }
   await using transport = context.connect();
@@ -180,7 +182,7 @@ export const prune: Action = async (context, _args, options) => {
   for (const [i, image] of unused.entries()) {
     try {
       await images.delete(call, image.name, { sync: i === unused.length - 1 });
-      process.stdout.write(`deleted image: ${image.name}\n`);
+      toStdout(`deleted image: ${image.name}\n`);
     } catch (err) {
       if (!isNotFound(err)) throw err;
     }

@@ -1,4 +1,5 @@
 /** install: programs (and libraries) of an image into the engine's folder. */
+
 import { constants } from "node:fs";
 import { mkdir, open, rename, rm, symlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -11,6 +12,7 @@ import { hostPlatform } from "../../../oci/platform.ts";
 import { openArchive } from "../../../plugins/transfer/archive/decompress.ts";
 import { readTar, type TarEntry } from "../../../plugins/transfer/archive/tar-reader.ts";
 import type { Transport } from "../../../rpc/types.ts";
+import { toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
 import { resolveImage } from "../image-config.ts";
@@ -45,7 +47,7 @@ export const install: Action = async (context, args, options) => {
   }
   if (put.length === 0)
     throw failedPrecondition(`image "${ref}" has no files in ${folders.map((f) => `/${f}`).join(" or ")}`);
-  for (const path of new Set(put)) process.stdout.write(`${path}\n`);
+  for (const path of new Set(put)) toStdout(`${path}\n`);
   return 0;
 };
 

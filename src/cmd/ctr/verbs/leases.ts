@@ -1,7 +1,9 @@
 /** leases list, create, delete. */
+
 import { leasesClient } from "../../../client/leases.ts";
 import { isNotFound } from "../../../core/errors.ts";
 import { formatRfc3339, nowNs } from "../../../lib/time.ts";
+import { toStderr, toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { durationMs, labelsOf, need, textOf } from "../context.ts";
 import { formatLabels, renderTable } from "../table.ts";
@@ -9,14 +11,14 @@ import { formatLabels, renderTable } from "../table.ts";
 export const list: Action = async (context, args, options) => {
   await using transport = context.connect();
   const all = await leasesClient(transport).list(context.call(), args);
-  if (options["quiet"] === true) for (const l of all) process.stdout.write(`${l.id}\n`);
+  if (options["quiet"] === true) for (const l of all) toStdout(`${l.id}\n`);
   else {
     const rows = all.map((l) => [
       l.id,
       formatRfc3339(l.createdAt - (l.createdAt % 1_000_000_000n)),
       formatLabels(l.labels),
     ]);
-    process.stdout.write(renderTable(["ID", "CREATED AT", "LABELS"], rows));
+    toStdout(renderTable(["ID", "CREATED AT", "LABELS"], rows));
   }
   return 0;
 };
@@ -27,7 +29,7 @@ export const create: Action = async (context, args, options) => {
   const ms = durationMs(textOf(options, "expires") || "0s");
   if (ms > 0) labels.set("containerd.io/gc.expire", formatRfc3339(nowNs() + BigInt(ms) * 1_000_000n));
   const lease = await leasesClient(transport).create(context.call(), textOf(options, "id"), labels);
-  process.stdout.write(`${lease.id}\n`);
+  toStdout(`${lease.id}\n`);
   return 0;
 };
 
@@ -43,10 +45,10 @@ export const remove: Action = async (context, args, options) => {
         id,
         options["sync"] === true && i === args.length - 1,
       );
-      process.stdout.write(`${id}\n`);
+      toStdout(`${id}\n`);
     } catch (err) {
       if (!isNotFound(err)) throw err;
-      process.stderr.write(`ctr: lease "${id}": not found\n`);
+      toStderr(`ctr: lease "${id}": not found\n`);
       code = 1;
     }
   }

@@ -1,7 +1,9 @@
 /** namespaces create, list, remove, label. */
+
 import { rmdirSync } from "node:fs";
 import { namespacesClient } from "../../../client/namespaces.ts";
 import { isNotFound, messageOf } from "../../../core/errors.ts";
+import { toStderr, toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { labelsOf, need } from "../context.ts";
 import { formatLabels, renderTable } from "../table.ts";
@@ -19,9 +21,9 @@ export const create: Action = async (context, args) => {
 export const list: Action = async (context, _args, options) => {
   await using transport = context.connect();
   const all = await namespacesClient(transport).list(context.call());
-  if (options["quiet"] === true) for (const n of all) process.stdout.write(`${n.name}\n`);
+  if (options["quiet"] === true) for (const n of all) toStdout(`${n.name}\n`);
   else
-    process.stdout.write(
+    toStdout(
       renderTable(
         ["NAME", "LABELS"],
         all.map((n) => [n.name, formatLabels(n.labels, "")]),
@@ -39,9 +41,9 @@ export const remove: Action = async (context, args, options) => {
     try {
       await store.delete(context.call(), name);
       if (options["cgroup"] === true) removeCgroup(name);
-      process.stdout.write(`${name}\n`);
+      toStdout(`${name}\n`);
     } catch (err) {
-      process.stderr.write(`ctr: unable to delete ${name}: ${messageOf(err)}\n`);
+      toStderr(`ctr: unable to delete ${name}: ${messageOf(err)}\n`);
       // containerd's client takes one that is gone as removed: scripts rely on it
       if (!isNotFound(err)) code = 1;
     }

@@ -1,4 +1,5 @@
 /** plugins list, plugins inspect-runtime. */
+
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
   RuntimeInfoSchema,
@@ -9,6 +10,7 @@ import { introspectionClient } from "../../../client/introspection.ts";
 import { messageOf } from "../../../core/errors.ts";
 import type { PluginStatus } from "../../../core/introspection/introspection.ts";
 import type { Platform } from "../../../core/oci.ts";
+import { toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { textOf } from "../context.ts";
 import { renderTable, toJson } from "../table.ts";
@@ -17,11 +19,11 @@ export const list: Action = async (context, args, options) => {
   await using transport = context.connect();
   const plugins = await introspectionClient(transport).plugins(context.call(), args);
   if (options["quiet"] === true) {
-    for (const p of plugins) process.stdout.write(`${p.id}\n`);
+    for (const p of plugins) toStdout(`${p.id}\n`);
   } else if (options["detailed"] === true) {
-    for (const p of plugins) process.stdout.write(detailed(p));
+    for (const p of plugins) toStdout(detailed(p));
   } else {
-    process.stdout.write(
+    toStdout(
       renderTable(
         ["TYPE", "ID", "PLATFORMS", "STATUS"],
         plugins.map((p) => [p.type, p.id, platforms(p.platforms), p.state]),
@@ -74,7 +76,7 @@ export const inspectRuntime: Action = async (context, _args, options) => {
   );
   if (answer.extra !== undefined) {
     const info = fromBinary(RuntimeInfoSchema, answer.extra.value);
-    process.stdout.write(
+    toStdout(
       toJson({
         Name: info.name,
         Version: info.version,

@@ -1,7 +1,9 @@
 /** pprof: profiles and dumps of the daemon from its debug socket. */
+
 import { request } from "node:http";
 import { pipeline } from "node:stream/promises";
 import { failedPrecondition, unavailable } from "../../../core/errors.ts";
+import { stdoutStream } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { durationMs, textOf } from "../context.ts";
 import { DEBUG_SOCKET } from "../debug-socket.ts";
@@ -32,7 +34,7 @@ function profile(name: string): Action {
       for await (const chunk of answer) chunks.push(chunk as Buffer);
       throw failedPrecondition(`profile "${name}": ${Buffer.concat(chunks).toString("utf8").trim()}`);
     }
-    await pipeline(answer, process.stdout, { end: false });
+    await pipeline(answer, stdoutStream(), { end: false });
     return 0;
   };
 }

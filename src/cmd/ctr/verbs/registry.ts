@@ -1,4 +1,5 @@
 /** registry login, logout, check. */
+
 import { codeOf, invalidArgument, unauthenticated } from "../../../core/errors.ts";
 import { DEFAULT_HOST, parseReference } from "../../../oci/reference.ts";
 import { runHelper } from "../../../plugins/transfer/credential-helper.ts";
@@ -6,6 +7,7 @@ import type { HostCheck } from "../../../registry/check.ts";
 import { eraseLogin, storeLogin } from "../../../registry/docker-config.ts";
 import { Registry } from "../../../registry/registry.ts";
 import type { Credentials } from "../../../registry/types.ts";
+import { toStderr, toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
 import { askLine, askPassword } from "../password.ts";
@@ -45,16 +47,16 @@ export const login: Action = async (context, args, options) => {
       },
     );
   });
-  if (!asked) process.stderr.write(`ctr: ${host} asks for no password: this one was not checked\n`);
+  if (!asked) toStderr(`ctr: ${host} asks for no password: this one was not checked\n`);
   const where = await storeLogin(host, { username, secret }, { runHelper, signal });
-  process.stdout.write(`Login Succeeded: kept in ${where}\n`);
+  toStdout(`Login Succeeded: kept in ${where}\n`);
   return 0;
 };
 
 export const logout: Action = async (context, args) => {
   const host = hostOf(args[0] ?? DEFAULT_HOST);
   const where = await eraseLogin(host, { runHelper, signal: context.call().signal });
-  process.stdout.write(
+  toStdout(
     where.length === 0
       ? `Not logged in to ${host}\n`
       : `Removed the login for ${host} from ${where.join(", ")}\n`,
@@ -74,7 +76,7 @@ async function secretOf(options: Readonly<Record<string, unknown>>, token: boole
   if (given !== "" && fromStdin)
     throw invalidArgument("flags --password and --password-stdin: give one of them");
   if (given !== "") {
-    process.stderr.write(
+    toStderr(
       "ctr: --password shows the password to other users of this machine: --password-stdin does not\n",
     );
     return given;
@@ -101,9 +103,8 @@ export const check: Action = async (context, args, options) => {
   await using registry = new Registry(await registryOptions(options, reference));
   const hosts = await (await registry.session(reference)).check(context.call().signal);
   const ok = hosts.some((h) => h.ok && h.capabilities.includes("resolve"));
-  if (format === "json")
-    process.stdout.write(`${JSON.stringify({ reference: given, ok, hosts }, null, 2)}\n`);
-  else process.stdout.write(report(given, hosts));
+  if (format === "json") toStdout(`${JSON.stringify({ reference: given, ok, hosts }, null, 2)}\n`);
+  else toStdout(report(given, hosts));
   return ok ? 0 : 1;
 };
 

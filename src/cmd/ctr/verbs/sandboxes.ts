@@ -1,9 +1,11 @@
 /** sandboxes run, list, remove, info. */
+
 import { readFile } from "node:fs/promises";
 import { sandboxesClient } from "../../../client/sandbox.ts";
 import { sandboxControllerClient } from "../../../client/sandbox-controller.ts";
 import { invalidArgument, isNotFound, messageOf } from "../../../core/errors.ts";
 import { formatRfc3339 } from "../../../lib/time.ts";
+import { toStderr, toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { listOf, need, textOf } from "../context.ts";
 import { renderTable, toJson } from "../table.ts";
@@ -43,7 +45,7 @@ export const run: Action = async (context, args, options) => {
     await store.delete(after, id).catch(() => {});
     throw err;
   }
-  process.stdout.write(`${id}\n`);
+  toStdout(`${id}\n`);
   return 0;
 };
 
@@ -51,7 +53,7 @@ export const list: Action = async (context, _args, options) => {
   await using transport = context.connect();
   const all = await sandboxesClient(transport).list(context.call(), listOf(options, "filters"));
   const rows = all.map((s) => [s.id, formatRfc3339(s.createdAt), s.runtime.name]);
-  process.stdout.write(renderTable(["ID", "CREATED", "RUNTIME"], rows));
+  toStdout(renderTable(["ID", "CREATED", "RUNTIME"], rows));
   return 0;
 };
 
@@ -69,11 +71,11 @@ export const remove: Action = async (context, args, options) => {
         // what is not running needs no end
         if (isNotFound(err)) return;
         if (options["force"] !== true) throw err;
-        process.stderr.write(`ctr: warning: shut down sandbox "${id}": ${messageOf(err)}\n`);
+        toStderr(`ctr: warning: shut down sandbox "${id}": ${messageOf(err)}\n`);
       });
       await store.delete(call, id);
     } catch (err) {
-      process.stderr.write(`ctr: failed to remove sandbox "${id}": ${messageOf(err)}\n`);
+      toStderr(`ctr: failed to remove sandbox "${id}": ${messageOf(err)}\n`);
       code = 1;
     }
   }
@@ -83,7 +85,7 @@ export const remove: Action = async (context, args, options) => {
 export const info: Action = async (context, args) => {
   await using transport = context.connect();
   const s = await sandboxesClient(transport).get(context.call(), need(args, 0, "sandbox id"));
-  process.stdout.write(
+  toStdout(
     toJson({
       ID: s.id,
       Labels: s.labels,

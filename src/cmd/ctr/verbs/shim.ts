@@ -1,4 +1,5 @@
 /** shim delete, exec, start, state, shutdown, pprof: one shim asked without the daemon. */
+
 import { readFile } from "node:fs/promises";
 import { socketPath } from "../../../../shims/shared/address.ts";
 import { Task as TaskV2 } from "../../../api/gen/containerd/runtime/task/v2/shim_pb.ts";
@@ -21,6 +22,7 @@ import { fromStatus } from "../../../rpc/convert/tasks.ts";
 import { callOptions } from "../../../rpc/headers.ts";
 import { createTtrpcTransport } from "../../../rpc/ttrpc/transport.ts";
 import type { Client } from "../../../rpc/types.ts";
+import { toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { type GlobalOptions, listOf, need, textOf } from "../context.ts";
 import { runForeground } from "../process-session.ts";
@@ -69,7 +71,7 @@ async function withShim<T>(
 export const state: Action = (context, _args, options) =>
   withShim(context, options, async (api, id, call) => {
     const s = await api.state({ id: textOf(options, "taskId") || id }, callOptions(call));
-    process.stdout.write(
+    toStdout(
       toJson({
         id: s.id,
         bundle: s.bundle,
@@ -138,7 +140,7 @@ export const exec: Action = (context, args, options) =>
       const tasks = tasksOf(api);
       if (!attach) {
         const pid = await tasks.start(call, id, execId);
-        process.stdout.write(`exec running with pid ${pid}\n`);
+        toStdout(`exec running with pid ${pid}\n`);
         return 0;
       }
       const exit = await runForeground({ tasks, call, id, execId, io, terminal }, true);
@@ -214,6 +216,6 @@ export const profile =
         ),
       );
     });
-    for await (const chunk of answer) process.stdout.write(chunk as Buffer);
+    for await (const chunk of answer) toStdout(chunk as Buffer);
     return answer.statusCode === 200 ? 0 : 1;
   };

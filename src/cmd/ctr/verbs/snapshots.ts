@@ -1,4 +1,5 @@
 /** snapshots commit, diff, info, list, mounts, prepare, delete, label, tree, unpack, usage, view. */
+
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,6 +17,7 @@ import { formatSize } from "../../../lib/human.ts";
 import { formatRfc3339 } from "../../../lib/time.ts";
 import { hostPlatform } from "../../../oci/platform.ts";
 import type { Transport } from "../../../rpc/types.ts";
+import { toStderr, toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { labelsOf, listOf, need, textOf } from "../context.ts";
 import { resolveImage } from "../image-config.ts";
@@ -45,7 +47,7 @@ export const list: Action = async (context, _args, options) => {
   const call = context.call();
   const found = await all(await open(transport, call, options), call);
   const rows = found.map((s) => [s.name, s.parent, capital(s.kind)]);
-  process.stdout.write(renderTable(["KEY", "PARENT", "KIND"], rows));
+  toStdout(renderTable(["KEY", "PARENT", "KIND"], rows));
   return 0;
 };
 
@@ -53,7 +55,7 @@ export const info: Action = async (context, args, options) => {
   await using transport = context.connect();
   const call = context.call();
   const s = await (await open(transport, call, options)).stat(call, need(args, 0, "snapshot key"));
-  process.stdout.write(
+  toStdout(
     toJson({
       Kind: capital(s.kind),
       Name: s.name,
@@ -77,7 +79,7 @@ export const usage: Action = async (context, args, options) => {
     const size = options["b"] === true ? String(used.size) : formatSize(used.size);
     rows.push([key, size, String(used.inodes)]);
   }
-  process.stdout.write(renderTable(["KEY", "SIZE", "INODES"], rows));
+  toStdout(renderTable(["KEY", "SIZE", "INODES"], rows));
   return 0;
 };
 
@@ -116,10 +118,10 @@ export const mounts: Action = async (context, args, options) => {
     const { mountAll } = await import("../../../platform/mounts/mounts.ts");
     const dir = mkdtempSync(join(tmpdir(), "ctr-mount-"));
     mountAll(found, dir);
-    process.stdout.write(`${dir}\n`);
+    toStdout(`${dir}\n`);
     return 0;
   }
-  process.stdout.write(mountCommands(target, found));
+  toStdout(mountCommands(target, found));
   return 0;
 };
 
@@ -131,8 +133,8 @@ const make =
     const snapshots = await open(transport, call, options);
     const made = await snapshots[method](call, need(args, 0, "snapshot key"), args[1] ?? "", rootLabel());
     const target = textOf(options, "target");
-    if (target !== "") process.stdout.write(mountCommands(target, made));
-    if (options["mounts"] === true) process.stdout.write(mountsJson(made));
+    if (target !== "") toStdout(mountCommands(target, made));
+    if (options["mounts"] === true) toStdout(mountsJson(made));
     return 0;
   };
 
@@ -148,7 +150,7 @@ export const remove: Action = async (context, args, options) => {
     try {
       await snapshots.remove(call, key);
     } catch (err) {
-      process.stderr.write(`ctr: failed to remove "${key}": ${messageOf(err)}\n`);
+      toStderr(`ctr: failed to remove "${key}": ${messageOf(err)}\n`);
       return 1;
     }
   }
@@ -166,7 +168,7 @@ export const label: Action = async (context, args, options) => {
     fields.length === 0
       ? await snapshots.stat(call, name)
       : await snapshots.update(call, name, labels, fields);
-  process.stdout.write(`${formatLabels(next.labels, "")}\n`);
+  toStdout(`${formatLabels(next.labels, "")}\n`);
   return 0;
 };
 
@@ -186,7 +188,7 @@ export const tree: Action = async (context, _args, options) => {
     out.push(`${"  ".repeat(level)}${level > 0 ? "\\_" : ""} ${name}\n`);
     for (const child of (children.get(name) ?? []).reverse()) todo.push({ name: child, level: level + 1 });
   }
-  process.stdout.write(out.join(""));
+  toStdout(out.join(""));
   return 0;
 };
 
@@ -198,7 +200,7 @@ export const unpack: Action = async (context, args, options) => {
   if (image === undefined)
     throw notFound(`manifest ${digest}`, { hint: "give the digest of an image: see ctr images ls" });
   const { unpackImage } = await import("../unpack.ts");
-  process.stdout.write(`unpacking ${digest} (${image.target.mediaType})...`);
+  toStdout(`unpacking ${digest} (${image.target.mediaType})...`);
   try {
     const name = await snapshotterName(transport, call, options);
     const resolved = await resolveImage(contentClient(transport), call, image.target, hostPlatform());
@@ -206,10 +208,10 @@ export const unpack: Action = async (context, args, options) => {
     // else a collection in between takes what nothing refers to yet
     await withLease(transport, call, (leased) => unpackImage(transport, leased, name, resolved, { syncFs }));
   } catch (err) {
-    process.stdout.write("\n");
+    toStdout("\n");
     throw err;
   }
-  process.stdout.write("done\n");
+  toStdout("done\n");
   return 0;
 };
 

@@ -1,4 +1,5 @@
 /** tasks list, kill, delete, ps, pause, resume, metrics, checkpoint: what needs no stdio. */
+
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
   CheckpointOptionsSchema,
@@ -8,6 +9,7 @@ import { containersClient } from "../../../client/containers.ts";
 import { tasksClient } from "../../../client/tasks.ts";
 import { invalidArgument, isNotFound, messageOf, notFound } from "../../../core/errors.ts";
 import { formatRfc3339 } from "../../../lib/time.ts";
+import { toStderr, toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
 import { metricRows } from "../metrics.ts";
@@ -19,9 +21,9 @@ import { hintTask } from "../task-hint.ts";
 export const list: Action = async (context, _args, options) => {
   await using transport = context.connect();
   const all = await tasksClient(transport).list(context.call());
-  if (options["quiet"] === true) for (const t of all) process.stdout.write(`${t.containerId}\n`);
+  if (options["quiet"] === true) for (const t of all) toStdout(`${t.containerId}\n`);
   else
-    process.stdout.write(
+    toStdout(
       renderTable(
         ["TASK", "PID", "STATUS"],
         all.map((t) => [t.containerId, String(t.pid), t.status.toUpperCase()]),
@@ -67,10 +69,9 @@ export const remove: Action = async (context, args, options) => {
       const exit = execId === "" ? await tasks.delete(call, id) : await tasks.deleteProcess(call, id, execId);
       removeFifos(state);
       // as with containerd a note and not an exit code
-      if (exit.status !== 0)
-        process.stderr.write(`ctr: task ${id} exit with non-zero exit code ${exit.status}\n`);
+      if (exit.status !== 0) toStderr(`ctr: task ${id} exit with non-zero exit code ${exit.status}\n`);
     } catch (err) {
-      process.stderr.write(`ctr: unable to delete task ${id}: ${messageOf(err)}\n`);
+      toStderr(`ctr: unable to delete task ${id}: ${messageOf(err)}\n`);
       code = 1;
     }
   }
@@ -86,7 +87,7 @@ export const ps: Action = async (context, args) => {
       p.info === undefined ? "-" : `exec_id:"${fromBinary(ProcessDetailsSchema, p.info.value).execId}"`;
     return [String(p.pid), details];
   });
-  process.stdout.write(renderTable(["PID", "INFO"], rows, 4));
+  toStdout(renderTable(["PID", "INFO"], rows, 4));
   return 0;
 };
 
@@ -114,11 +115,11 @@ export const metrics: Action = async (context, args, options) => {
     });
   const { table, json } = metricRows(metric.data);
   if (textOf(options, "format") === "json") {
-    process.stdout.write(toJson(json));
+    toStdout(toJson(json));
     return 0;
   }
-  process.stdout.write(renderTable(["ID", "TIMESTAMP"], [[metric.id, formatRfc3339(metric.timestamp)]], 4));
-  process.stdout.write(`\n${renderTable(["METRIC", "VALUE"], table, 4)}`);
+  toStdout(renderTable(["ID", "TIMESTAMP"], [[metric.id, formatRfc3339(metric.timestamp)]], 4));
+  toStdout(`\n${renderTable(["METRIC", "VALUE"], table, 4)}`);
   return 0;
 };
 
@@ -135,6 +136,6 @@ export const checkpoint: Action = async (context, args, options) => {
     value: toBinary(CheckpointOptionsSchema, wanted),
   };
   const made = await hintTask(id, tasksClient(transport).checkpoint(context.call(), id, any, ""));
-  for (const d of made) process.stdout.write(`${d.digest}\n`);
+  for (const d of made) toStdout(`${d.digest}\n`);
   return 0;
 };
