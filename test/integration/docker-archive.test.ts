@@ -32,6 +32,20 @@ describe("docker archive", { skip: process.getuid?.() !== 0 }, () => {
     rmSync(dir, { recursive: true, force: true });
   });
 
+  test("an archive that is not there is named once, with its reason once", () => {
+    const missing = join(dir, "nowhere.tar");
+    const args = ["ctr", "-a", daemon.address, "images", "import", missing];
+    const done = spawnSync(BUN, [MAIN, ...args], { encoding: "utf8" });
+    assert.equal(done.status, 1);
+    assert.equal(done.stdout, "");
+    assert.match(
+      done.stderr,
+      /^ctr: open archive "[^"]+nowhere\.tar": no such file or directory: not found\n/,
+    );
+    assert.equal(done.stderr.split("nowhere.tar").length, 2);
+    assert.equal(done.stderr.split("no such file").length, 2);
+  });
+
   test("every import names its image and leaves no ingest", () => {
     const steps: string[][] = [[], [], ["-n", "other"]];
     for (const where of steps)
