@@ -121,6 +121,29 @@ export const runtimeDefaults: Readonly<Record<string, unknown>> = {
   },
 };
 
+/**
+ * Keys that a reload takes: looked at when a pod or a container is made or started. Not what running pods depend on (handlers,
+ * networks, SELinux' ranges), nor what is read once.
+ */
+export const runtimeLive: readonly string[] = [
+  "max_container_log_line_size",
+  "disable_apparmor",
+  "restrict_oom_score_adj",
+  "disable_proc_mount",
+  "unset_seccomp_profile",
+  "tolerate_missing_hugetlb_controller",
+  "disable_hugetlb_controller",
+  "device_ownership_from_security_context",
+  "ignore_image_defined_volumes",
+  "enable_unprivileged_ports",
+  "enable_unprivileged_icmp",
+  "enable_cdi",
+  "cdi_spec_dirs",
+  "ignore_deprecation_warnings",
+  "enable_criu",
+  "pin_pod_namespaces",
+];
+
 /** Keys of one handler with their defaults. */
 export const handlerDefaults: Readonly<Record<string, unknown>> = {
   runtime_type: "io.containerd.runc.v2",

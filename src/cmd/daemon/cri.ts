@@ -14,7 +14,13 @@ import {
   one,
   optional,
 } from "../../core/plugin/plugin.ts";
-import { parseRuntimeConfig, parseServerConfig, runtimeDefaults, serverDefaults } from "../../cri/config.ts";
+import {
+  parseRuntimeConfig,
+  parseServerConfig,
+  runtimeDefaults,
+  runtimeLive,
+  serverDefaults,
+} from "../../cri/config.ts";
 import { type ImagesConfig, imagesDefaults, parseImagesConfig } from "../../cri/config-images.ts";
 import type { Cri } from "../../cri/cri.ts";
 import { CRI_NAMESPACE, type CriDeps } from "../../cri/deps.ts";
@@ -51,7 +57,7 @@ const runtime = definePlugin({
     differ: one(DIFF_SERVICE, "diff-service"),
     nri: optional(NRI, "nri"),
   },
-  config: { defaults: runtimeDefaults, parse: parseRuntimeConfig },
+  config: { defaults: runtimeDefaults, live: runtimeLive, parse: parseRuntimeConfig },
   onFailure: "optional",
   async init(host, deps, config) {
     const [{ Cri: CriClass }, { createCodec }, { startCri }, { createImages }] = await Promise.all([
@@ -61,6 +67,9 @@ const runtime = definePlugin({
       import("../../cri/images/service.ts"),
     ]);
     const call = host.call.in(parseNamespace(CRI_NAMESPACE));
+    // every user looks at it when it makes something
+    const current = { ...config };
+    host.onReload((next) => void Object.assign(current, next));
     const criDeps: CriDeps = {
       call,
       log: host.log,
@@ -68,7 +77,7 @@ const runtime = definePlugin({
       root: join(host.daemon.root, "io.containerd.grpc.v1.cri"),
       state: join(host.daemon.state, "io.containerd.grpc.v1.cri"),
       daemon: host.daemon,
-      config,
+      config: current,
       imagesConfig: deps.images,
       metadata: deps.metadata,
       leases: deps.leases,
