@@ -1,5 +1,4 @@
 /** ContentStore over the content service. */
-import { createHash } from "node:crypto";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import {
   Content,
@@ -22,6 +21,7 @@ import type {
 import { internal, unavailable } from "../core/errors.ts";
 import { type Digest, parseDigest } from "../core/ids/digest.ts";
 import { AsyncQueue } from "../lib/async-queue.ts";
+import { createHash } from "../lib/hash.ts";
 import { createClient } from "../rpc/client.ts";
 import { fromLabels, fromTimestamp, ownBytes, toRecord } from "../rpc/convert/basic.ts";
 import { callOptions } from "../rpc/headers.ts";

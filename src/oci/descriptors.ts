@@ -1,7 +1,8 @@
 /** Descriptors as OCI JSON. */
-import { createHash } from "node:crypto";
+
 import { type Digest, parseDigest } from "../core/ids/digest.ts";
 import type { Descriptor, Platform } from "../core/oci.ts";
+import { createHash } from "../lib/hash.ts";
 
 /** A descriptor as JSON has it. Key order is that of containerd, so bytes we write are stable. */
 export interface DescriptorJson {

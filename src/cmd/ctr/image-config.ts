@@ -1,6 +1,5 @@
 /** Reads what `run` needs of an image: its config for a platform, its chain of layers. */
 
-import { createHash } from "node:crypto";
 import type { NamespacedCall } from "../../core/call.ts";
 import type { ContentStore } from "../../core/content/content.ts";
 import { dataLoss, invalidArgument, notFound } from "../../core/errors.ts";
@@ -9,6 +8,7 @@ import type { Descriptor, Platform } from "../../core/oci.ts";
 import { chainIds } from "../../oci/chain-id.ts";
 import { matchOnly } from "../../oci/platform.ts";
 import type { ImageRunConfig } from "../../oci/spec/options.ts";
+import { sha256Hex } from "../../platform/sha256.ts";
 
 /** Largest manifest or config read. Bytes. */
 const MAX_JSON = 8n << 20n;
@@ -35,7 +35,7 @@ export async function readJson(
   const parts: Uint8Array[] = [];
   for await (const part of reader.stream()) parts.push(part.slice());
   const bytes = Buffer.concat(parts);
-  const real = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+  const real = `sha256:${sha256Hex(bytes)}`;
   if (digest.startsWith("sha256:") && real !== digest)
     throw dataLoss(`read "${digest}": stored bytes hash to ${real}`, { hint: "pull the image again" });
   const value: unknown = JSON.parse(bytes.toString("utf8"));
@@ -95,7 +95,7 @@ export async function resolveImage(
 
 /** Chain id of a list of diff ids (image-spec config.md). */
 export function chainIdOf(diffIds: readonly Digest[]): Digest | undefined {
-  return chainIds(diffIds).at(-1);
+  return chainIds(diffIds, sha256Hex).at(-1);
 }
 
 /** The manifest of an index that fits a platform best. */

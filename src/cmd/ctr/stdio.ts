@@ -3,10 +3,10 @@
  * output ones until the shim has opened its end (else the first read would be an end of file), and copies.
  */
 
-import { randomBytes } from "node:crypto";
 import { lstatSync, mkdirSync, rmdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Stdio } from "../../core/tasks/tasks.ts";
+import { randomHex } from "../../lib/hash.ts";
 import { copyFd, createFifo, type FifoReader, openFifo, openFifoReader } from "../../platform/fs/fifo.ts";
 import { close } from "../../platform/syscalls/files.ts";
 
@@ -51,7 +51,7 @@ export async function openStdio(id: string, options: StdioOptions): Promise<Clie
       stderr: options.terminal ? "" : options.logUri,
       terminal: options.terminal,
     });
-  const dir = join(options.fifoDir === "" ? DEFAULT_DIR : options.fifoDir, randomBytes(6).toString("hex"));
+  const dir = join(options.fifoDir === "" ? DEFAULT_DIR : options.fifoDir, randomHex(6));
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const path = (name: string): string => join(dir, `${id}-${name}`);
   const stdio: Stdio = {

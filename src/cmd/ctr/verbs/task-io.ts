@@ -1,9 +1,9 @@
 /** tasks start, exec, attach. */
-import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { containersClient } from "../../../client/containers.ts";
 import { snapshotterClient } from "../../../client/snapshots.ts";
 import { tasksClient } from "../../../client/tasks.ts";
+import { randomHex } from "../../../lib/hash.ts";
 import { packProcess, unpackSpec } from "../../../oci/spec/json.ts";
 import type { User } from "../../../oci/spec/types.ts";
 import { needTerminal } from "../../shared/terminal.ts";
@@ -63,7 +63,7 @@ export const exec: Action = async (context, args, options) => {
   // `gantry exec -t` without -i sends no input that would have to end
   if (options["tty"] === true && options["detach"] !== true && options["interactive"] !== false)
     needTerminal();
-  const execId = textOf(options, "execId") || `exec-${randomBytes(4).toString("hex")}`;
+  const execId = textOf(options, "execId") || `exec-${randomHex(4)}`;
   const container = await hintTask(id, containersClient(transport).get(call, id));
   const spec = unpackSpec(container.spec);
   const terminal = options["tty"] === true;
