@@ -411,7 +411,7 @@ export class FakeRegistry implements AsyncDisposable {
       return;
     }
     const cut = fault?.resetAfter ?? fault?.stallAfter;
-    if (cut === undefined) {
+    if (cut === undefined || cut >= part.length) {
       this.sent += part.length;
       if (this.bytesPerSecond === undefined) res.end(part);
       else void this.#drip(res, part, this.bytesPerSecond);

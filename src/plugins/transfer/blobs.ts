@@ -125,7 +125,10 @@ export async function storeBlob(ctx: TransferContext, call: NamespacedCall, o: S
         return;
       } catch (err) {
         if (isAlreadyExists(err)) continue;
-        if (!(err instanceof WrongBytes) || round >= 1) throw err instanceof WrongBytes ? err.cause : err;
+        if (!(err instanceof WrongBytes)) throw err;
+        // else the next try would go on behind the wrong bytes
+        await ctx.stores.content.abort(call, refKey(o.desc));
+        if (round >= 1) throw err.cause;
         o.source.distrust(o.desc.digest);
       }
     }
