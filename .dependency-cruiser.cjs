@@ -101,7 +101,7 @@ module.exports = {
       "cri",
       "^src/cri",
       ["src/cri", "src/core", "src/oci", "src/platform", "src/lib", "src/api"],
-      ["hono", "@hono", "ws", "zod", PB],
+      ["hono", "@hono", "zod", PB],
       "pod domain",
     ),
     only(

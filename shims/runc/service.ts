@@ -165,7 +165,7 @@ export function createTaskService(host: TaskServiceHost): TaskService {
   });
 
   const stats = method(ByIdRequest, StatsResponse, async (r, ns) => {
-    const { metricsOf } = await import("./stats.ts");
+    const { metricsOf } = await import("../shared/cgroup-metrics.ts");
     return { stats: metricsOf(find(r.id, ns).cgroup.stats()) };
   });
 

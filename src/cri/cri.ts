@@ -43,6 +43,8 @@ export class Cri {
   readonly monitor: Monitor;
   readonly host: HostFacts;
   readonly namespaces: Namespaces;
+  /** Execs of this life of the daemon, by id. */
+  readonly execs = new Set<string>();
   readonly startGate = new StartGate();
   readonly metrics: CriMetrics;
   /** For metrics of single services. */

@@ -5,6 +5,7 @@ import type { Exit } from "../core/tasks/tasks.ts";
 import { sleep } from "../lib/retry.ts";
 import { nowNs } from "../lib/time.ts";
 import type { CriDeps } from "./deps.ts";
+import { EXEC_ID } from "./exec/process.ts";
 import type { Container } from "./model.ts";
 import type { NriHooks } from "./nri/hooks.ts";
 import type { CriStore } from "./store/store.ts";
@@ -23,6 +24,8 @@ interface Watched {
   readonly deps: CriDeps;
   readonly store: CriStore;
   readonly nri: NriHooks;
+  /** Execs of this life: their callers take care of them. */
+  readonly execs: ReadonlySet<string>;
 }
 
 /** See the file's comment. */
@@ -51,6 +54,7 @@ export class Monitor {
         if (about === undefined) continue;
         if (topic === "/tasks/oom") this.#oom.add(about.containerId);
         else if (about.execId === "") this.#exits.get(about.containerId)?.();
+        else void this.#execEnded(about.containerId, about.execId);
       }
     };
     const again = (): void => {
@@ -62,6 +66,18 @@ export class Monitor {
       });
     };
     again();
+  }
+
+  /** One that an earlier daemon started is removed from its shim: its client is gone, and nobody else would. */
+  async #execEnded(id: string, execId: string): Promise<void> {
+    const { deps, store, execs } = this.#cri;
+    if (execs.has(execId) || !EXEC_ID.test(execId) || store.findContainer(id) === undefined) return;
+    await deps.tasks
+      .deleteProcess(deps.call.detached(DESTROY_MS), id, execId)
+      .then(() => deps.log.info("exec of an earlier life ended", { container: id, exec: execId }))
+      .catch((err: unknown) => {
+        if (!isNotFound(err)) deps.log.warn("delete an exec that ended", { id, exec: execId, err });
+      });
   }
 
   /** Waits for the end of a pod's process. */

@@ -22,6 +22,8 @@ export interface ExecDeps {
   /** drain_exec_sync_io_timeout, milliseconds; 0 = not set. */
   readonly drainMs: number;
   readonly log: Logger;
+  /** Ids of execs that are taken care of here: those of an earlier daemon are not among them. */
+  readonly live?: Set<string>;
 }
 
 /** A process added to a running container. */
@@ -55,6 +57,9 @@ export function runningContainer(view: CriView, id: string, doing: string): Cont
   );
 }
 
+/** Ids of CRI's execs; other clients of the namespace have others, and remove theirs themselves. */
+export const EXEC_ID = /^[0-9a-f]{64}$/;
+
 /** How long a killed process may take to be gone, milliseconds. */
 const GONE_MS = 10_000;
 /** How long a shim may take to add and to start a process, milliseconds. */
@@ -84,11 +89,13 @@ export async function startExec(
   );
   const execId = randomBytes(32).toString("hex");
   const fifos = makeFifos(deps.ioDir, wanted);
+  deps.live?.add(execId);
   const remove = async (): Promise<void> => {
     fifos.dispose();
     await tasks.deleteProcess(call.detached(10_000), id, execId).catch((err: unknown) => {
       if (!isNotFound(err)) deps.log.debug("delete exec", { container: id, exec: execId, err });
     });
+    deps.live?.delete(execId);
   };
   try {
     await tasks.exec(starting, { containerId: id, execId, ...fifos.stdio, spec: packProcess(process) });

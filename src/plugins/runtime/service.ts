@@ -194,7 +194,7 @@ async function ownStats(task: Task): Promise<AnyValue | undefined> {
   const cgroup = cgroupOf(task.pid);
   // an init that has just ended is in none any more
   if (cgroup === undefined || cgroup.path === "/" || !cgroup.exists()) return undefined;
-  const { metricsOf } = await import("../../../shims/runc/stats.ts");
+  const { metricsOf } = await import("../../../shims/shared/cgroup-metrics.ts");
   return metricsOf(cgroup.stats());
 }
 

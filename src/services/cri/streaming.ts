@@ -22,6 +22,7 @@ export function streamingMethods(cri: Cri, config: ServerConfig): RuntimeMethods
     ioDir: join(deps.state, "io"),
     drainMs: deps.config.drainExecSyncIoTimeout,
     log: deps.log,
+    live: cri.execs,
   });
   // Most nodes never stream: the server is loaded and listens when it is asked for the first time.
   const server = lazyAsync(async (): Promise<StreamingServer> => {

@@ -10,8 +10,8 @@ import type {
   V2Memory,
   V2Stats,
 } from "../../src/platform/cgroups/stats.ts";
-import { V1Metrics, V2Metrics } from "../shared/metrics-messages.ts";
-import { encode } from "../shared/wire.ts";
+import { V1Metrics, V2Metrics } from "./metrics-messages.ts";
+import { encode } from "./wire.ts";
 
 /** The metrics in an Any. */
 export function metricsOf(stats: CgroupStats): { typeUrl: string; value: Uint8Array<ArrayBuffer> } {
