@@ -60,7 +60,7 @@ describe("life of a gRPC connection", () => {
     const missing = await failure(connectTo(path).client.echo(one));
     assert.equal(missing.code, "unavailable");
     assert.equal(missing.message, `connect to "${path}": no such file or directory`);
-    assert.match(missing.hint ?? "", /--address/);
+    assert.match(missing.hint ?? "", /systemctl start containerd.*address/);
     const { server } = await serve(path);
     await server.close();
     writeFileSync(path, "");
