@@ -1,7 +1,7 @@
 /**
  * Bundles: one folder per task in the state folder, which is all a restarted daemon needs to find its shim again.
  *
- *     STATE/NS/ID/{config.json,rootfs/,work -> ROOT/NS/ID,log,bootstrap.json,shim-binary-path,runtime}
+ *     STATE/NS/ID/{config.json,rootfs/,work -> ROOT/NS/ID,log,bootstrap.json,shim-binary-path,runtime,stdio.json}
  */
 import {
   existsSync,
@@ -15,8 +15,12 @@ import {
 import { chmod, mkdir, readdir, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { messageOf, notImplemented } from "../../core/errors.ts";
+import type { Stdio } from "../../core/tasks/tasks.ts";
 import { removeTree } from "../../platform/fs/remove-tree.ts";
 import { unmountTree } from "../../platform/mounts/mounts.ts";
+
+/** Of a task that has no streams, or of which nothing is known. */
+export const NO_STDIO: Stdio = { stdin: "", stdout: "", stderr: "", terminal: false };
 
 /** Where a shim listens and what it speaks. */
 export interface ShimAddress {
@@ -150,6 +154,22 @@ export function readPid(bundle: Bundle): number {
     return Number.parseInt(readFileSync(join(bundle.path, "init.pid"), "utf8"), 10) || 0;
   } catch {
     return 0;
+  }
+}
+
+/** Keeps what the streams of init are: a shim that was killed cannot tell. */
+export function writeStdio(bundle: Bundle, { stdin, stdout, stderr, terminal }: Stdio): void {
+  if (`${stdin}${stdout}${stderr}` === "") return;
+  writeFileSync(join(bundle.path, "stdio.json"), JSON.stringify({ stdin, stdout, stderr, terminal }));
+}
+
+/** What {@link writeStdio} kept; no streams when it kept nothing. */
+export function readStdio(bundle: Bundle): Stdio {
+  try {
+    const kept = JSON.parse(readFileSync(join(bundle.path, "stdio.json"), "utf8")) as Partial<Stdio>;
+    return { ...NO_STDIO, ...kept };
+  } catch {
+    return NO_STDIO;
   }
 }
 

@@ -41,12 +41,14 @@ import {
   listBundles,
   readAddress,
   readPid,
+  readStdio,
   type ShimAddress,
   sandboxAddress,
   sandboxOf,
   shimPathOf,
   writeAddress,
   writeSandbox,
+  writeStdio,
 } from "./bundle.ts";
 import { endsBefore, factsOf } from "./dead-shim.ts";
 import { askLater, runningInit } from "./found-tasks.ts";
@@ -160,6 +162,7 @@ export class TaskManager {
         const { unpackCheckpoint } = await import("./checkpoint.ts");
         await unpackCheckpoint(call, this.#options.content, request.checkpoint, wire.checkpoint);
       }
+      writeStdio(bundle, request);
       const start = () => this.#options.shims.start(bundle, shim, spec, options, runc?.shimCgroup ?? "");
       for (let last = false; ; last = true) {
         step = "failed to start shim";
@@ -345,7 +348,7 @@ export class TaskManager {
     // not every shim's delete does it
     const socket = (task?.address ?? readAddress(bundle))?.address;
     if (socket !== undefined) await removeStaleSocket(socket).catch(() => {});
-    if (task !== undefined) await removeFifos(task.stdio);
+    await removeFifos(task === undefined ? readStdio(bundle) : task.stdio);
     await this.#removeBundle(bundle).catch((err: unknown) =>
       log.warn("remove bundle", { id: bundle.id, err }),
     );
@@ -471,6 +474,7 @@ export class TaskManager {
     const task = this.#connect(bundle, shim, address);
     task.pid = pid;
     task.assumed = true;
+    task.stdio = readStdio(bundle);
     this.#tasks.set(taskKey(bundle.namespace, bundle.id), task);
     this.#logs.follow(bundle);
   }

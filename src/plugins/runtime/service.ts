@@ -33,7 +33,6 @@ export function createTaskService(
     if (s === undefined)
       return {
         ...unknownState(task),
-        ...task.stdio,
         status: "stopped",
         exitStatus: task.exit?.status ?? 0,
         exitedAt: task.exit?.exitedAt,
@@ -230,10 +229,7 @@ function unknownState(task: Task): ProcessState {
     execId: "",
     pid: task.pid,
     status: "unknown",
-    stdin: "",
-    stdout: "",
-    stderr: "",
-    terminal: false,
+    ...task.stdio,
     exitStatus: 0,
   };
 }

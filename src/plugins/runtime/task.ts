@@ -9,7 +9,7 @@ import type { NamespacedCall } from "../../core/call.ts";
 import type { Exit, Stdio, TaskStatus } from "../../core/tasks/tasks.ts";
 import { createDeferred, type Deferred } from "../../lib/deferred.ts";
 import type { Transport } from "../../rpc/types.ts";
-import type { Bundle, ShimAddress } from "./bundle.ts";
+import { type Bundle, NO_STDIO, type ShimAddress } from "./bundle.ts";
 import type { ShimCommand } from "./resolve.ts";
 import type { ShimApi } from "./shim-api.ts";
 
@@ -40,8 +40,6 @@ export interface Task {
 export function taskKey(namespace: string, id: string): string {
   return `${namespace}/${id}`;
 }
-
-const NO_STDIO: Stdio = { stdin: "", stdout: "", stderr: "", terminal: false };
 
 /** Makes the record. */
 export function newTask(
