@@ -75,6 +75,14 @@ async function useIt(ctr: Ctr, example: Example): Promise<void> {
   await until("the removal of what the image had", () => example.names().length === 0);
 }
 
+/** Hex digests of the blobs that are no manifest and no config, by what their labels say: layers name nobody. */
+function layersOf(ctr: Ctr): string[] {
+  const lines = ok(ctr, "content", "ls").split("\n");
+  return lines.flatMap((line) =>
+    line.includes("gc.ref.") ? [] : (/^sha256:(\w{64})/.exec(line)?.slice(1) ?? []),
+  );
+}
+
 const table = (socket: string): string =>
   `[proxy_plugins.copying]\n  type = "snapshot"\n  address = "${socket}"\n`;
 
@@ -121,14 +129,29 @@ describe("proxy plugins", { skip: process.getuid?.() !== 0 }, () => {
     const images = testImages();
     await using registry = await startRegistry({ filled: images });
     const example = await startExample("lazy", ready);
-    const daemon = await startDaemon({ command: [BUN, MAIN, "daemon"], config: table(example.socket) });
+    const config = `${table(example.socket)}  exports = { enable_remote_snapshot_annotations = "true" }\n`;
+    const daemon = await startDaemon({ command: [BUN, MAIN, "daemon"], config });
     try {
       const ctr = ourCtr(daemon.address);
-      ok(ctr, "images", "pull", "--snapshotter", "native", registry.ref("busybox"));
+      const ref = registry.ref("busybox");
+      ok(ctr, "images", "pull", "--snapshotter", "native", ref);
+      const layers = layersOf(ctr);
+      assert.ok(layers.length > 0);
       const chain = /sha256:(\w{64}) /.exec(ok(ctr, "snapshots", "--snapshotter", "native", "ls"))?.[1] ?? "";
       mkdirSync(join(ready, chain), { recursive: true });
       writeFileSync(join(ready, chain, "only-here"), "");
-      ok(ctr, "images", "pull", "--snapshotter", "copying", registry.ref("busybox"));
+      ok(ctr, "images", "rm", "--sync", ref);
+      assert.deepEqual(layersOf(ctr), []);
+      ok(ctr, "images", "pull", "--snapshotter", "copying", ref);
+      // nor is it fetched, before somebody asks for its bytes
+      assert.deepEqual(layersOf(ctr), []);
+      assert.match(
+        ok(ctr, "snapshots", "--snapshotter", "copying", "info", `sha256:${chain}`),
+        /snapshot\.ref/,
+      );
+      ok(ctr, "images", "export", join(dir, "lazy.tar"), ref);
+      const packed = execFileSync("tar", ["tf", join(dir, "lazy.tar")], { encoding: "utf8" });
+      for (const layer of layers) assert.ok(packed.includes(layer), layer);
       assert.match(example.names().join(" "), /^ready\/default\/\d+\/extract-/);
       assert.match(
         ok(ctr, "snapshots", "--snapshotter", "copying", "ls"),

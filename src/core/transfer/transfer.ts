@@ -46,8 +46,6 @@ export interface PullRequest {
   readonly auth?: Readonly<Record<string, unknown>> | undefined;
   /** Tell snapshotters image, manifest and layer digests by labels. */
   readonly annotate?: boolean | undefined;
-  /** Do not fetch blobs of layers whose snapshots exist. */
-  readonly skipUnpackedLayers?: boolean | undefined;
   /** Let go of layer blobs once they are unpacked (they are fetched again when needed); default: as configured. */
   readonly discardUnpackedLayers?: boolean | undefined;
   /** Make layers durable before their snapshots are committed. */

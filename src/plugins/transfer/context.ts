@@ -30,6 +30,8 @@ export interface TransferStores {
   snapshotter(name: string): Snapshotter;
   /** Capabilities of a snapshotter, e.g. `rebase`. Empty when unknown. */
   capabilities(snapshotter: string): readonly string[];
+  /** What a snapshotter says of itself, e.g. `enable_remote_snapshot_annotations`. Nothing when unknown. */
+  readonly exports?: ((snapshotter: string) => ReadonlyMap<string, string> | undefined) | undefined;
   /** Only inside the daemon: layers are stored and unpacked by helper processes while they arrive. */
   readonly local?: { readonly content: LocalContentStore; readonly applier: StreamApplier } | undefined;
 }

@@ -48,6 +48,7 @@ export async function unpackImage(
       chainId,
       parent: i === 0 ? "" : (chain[i - 1] as ChainId),
       snapshotLabels: new Map([
+        ...inherited(desc),
         ["containerd.io/snapshot.ref", chainId as string],
         ...(o.annotate ? annotations(o, layers, i) : []),
       ]),
@@ -104,8 +105,20 @@ async function existing(
 /** Longest label, key and value together. */
 const MAX_LABEL = 4096;
 
+const SNAPSHOT_PREFIX = "containerd.io/snapshot/";
+/** What our own snapshotters read or write: an image does not say whose its files are. */
+const OURS = /^containerd\.io\/snapshot\/([ug]idmapping$|overlay\.)/;
+
+/** Annotations of a layer that are meant for the snapshotter, e.g. the digest of the table of contents of an eStargz layer. */
+function inherited(layer: Descriptor): [string, string][] {
+  return [...(layer.annotations ?? [])].filter(
+    ([key, value]) =>
+      key.startsWith(SNAPSHOT_PREFIX) && !OURS.test(key) && key.length + value.length <= MAX_LABEL,
+  );
+}
+
 function annotations(o: UnpackOptions, layers: readonly Descriptor[], i: number): [string, string][] {
-  const base = "containerd.io/snapshot/cri.";
+  const base = `${SNAPSHOT_PREFIX}cri.`;
   const listKey = `${base}image-layers`;
   let list = "";
   for (const layer of layers.slice(i)) {

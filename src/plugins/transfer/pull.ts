@@ -62,8 +62,6 @@ export interface PullOptions {
   /** Give snapshotters image labels. */
   readonly annotate?: boolean | undefined;
   readonly syncFs?: boolean | undefined;
-  /** Do not fetch layer blobs that are unpacked already. */
-  readonly skipUnpackedLayers?: boolean | undefined;
   /** Let go of layer blobs once they are unpacked: push and export fetch them again. */
   readonly discardUnpacked?: boolean | undefined;
   /** Slots for downloads, shared with other pulls; default: some of its own. */
@@ -269,9 +267,15 @@ class PullRun {
     const failed = await settle(tasks);
     this.#call.check();
     if (failed !== undefined) throw failed;
-    // Layers whose snapshots were there already may lack their blobs, and do not know this source.
+    // Layers whose snapshots were there already may lack their blobs, and do not know this source. Where a snapshotter brings
+    // layers itself they are fetched when somebody needs them.
     for (const { manifest } of this.#wanted) for (const layer of manifest.layers) await this.#complete(layer);
     return out;
+  }
+
+  #lazy(): boolean {
+    const { annotate, unpack } = this.#o;
+    return annotate ?? unpack?.some((t) => wantsAnnotations(this.#ctx, t.snapshotter)) ?? false;
   }
 
   async #complete(layer: Descriptor): Promise<void> {
@@ -279,7 +283,7 @@ class PullRun {
     if (known !== undefined) {
       await holdBlob(this.#ctx, this.#call, layer.digest);
       await addLabels(this.#ctx, this.#call, known, mergeSources(this.#labels, known.labels));
-    } else if (!this.#o.skipUnpackedLayers && !this.#o.discardUnpacked) await this.#blob(layer);
+    } else if (!this.#o.discardUnpacked && !this.#lazy()) await this.#blob(layer);
   }
 
   async #layer(call: NamespacedCall, desc: Descriptor): Promise<void> {
@@ -319,7 +323,7 @@ class PullRun {
       progress: this.#progress,
       downloads: this.#downloads,
       imageName: this.#o.name,
-      annotate: this.#o.annotate,
+      annotate: this.#o.annotate ?? wantsAnnotations(this.#ctx, target.snapshotter),
       syncFs: this.#o.syncFs,
     };
     const chainId = await unpackImage(this.#ctx, call, options);
@@ -348,4 +352,9 @@ export async function labelConfig(
   const info = await findBlob(ctx, call, config.digest);
   if (info === undefined) return;
   await addLabels(ctx, call, info, new Map([[`containerd.io/gc.ref.snapshot.${snapshotter}`, chainId]]));
+}
+
+/** A snapshotter that brings layers itself, and says so in its `[proxy_plugins.NAME.exports]` (as of containerd 2). */
+function wantsAnnotations(ctx: TransferContext, snapshotter: string): boolean {
+  return ctx.stores.exports?.(snapshotter)?.get("enable_remote_snapshot_annotations") === "true";
 }
