@@ -43,6 +43,8 @@ export interface CriDeps {
   readonly root: string;
   readonly state: string;
   readonly daemon: DaemonFacts;
+  /** Folder whose disk the snapshots of a snapshotter are on, as it says in its exports. */
+  snapshotterRoot(name: string): string;
   readonly config: RuntimeConfig;
   readonly imagesConfig: ImagesConfig;
   readonly metadata: MetadataStore;

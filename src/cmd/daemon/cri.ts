@@ -6,9 +6,10 @@ import { join } from "node:path";
 import type { AnyValue } from "../../core/any.ts";
 import { parseNamespace } from "../../core/ids/namespace.ts";
 import { NRI } from "../../core/nri/nri.ts";
-import { EVENTS, LEASE, METADATA, RUNTIME, TRANSFER } from "../../core/plugin/kinds.ts";
+import { EVENTS, LEASE, METADATA, RUNTIME, SNAPSHOTTER, TRANSFER } from "../../core/plugin/kinds.ts";
 import {
   type AnyPluginDefinition,
+  all,
   defineKind,
   definePlugin,
   one,
@@ -50,6 +51,7 @@ const runtime = definePlugin({
   requires: {
     images: one(CRI_IMAGES, "images"),
     metadata: one(METADATA),
+    backends: all(SNAPSHOTTER),
     leases: one(LEASE),
     events: one(EVENTS),
     tasks: one(RUNTIME, "task"),
@@ -77,6 +79,9 @@ const runtime = definePlugin({
       root: join(host.daemon.root, "io.containerd.grpc.v1.cri"),
       state: join(host.daemon.state, "io.containerd.grpc.v1.cri"),
       daemon: host.daemon,
+      snapshotterRoot: (name) =>
+        deps.backends.get(name)?.exports.get("root") ??
+        join(host.daemon.root, `io.containerd.snapshotter.v1.${name}`),
       config: current,
       imagesConfig: deps.images,
       metadata: deps.metadata,

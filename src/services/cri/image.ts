@@ -1,5 +1,4 @@
 /** CRI's ImageService. */
-import { join } from "node:path";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import {
   type FilesystemUsageSchema,
@@ -81,7 +80,9 @@ export function imageService(cri: Pick<Cri, "deps" | "images">): ServiceBinding 
       const others = all.filter((u) => u !== own);
       const first = own ?? { snapshotter: standard, size: 0n, inodes: 0n, at: nowNs() };
       // the kubelet looks at the first one only
-      return { imageFilesystems: [first, ...others].map((u) => toUsage(deps.daemon.root, u)) };
+      return {
+        imageFilesystems: [first, ...others].map((u) => toUsage(deps.snapshotterRoot(u.snapshotter), u)),
+      };
     },
   });
 }
@@ -114,12 +115,12 @@ async function verboseInfo(images: CriImageService, image: IndexedImage): Promis
 }
 
 function toUsage(
-  root: string,
-  u: { snapshotter: string; size: bigint; inodes: bigint; at: bigint },
+  mountpoint: string,
+  u: { size: bigint; inodes: bigint; at: bigint },
 ): MessageInitShape<typeof FilesystemUsageSchema> {
   return {
     timestamp: u.at,
-    fsId: { mountpoint: join(root, `io.containerd.snapshotter.v1.${u.snapshotter}`) },
+    fsId: { mountpoint },
     usedBytes: { value: u.size },
     inodesUsed: { value: u.inodes },
   };

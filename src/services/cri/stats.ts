@@ -9,13 +9,11 @@ import type { RuntimeMethods } from "./methods.ts";
 
 export function statsMethods(cri: Cri): RuntimeMethods {
   const { deps, store } = cri;
-  const mountpoint = (snapshotter: string): string =>
-    `${deps.daemon.root}/io.containerd.snapshotter.v1.${snapshotter}`;
   const stats = new Stats({
     view: store,
     tasks: deps.tasks,
     snapshotter: (name) => deps.metadata.snapshotter(name),
-    mountpoint,
+    mountpoint: deps.snapshotterRoot,
     periodMs: deps.config.statsCollectPeriod,
     retentionMs: deps.config.statsRetentionPeriod,
     layerPeriodMs: deps.imagesConfig.statsCollectPeriod,
@@ -45,7 +43,7 @@ export function statsMethods(cri: Cri): RuntimeMethods {
               (each.id.startsWith(filter.id) && matches(each.config.labels, filter.labelSelector))),
         ),
     );
-  const metrics = () => podMetrics({ view: store, stats, mountpoint });
+  const metrics = () => podMetrics({ view: store, stats, mountpoint: deps.snapshotterRoot });
   return {
     containerStats: async (r) => ({ stats: await stats.container(r.containerId) }),
     listContainerStats: async (r) => ({ stats: await containers(r.filter) }),
