@@ -38,6 +38,8 @@ export interface Pod {
   readonly userns?: UserNamespace | undefined;
   /** The pod has no process: its namespaces are kept by mounts. */
   readonly pinned?: boolean | undefined;
+  /** Its network was taken down, by this daemon: nothing of it is left to remove. Not kept over a restart. */
+  readonly detached?: boolean | undefined;
   /** Directory with hostname, hosts, resolv.conf, shm of the pod. */
   readonly stateDir: string;
 }

@@ -42,12 +42,14 @@ async function stop(cri: Cri, id: string, span: Span | undefined): Promise<void>
     await cri.nri
       .stopPod(store.findPod(id) ?? pod)
       .catch((err: unknown) => deps.log.warn("nri: stop pod", { id, err: messageOf(err) }));
-  if (pod.netnsPath !== "") {
+  if (pod.netnsPath !== "" && pod.detached !== true) {
     const handler = deps.config.handlers.get(pod.handler || deps.config.defaultRuntimeName);
     await traced(call, "tear down the network (cni del)", () =>
       cri.metrics.network("tear_down_pod", () => cri.network.detach(pod, handler)),
     );
     cri.network.deleteNetns(pod.netnsPath);
+    // the kubelet stops again before it removes: plugins need not be started again for nothing
+    store.notePod(id, { detached: true });
   }
   await cri.imageMounts.release(id, cri.handlers.snapshotterOf(pod.handler));
   await unmountPodFiles(pod.stateDir);

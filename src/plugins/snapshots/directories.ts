@@ -6,6 +6,7 @@ import { background, type Call } from "../../core/call.ts";
 import { internal } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Usage } from "../../core/snapshots/snapshotter.ts";
+import { removeTree } from "../../platform/fs/remove-tree.ts";
 import { spreadFolders } from "../../platform/fs/spread.ts";
 import { diskUsage } from "../../platform/fs/usage.ts";
 import { runJob } from "./jobs.ts";
@@ -13,6 +14,10 @@ import { runJob } from "./jobs.ts";
 /** Names of directories that are not snapshots: half made, or to be removed. */
 const UNFINISHED = "new-";
 const REMOVED = "rm-";
+
+/** So few trees of so few files and folders are removed here: starting the helper costs more. */
+const FEW_TREES = 4;
+const FEW_FILES = 64;
 
 /** The directories of one snapshotter. Nothing here knows what is inside them. */
 export class SnapshotDirectories {
@@ -69,8 +74,8 @@ export class SnapshotDirectories {
   async remove(call: Call, id: bigint): Promise<void> {
     const aside = await this.#putAside(id);
     if (aside === undefined) return;
-    if (this.#syncRemove) await runJob(call, { mode: "remove", paths: [aside] });
-    else this.sweep();
+    if (!this.#syncRemove) this.sweep();
+    else if (!(await removedHere(aside))) await runJob(call, { mode: "remove", paths: [aside] });
   }
 
   /** Removes something inside a snapshot's directory the same way. A missing one is fine. */
@@ -147,7 +152,10 @@ export class SnapshotDirectories {
   async #sweep(): Promise<void> {
     const dir = join(this.root, "snapshots");
     try {
-      const names = (await readdir(dir)).filter((name) => name.startsWith(REMOVED));
+      const found = (await readdir(dir)).filter((name) => name.startsWith(REMOVED));
+      const names = found.length > FEW_TREES ? found : [];
+      if (found.length <= FEW_TREES)
+        for (const name of found) if (!(await removedHere(join(dir, name)))) names.push(name);
       // The names are the helper's argument: a few hundred at a time keep it short.
       for (let i = 0; i < names.length; i += 200) {
         const paths = names.slice(i, i + 200).map((name) => join(dir, name));
@@ -172,4 +180,29 @@ export class SnapshotDirectories {
       throw internal(`remove snapshot ${id}`, { cause: err });
     }
   }
+}
+
+/** Removes a small tree, such as that of a container which wrote little. @returns false when it is the helper's to do */
+async function removedHere(path: string): Promise<boolean> {
+  try {
+    if ((await countUpTo(FEW_FILES, path)) > FEW_FILES) return false;
+    await removeTree(path);
+    return true;
+  } catch {
+    // the helper tells what is wrong
+    return false;
+  }
+}
+
+/** Files and folders below a folder; the count ends soon after `most`. */
+async function countUpTo(most: number, path: string): Promise<number> {
+  const folders = [path];
+  let count = 0;
+  for (let dir = folders.pop(); dir !== undefined && count <= most; dir = folders.pop()) {
+    for (const entry of await readdir(dir, { withFileTypes: true })) {
+      count += 1;
+      if (entry.isDirectory()) folders.push(join(dir, entry.name));
+    }
+  }
+  return count;
 }
