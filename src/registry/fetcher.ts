@@ -4,6 +4,7 @@ import type { Transform } from "node:stream";
 import { failedPrecondition, GantryError, outOfRange, unavailable } from "../core/errors.ts";
 import { algorithmOf, type Digest } from "../core/ids/digest.ts";
 import type { Descriptor } from "../core/oci.ts";
+import { createDeferred } from "../lib/deferred.ts";
 import { backoffDelay, sleep } from "../lib/retry.ts";
 import { isIndexType, isManifestType, isNonDistributable } from "../oci/media-types.ts";
 import { type Attempt, combine, isTransient, networkError } from "./errors.ts";
@@ -71,11 +72,29 @@ export class Fetcher {
       return;
     }
     // The first range tells whether the server knows ranges; one that does not sends everything from there on.
-    const first = { to: at + ranges.chunkBytes, whole: false };
-    yield* this.#span(desc, at, first.to, signal, first);
-    if (first.whole) return;
-    const open: OpenRange = (from, to, inner) => this.#span(desc, from, to, inner);
-    yield* parallelRanges(open, first.to, size, ranges, signal);
+    const to = at + ranges.chunkBytes;
+    const stop = new AbortController();
+    const inner = AbortSignal.any([signal, stop.signal]);
+    const open: OpenRange = (from, end, s) => this.#span(desc, from, end, s);
+    const own = createDeferred<void>();
+    const rest = parallelRanges(open, to, size, ranges, inner, own.promise);
+    let next: ReturnType<typeof rest.next> | undefined;
+    const known = (): void => {
+      next ??= rest.next();
+      next.catch(() => {}); // seen when its turn comes
+    };
+    const first: FirstRange = { whole: false, known };
+    try {
+      yield* this.#span(desc, at, to, signal, first);
+      if (first.whole) return;
+      own.resolve();
+      known();
+      for (let got = await next; got?.done === false; got = await rest.next()) yield got.value;
+    } finally {
+      stop.abort();
+      own.resolve();
+      rest.return().catch(() => {});
+    }
   }
 
   /** The bytes of `[from, to)`. With `first`, a server that ignores the range is read to the blob's end. */
@@ -84,7 +103,7 @@ export class Fetcher {
     from: number,
     to: number,
     signal: AbortSignal,
-    first?: { whole: boolean },
+    first?: FirstRange,
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const size = Number(desc.size);
     let end = to;
@@ -95,9 +114,13 @@ export class Fetcher {
       const before = at;
       try {
         const opened = await this.#open(desc, at, end < size ? end : undefined, signal);
-        if (first !== undefined && opened.response.status !== 206) {
-          first.whole = true;
-          end = size;
+        if (opened.host !== undefined) this.#lastHost.set(desc.digest, opened.host);
+        if (first !== undefined) {
+          if (opened.response.status === 206) first.known();
+          else {
+            first.whole = true;
+            end = size;
+          }
         }
         for await (const chunk of this.#once(desc, opened)) {
           const room = end - at;
@@ -182,11 +205,7 @@ export class Fetcher {
     throw combine(`failed to find ${digest} of "${text}"`, attempts);
   }
 
-  async *#once(
-    desc: Descriptor,
-    { response, skip, host }: Opened,
-  ): AsyncGenerator<Uint8Array, void, undefined> {
-    if (host !== undefined) this.#lastHost.set(desc.digest, host);
+  async *#once(desc: Descriptor, { response, skip }: Opened): AsyncGenerator<Uint8Array, void, undefined> {
     let drop = skip;
     let ended = false;
     try {
@@ -292,6 +311,14 @@ export class Fetcher {
     });
     return { response, host: undefined, skip: rangeSkip(response, at) };
   }
+}
+
+/** What the answer to a blob's first range tells. */
+interface FirstRange {
+  /** The server sends everything. */
+  whole: boolean;
+  /** The server knows ranges: the others may start. */
+  readonly known: () => void;
 }
 
 /** A download that broke in the middle. */

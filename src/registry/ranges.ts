@@ -70,20 +70,24 @@ class Part {
   }
 }
 
-/** The bytes of `[from, size)` in order. The first failure ends it; every other range is stopped then. */
+/**
+ * The bytes of `[from, size)` in order. The first failure ends it; every other range is stopped then.
+ * @param own resolves when the caller's own connection is free; default: it is
+ */
 export async function* parallelRanges(
   open: OpenRange,
   from: number,
   size: number,
   o: RangeOptions,
   signal: AbortSignal,
+  own?: Promise<void>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const stop = new AbortController();
   const inner = AbortSignal.any([signal, stop.signal]);
   const parts: Part[] = [];
   let next = from;
   // The caller's own connection, and memory for one range, need no permit.
-  let ownConnection = true;
+  let ownConnection = own === undefined;
   let ownBuffer = true;
   const launch = (): boolean => {
     if (next >= size || stop.signal.aborted) return false;
@@ -109,11 +113,19 @@ export async function* parallelRanges(
   const pump = (): void => {
     while (launch());
   };
+  const freed = own?.then(() => {
+    ownConnection = true;
+    pump();
+  });
   try {
     pump();
     for (;;) {
       const head = parts[0];
-      if (head === undefined) return;
+      if (head === undefined) {
+        if (next >= size) return;
+        await freed;
+        continue;
+      }
       for await (const chunk of head.drain()) {
         yield chunk;
         // Permits may have become free elsewhere.

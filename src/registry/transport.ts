@@ -73,6 +73,8 @@ export class Transport implements AsyncDisposable {
       headersTimeout: this.#options.headersTimeoutMs ?? 60_000,
       // The reader watches for stalls itself (stall.ts): it knows its own pace.
       bodyTimeout: 0,
+      // The library would close the connection behind each: the manifest comes next, over the same one.
+      ...(request.method === "HEAD" ? { reset: false } : {}),
     });
     const values = (name: string): string[] => {
       const value = answer.headers[name];

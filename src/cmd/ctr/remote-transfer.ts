@@ -42,9 +42,11 @@ export interface RemoteJob {
 
 /** True when the server transfers by itself. The 1.x line has the service but lacks most of what flags ask for. */
 export async function offersTransfer(transport: Transport, call: NamespacedCall): Promise<boolean> {
-  const { version } = await serverVersion(transport, call);
+  const [{ version }, found] = await Promise.all([
+    serverVersion(transport, call),
+    introspectionClient(transport).plugins(call, ["type==io.containerd.transfer.v1"]),
+  ]);
   if (/^v?1\./.test(version)) return false;
-  const found = await introspectionClient(transport).plugins(call, ["type==io.containerd.transfer.v1"]);
   return found.some((p) => p.state === "ok");
 }
 

@@ -79,6 +79,8 @@ export interface StreamUnpack extends AsyncDisposable {
   write(data: Uint8Array): Promise<void>;
   /** Tells the end of the stream; resolves with what was seen. */
   end(): Promise<StreamResult>;
+  /** Tells that {@link finish} comes only later: others may use the core meanwhile. */
+  rest(): void;
   /** Completes entries that needed parent layers (implied directories, hard links to lower files). `mounts` are the final ones. */
   finish(mounts: readonly Mount[]): Promise<void>;
   /** Kills the helper. */

@@ -134,6 +134,10 @@ class HelperStream implements StreamUnpack {
     };
   }
 
+  rest(): void {
+    this.#helper.rest();
+  }
+
   async finish(mounts: readonly Mount[]): Promise<void> {
     await this.#helper.finish(finishOf(mounts, false));
     const { again } = await this.#helper.expect("finished");

@@ -228,6 +228,7 @@ class LayerRun {
         `wrong diff id calculated on extraction "${result.diff?.digest}", want "${job.diffId}"`,
       );
     progress.step(job.desc, "extracting");
+    if (!(await isSettled(parent))) running.rest();
     await parent;
     await running.finish(await this.#lowers.mounts(call, job, mounts));
     try {
@@ -330,6 +331,19 @@ class LayerRun {
       throw err;
     }
   }
+}
+
+/** True when nothing is to be waited for. */
+function isSettled(promise: Promise<unknown>): Promise<boolean> {
+  const yes = (): boolean => true;
+  return Promise.race([promise.then(yes, yes), nextTurn()]);
+}
+
+/** Resolves behind what is settled already. */
+async function nextTurn(): Promise<boolean> {
+  await undefined;
+  await undefined;
+  return false;
 }
 
 /** The source gave other bytes than the digest says: worth one more try elsewhere. */

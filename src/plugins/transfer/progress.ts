@@ -44,7 +44,7 @@ export class ProgressTracker {
   bytes(desc: Descriptor, done: bigint, event: string = this.#verb): void {
     const key = `${event} ${refKey(desc)}`;
     const now = performance.now();
-    if (done < desc.size && now - (this.#last.get(key) ?? Number.NEGATIVE_INFINITY) < INTERVAL_MS) return;
+    if (now - (this.#last.get(key) ?? Number.NEGATIVE_INFINITY) < INTERVAL_MS) return;
     this.#last.set(key, now);
     this.#send(event, desc, done);
   }

@@ -1,11 +1,13 @@
 /** Pull: from a source of blobs into the stores, unpacked when asked. */
 import type { Labels } from "../../core/any.ts";
 import type { NamespacedCall } from "../../core/call.ts";
+import type { ContentInfo } from "../../core/content/content.ts";
 import { failedPrecondition, invalidArgument, isAlreadyExists } from "../../core/errors.ts";
-import type { ChainId } from "../../core/ids/digest.ts";
+import type { ChainId, Digest } from "../../core/ids/digest.ts";
 import type { Image } from "../../core/images/images.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import { traced } from "../../core/tracing/traced.ts";
+import { createDeferred } from "../../lib/deferred.ts";
 import { Semaphore } from "../../lib/semaphore.ts";
 import {
   type Index,
@@ -20,6 +22,7 @@ import { isConfigType, isLayerType } from "../../oci/media-types.ts";
 import { hostPlatform, matchAll, matchOnly, type PlatformMatcher } from "../../oci/platform.ts";
 import {
   addLabels,
+  blobAttributes,
   exclusive,
   findBlob,
   holdBlob,
@@ -105,7 +108,9 @@ async function pullTraced(ctx: TransferContext, call: NamespacedCall, o: PullOpt
       await run.tree(target, 0);
       if (!run.found && !o.allMetadata) throw noMatch(o.name, run.topIndex ?? EMPTY_INDEX);
       unpacked = await run.finish();
+      await run.stored();
     } catch (err) {
+      await run.stored().catch(() => {});
       if (isInterruption(err)) await keepReceived(ctx, leased, o.name);
       throw err;
     }
@@ -156,6 +161,9 @@ class PullRun {
   readonly #matcher: PlatformMatcher;
   readonly #labels: Labels;
   readonly #wanted: { readonly desc: Descriptor; readonly manifest: Manifest }[] = [];
+  /** Documents on their way to the disk: what is in them is verified, so that nobody waits for it. */
+  readonly #storing: Promise<void>[] = [];
+  readonly #configs = new Map<Digest, Promise<Uint8Array>>();
 
   constructor(ctx: TransferContext, call: NamespacedCall, o: PullOptions, progress: ProgressTracker) {
     this.#ctx = ctx;
@@ -188,7 +196,8 @@ class PullRun {
 
   async #take(desc: Descriptor, manifest: Manifest): Promise<void> {
     this.#progress.children(desc, [manifest.config, ...manifest.layers]);
-    await this.#blob(manifest.config);
+    if (isImageManifest(manifest)) await this.#config(manifest.config);
+    else await this.#blob(manifest.config);
     if (desc.platform === undefined && isImageManifest(manifest) && !this.#o.allPlatforms) {
       const config = await parseImageConfig(await this.#read(manifest.config));
       if (!this.#matcher.match(config.platform)) return;
@@ -197,48 +206,91 @@ class PullRun {
     this.#wanted.push({ desc, manifest });
   }
 
+  /** The verified bytes of a config, from the store or brought into it by {@link #config}. */
   #read(config: Descriptor): Promise<Uint8Array> {
-    return readBlob(this.#ctx, this.#call, config, MAX_CONFIG);
+    return this.#configs.get(config.digest) ?? readBlob(this.#ctx, this.#call, config, MAX_CONFIG);
+  }
+
+  /** Brings a config. */
+  async #config(desc: Descriptor): Promise<void> {
+    checkConfig(desc);
+    const known = this.#configs.get(desc.digest);
+    if (known !== undefined) return void (await known);
+    const bytes = this.#early<Uint8Array>(desc, async (give) => {
+      if ((await findBlob(this.#ctx, this.#call, desc.digest)) !== undefined) {
+        await this.#blob(desc);
+        give(await readBlob(this.#ctx, this.#call, desc, MAX_CONFIG));
+        return;
+      }
+      const got = await this.#small(desc, MAX_CONFIG);
+      give(got);
+      await storeBytes(this.#ctx, this.#call, desc, got, this.#labels);
+      this.#progress.step(desc, "complete");
+    });
+    this.#configs.set(desc.digest, bytes);
+    await bytes;
+  }
+
+  /** Fetches a small document. */
+  async #small(desc: Descriptor, max: number): Promise<Uint8Array> {
+    using _slot = await this.#downloads.acquire(this.#call.signal);
+    this.#progress.bytes(desc, 0n);
+    const read = (c: NamespacedCall): Promise<Uint8Array> => this.#o.source.read(desc, max, c.signal);
+    return await traced(this.#call, "fetch", read, blobAttributes(desc));
+  }
+
+  /**
+   * Runs `work` for a document, one pull at a time: the others find it in the store. What follows needs the verified bytes
+   * only, so it goes on when `work` gives them; {@link stored} waits for the rest.
+   */
+  #early<T>(desc: Descriptor, work: (give: (value: T) => void) => Promise<void>): Promise<T> {
+    const given = createDeferred<T>();
+    const done = exclusive(this.#ctx, this.#call, `document ${desc.digest}`, () => work(given.resolve));
+    done.catch(given.reject);
+    this.#storing.push(done);
+    return given.promise;
+  }
+
+  /** Waits until every document is stored. @throws the first failure */
+  async stored(): Promise<void> {
+    await Promise.allSettled(this.#storing);
+    await Promise.all(this.#storing);
   }
 
   /** A manifest or index: from the store when it is sound there, else from the source; labelled with its children. */
   #document(desc: Descriptor): Promise<Manifest | Index> {
-    // One pull fetches it, the others that want it find it in the store.
-    return exclusive(this.#ctx, this.#call, `manifest ${desc.digest}`, () => this.#ownDocument(desc));
+    return this.#early<Manifest | Index>(desc, async (give) => {
+      const known = await findBlob(this.#ctx, this.#call, desc.digest);
+      const doc = known === undefined ? undefined : await this.#storedDocument(desc, known);
+      if (doc !== undefined) return give(doc);
+      const bytes = await this.#small(desc, MAX_MANIFEST);
+      const fresh = await parseManifestOrIndex(bytes, desc.mediaType);
+      give(fresh);
+      const labels = new Map([...this.#labels, ...childLabels(fresh)]);
+      await storeBytes(this.#ctx, this.#call, desc, bytes, labels);
+      this.#progress.step(desc, "complete");
+    });
   }
 
-  async #ownDocument(desc: Descriptor): Promise<Manifest | Index> {
-    const { content } = this.#ctx.stores;
-    const known = await findBlob(this.#ctx, this.#call, desc.digest);
-    if (known !== undefined) {
-      try {
-        const doc = await parseManifestOrIndex(
-          await readBlob(this.#ctx, this.#call, desc, MAX_MANIFEST),
-          desc.mediaType,
-        );
-        await holdBlob(this.#ctx, this.#call, desc.digest);
-        const labels = new Map([...mergeSources(this.#labels, known.labels), ...childLabels(doc)]);
-        await addLabels(this.#ctx, this.#call, known, labels);
-        this.#progress.step(desc, "already exists");
-        return doc;
-      } catch (err) {
-        // Damaged on disk: a pull heals it (R1).
-        this.#call.log.warn("stored manifest is damaged: fetched again", { digest: desc.digest, err });
-        await content.delete(this.#call, desc.digest).catch(() => {});
-      }
+  async #storedDocument(desc: Descriptor, known: ContentInfo): Promise<Manifest | Index | undefined> {
+    try {
+      const bytes = await readBlob(this.#ctx, this.#call, desc, MAX_MANIFEST);
+      const doc = await parseManifestOrIndex(bytes, desc.mediaType);
+      await holdBlob(this.#ctx, this.#call, desc.digest);
+      const labels = new Map([...mergeSources(this.#labels, known.labels), ...childLabels(doc)]);
+      await addLabels(this.#ctx, this.#call, known, labels);
+      this.#progress.step(desc, "already exists");
+      return doc;
+    } catch (err) {
+      // Damaged on disk: a pull heals it (R1).
+      this.#call.log.warn("stored manifest is damaged: fetched again", { digest: desc.digest, err });
+      await this.#ctx.stores.content.delete(this.#call, desc.digest).catch(() => {});
+      return undefined;
     }
-    this.#progress.bytes(desc, 0n);
-    const bytes = await this.#o.source.read(desc, MAX_MANIFEST, this.#call.signal);
-    const doc = await parseManifestOrIndex(bytes, desc.mediaType);
-    const labels = new Map([...this.#labels, ...childLabels(doc)]);
-    await storeBytes(this.#ctx, this.#call, desc, bytes, labels);
-    this.#progress.step(desc, "complete");
-    return doc;
   }
 
   async #blob(desc: Descriptor): Promise<void> {
-    if (isConfigType(desc.mediaType) && desc.size > BigInt(MAX_CONFIG))
-      throw failedPrecondition(`config ${desc.digest}: ${desc.size} bytes, larger than ${MAX_CONFIG}`);
+    checkConfig(desc);
     using _slot = await this.#downloads.acquire(this.#call.signal);
     const { source } = this.#o;
     await storeBlob(this.#ctx, this.#call, { desc, source, labels: this.#labels, progress: this.#progress });
@@ -327,10 +379,17 @@ class PullRun {
       syncFs: this.#o.syncFs,
     };
     const chainId = await unpackImage(this.#ctx, call, options);
+    await this.stored();
     if (chainId !== undefined)
       await labelConfig(this.#ctx, call, manifest.config, target.snapshotter, chainId);
     return chainId;
   }
+}
+
+/** @throws failed-precondition when a config is too large to be one */
+function checkConfig(desc: Descriptor): void {
+  if (isConfigType(desc.mediaType) && desc.size > BigInt(MAX_CONFIG))
+    throw failedPrecondition(`config ${desc.digest}: ${desc.size} bytes, larger than ${MAX_CONFIG}`);
 }
 
 /** Waits for all; the first failure that is not a follow-up of another. */

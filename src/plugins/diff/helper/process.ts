@@ -10,7 +10,7 @@ import {
   type UnpackInstruction,
   type UnpackReport,
 } from "./protocol.ts";
-import { forLayer, giveLayer, type HelperChild, keep, startOnce } from "./start.ts";
+import { forLayer, giveLayer, type HelperChild, keep, rest, startOnce } from "./start.ts";
 
 const SIGKILL = 9;
 /** Most of a helper's stderr that is kept for an error message. */
@@ -114,6 +114,11 @@ export class HelperProcess {
     if (report.type !== type)
       throw this.#fail(internal(`helper reported "${report.type}" instead of "${type}"`));
     return report as Extract<UnpackReport, { type: T }>;
+  }
+
+  /** It has written its files: until it is told to finish, another layer may use its core. */
+  rest(): void {
+    rest(this.#child);
   }
 
   /** Kills the helper when it still runs, and waits for its end. */

@@ -31,15 +31,18 @@ export interface HelperChild extends ChildHandle {
 const idle: HelperChild[] = [];
 /** Layers that would take the next free helper. */
 const waiting: ((child: HelperChild) => void)[] = [];
-/** Helpers for layers that live. */
-let alive = 0;
+/** Helpers that have files to write: those that only wait for the layer below are none. */
+const working = new Set<HelperChild>();
 let timer: NodeJS.Timeout | undefined;
 
 /** A helper for layers: one that waits, one that is about to, or a new one. */
 export async function forLayer(): Promise<HelperChild> {
   const ready = idle.pop();
-  if (ready !== undefined) return ready;
-  if (alive < cores) return fresh();
+  if (ready !== undefined) {
+    working.add(ready);
+    return ready;
+  }
+  if (working.size < cores) return fresh();
   // The cores have work: a new process would only take time from the layers that are nearly done.
   return new Promise((resolve) => {
     const waiter = (child: HelperChild): void => {
@@ -57,11 +60,17 @@ export async function forLayer(): Promise<HelperChild> {
 /** A new helper for layers. */
 function fresh(): HelperChild {
   const child = spawn("-");
-  alive++;
-  void child.exited.then(() => {
-    alive--;
-  });
+  working.add(child);
+  void child.exited.then(() => rest(child));
   return child;
+}
+
+/**
+ * Tells that a helper has nothing to do but to wait for the layer below: a core is free. What waits may be that very
+ * layer, so it gets a helper of its own.
+ */
+export function rest(child: HelperChild): void {
+  if (working.delete(child) && working.size < cores) waiting.shift()?.(fresh());
 }
 
 /** Tells a helper its layer. */
@@ -84,9 +93,11 @@ export function keep(child: HelperChild): void {
   }
   const waiter = waiting.shift();
   if (waiter !== undefined) {
+    working.add(child);
     waiter(child);
     return;
   }
+  working.delete(child);
   if (idle.length >= MOST_IDLE) {
     child.kill(SIGKILL);
     return;
