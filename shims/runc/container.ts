@@ -315,6 +315,12 @@ export class Container {
   #cleared: Promise<{ readonly error?: unknown }> | undefined;
 
   async #clear(): Promise<void> {
+    const { hooks, sharesPids } = this.#traits;
+    if (!hooks && !sharesPids && this.#initEnded && !this.#removing) {
+      // whoever waits for the exit is answered first
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.#runc.forget(this.id)) return;
+    }
     await this.#runc.delete(this.id, false).catch((error: unknown) => {
       if (!isNotFound(error)) throw error;
     });

@@ -9,6 +9,7 @@ import { utf8Decode } from "../../src/lib/bytes.ts";
 import { run, spawnProcess } from "../../src/platform/process/spawn.ts";
 import { O_RDWR } from "../../src/platform/syscalls/constants.ts";
 import { close, memfdCreate, open, pread, pwrite } from "../../src/platform/syscalls/files.ts";
+import { forgetEnded } from "./forget.ts";
 import { releaseInit } from "./release.ts";
 
 /** Which runtime and how to call it. */
@@ -89,6 +90,16 @@ export class Runc {
   /** Signals init, or with `all` every process of the container. */
   kill(id: string, signal: number, all: boolean): Promise<void> {
     return this.#command("kill", [...(all ? ["--all"] : []), id, String(signal)]);
+  }
+
+  /**
+   * Removal of what is left of a container whose init was reaped, without the runtime's process, where that can be.
+   * @returns false when `delete` is to do it
+   */
+  forget(id: string): boolean {
+    // units are systemd's to remove
+    if (basename(this.options.binary) !== "runc" || this.options.systemdCgroup) return false;
+    return forgetEnded(join(this.options.root, id), id);
   }
 
   delete(id: string, force: boolean): Promise<void> {

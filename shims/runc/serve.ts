@@ -22,6 +22,8 @@ import { createTaskService } from "./service.ts";
 
 /** Time to hand over the last events before the process ends, in milliseconds. */
 const FLUSH_MS = 5000;
+/** Longest time that an answer to Shutdown waits for events to be handed over, in milliseconds. */
+const TOLD_MS = 500;
 /** A shim without container and connection for two of these periods ends by itself. Milliseconds. */
 const IDLE_MS = 60_000;
 const FORWARD_MS = 5000;
@@ -115,6 +117,7 @@ async function run(
     held: () => (sandboxes?.size ?? 0) > 0,
     layout,
     shutdown: () => done.resolve(),
+    told: () => outbox.flush(TOLD_MS),
   });
   const methods = new Map(service.methods);
   const loadSandboxes = async (): Promise<Sandboxes> => {

@@ -57,6 +57,8 @@ export interface TaskServiceHost extends Omit<ContainerHost, "events"> {
   readonly held: () => boolean;
   /** Called when the last container is gone and the daemon asked the shim to end. */
   readonly shutdown: () => void;
+  /** Resolves when the daemon has all events until now, with a bound. */
+  readonly told: () => Promise<void>;
 }
 
 /** The task service of one shim. */
@@ -218,8 +220,10 @@ export function createTaskService(host: TaskServiceHost): TaskService {
       const taskPid = containers.get(keyOf(r.id, ns))?.init.pid ?? 0;
       return { shimPid: process.pid, taskPid, version };
     }),
-    Shutdown: method(ByIdRequest, Empty, () => {
+    Shutdown: method(ByIdRequest, Empty, async () => {
       endWhenEmpty();
+      // the daemon asks after each Delete, before it answers the client: whose next steps have events of their own
+      await host.told();
       return {};
     }),
   };

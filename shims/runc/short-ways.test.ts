@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { forgetEnded } from "./forget.ts";
 import { releaseInit } from "./release.ts";
 import { busyboxRoot, cannotRun, type FakeDaemon, fakeDaemon, rootMount, startShim } from "./testing.ts";
 
@@ -72,6 +73,65 @@ test("hooks are called by the runtime: poststop at delete, not at the end of ini
   await shim.v3.shutdown({ id: "hooked" });
   await shim.close();
   rmSync(dir, { recursive: true });
+});
+
+test("an ended container's cgroups go with it, also those below that it made", { skip }, async () => {
+  const bundle = daemon.bundle("ended", ["sleep", "600"]);
+  const shim = await startShim(daemon, "ended", bundle, "new");
+  await shim.v3.create({ id: "ended", bundle, rootfs: root });
+  const state = JSON.parse(readFileSync("/run/containerd/runc/test/ended/state.json", "utf8"));
+  const paths = Object.values((state as { cgroup_paths: Record<string, string> }).cgroup_paths);
+  assert.ok(paths.length > 0 && paths.every((path) => existsSync(path)));
+  mkdirSync(join(paths[0] ?? "", "own/below"), { recursive: true });
+  await shim.v3.start({ id: "ended" });
+  await shim.v3.kill({ id: "ended", signal: 9 });
+  await shim.v3.wait({ id: "ended" });
+  await shim.v3.delete({ id: "ended" });
+  assert.deepEqual(
+    paths.filter((path) => existsSync(path)),
+    [],
+  );
+  assert.equal(existsSync("/run/containerd/runc/test/ended"), false);
+  await shim.v3.shutdown({ id: "ended" });
+  await shim.close();
+});
+
+test("a state folder that is not runc's of that container is left to the runtime", () => {
+  const dir = mkdtempSync(join(tmpdir(), "gantry-forget-"));
+  try {
+    assert.equal(forgetEnded(join(dir, "none"), "none"), false);
+    const folder = join(dir, "c");
+    mkdirSync(folder);
+    const bad: unknown[] = [
+      null,
+      {},
+      { id: "other", cgroup_paths: {} },
+      { id: "c" },
+      { id: "c", rootless: true, cgroup_paths: {} },
+      { id: "c", intel_rdt_path: "/sys/fs/resctrl/c", cgroup_paths: {} },
+      { id: "c", cgroup_paths: { "": "../c" } },
+      { id: "c", cgroup_paths: { "": `${dir}/x/../full` } },
+      { id: "c", cgroup_paths: { "": 5 } },
+      // something is inside: as a cgroup with processes
+      { id: "c", cgroup_paths: { "": join(dir, "full") } },
+    ];
+    mkdirSync(join(dir, "full"));
+    writeFileSync(join(dir, "full/file"), "");
+    for (const state of bad) {
+      writeFileSync(join(folder, "state.json"), JSON.stringify(state));
+      assert.equal(forgetEnded(folder, "c"), false, JSON.stringify(state));
+      assert.equal(existsSync(join(folder, "state.json")), true);
+    }
+    mkdirSync(join(dir, "a/b"), { recursive: true });
+    writeFileSync(
+      join(folder, "state.json"),
+      JSON.stringify({ id: "c", cgroup_paths: { cpu: join(dir, "a"), pids: join(dir, "gone") } }),
+    );
+    assert.equal(forgetEnded(folder, "c"), true);
+    assert.equal(existsSync(folder) || existsSync(join(dir, "a")), false);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
 });
 
 test("only a state folder of runc's kind with its FIFO is touched", async () => {

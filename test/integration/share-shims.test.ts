@@ -74,5 +74,9 @@ test("node: equal ids in two namespaces are two containers; restart, kill of the
       [137, 137],
     );
     await events.stop();
-    assert.equal(readFileSync("/proc/mounts", "utf8").includes(engine.state), false);
+    // told before all is cleaned up
+    await until(
+      "the mounts of both to go",
+      () => !readFileSync("/proc/mounts", "utf8").includes(engine.state),
+    );
   }));
