@@ -95,7 +95,7 @@ export class HelperApplier implements StreamApplier {
       destination: options.mounts === undefined ? undefined : destinationOf(options.mounts),
       limits: this.#limits,
     };
-    const helper = await HelperProcess.apply(instruction, call.signal, options.progress);
+    const helper = await HelperProcess.apply(instruction, call.signal, options.progress, options.small);
     return new HelperStream(call, helper, {
       framed: options.sourcePath === undefined,
       mounted: instruction.destination?.kind === "mounts",

@@ -31,6 +31,9 @@ type Local = NonNullable<TransferStores["local"]>;
 /** Directory of a committed layer, when known. */
 type Below = { readonly dir: string | undefined };
 
+/** Compressed bytes of a layer whose files take no longer than a helper's start. */
+const SMALL = 2n << 20n;
+
 /** Unpacks the missing layers of one image. */
 export async function unpackParallel(
   ctx: TransferContext,
@@ -299,17 +302,22 @@ class LayerRun {
     });
     if (writer === undefined) return undefined;
     await using ingest = writer;
+    const small = desc.size <= SMALL;
+    // What an earlier try left is read again by the helper, not by the network.
+    let done = ingest.offset;
+    this.#run.progress.bytes(desc, done);
+    const ranges = rangesOf(this.#ctx, this.#run.downloads);
+    const source = this.#run.source.stream(desc, done, call.signal, ranges);
+    // A helper is given a small layer at once: it waits for no network, and one is enough for many of them.
+    const bytes = small ? await collected(source) : source;
     const unpack = await this.#local.applier.start(call, {
       mediaType: desc.mediaType,
       blobPath: ingest.path,
       mounts,
+      small,
     });
     try {
-      // What an earlier try left is read again by the helper, not by the network.
-      let done = ingest.offset;
-      this.#run.progress.bytes(desc, done);
-      const ranges = rangesOf(this.#ctx, this.#run.downloads);
-      for await (const chunk of this.#run.source.stream(desc, done, call.signal, ranges)) {
+      for await (const chunk of bytes) {
         await unpack.write(chunk);
         done += BigInt(chunk.byteLength);
         ingest.progress(done);
@@ -344,6 +352,13 @@ async function nextTurn(): Promise<boolean> {
   await undefined;
   await undefined;
   return false;
+}
+
+/** All of a small stream. */
+async function collected(source: AsyncIterable<Uint8Array>): Promise<Uint8Array[]> {
+  const parts: Uint8Array[] = [];
+  for await (const chunk of source) parts.push(new Uint8Array(chunk));
+  return parts;
 }
 
 /** The source gave other bytes than the digest says: worth one more try elsewhere. */

@@ -56,8 +56,9 @@ export class HelperProcess {
     instruction: UnpackInstruction,
     signal: AbortSignal,
     onProgress?: (bytes: bigint) => void,
+    small = false,
   ): Promise<HelperProcess> {
-    const helper = new HelperProcess(await forLayer(), signal, onProgress);
+    const helper = new HelperProcess(await forLayer(small), signal, onProgress);
     if (!signal.aborted) giveLayer(helper.#child, instruction);
     return helper;
   }

@@ -35,14 +35,17 @@ const waiting: ((child: HelperChild) => void)[] = [];
 const working = new Set<HelperChild>();
 let timer: NodeJS.Timeout | undefined;
 
-/** A helper for layers: one that waits, one that is about to, or a new one. */
-export async function forLayer(): Promise<HelperChild> {
+/**
+ * A helper for layers: one that waits, one that is about to, or a new one.
+ * @param small the layer takes less time than a new helper's start while another one works
+ */
+export async function forLayer(small: boolean): Promise<HelperChild> {
   const ready = idle.pop();
   if (ready !== undefined) {
     working.add(ready);
     return ready;
   }
-  if (working.size < cores) return fresh();
+  if (working.size < (small ? 1 : cores)) return fresh();
   // The cores have work: a new process would only take time from the layers that are nearly done.
   return new Promise((resolve) => {
     const waiter = (child: HelperChild): void => {
