@@ -3,7 +3,6 @@
 import type { DescMessage, DescMethod, Message, MessageInitShape } from "@bufbuild/protobuf";
 import { abortError, type Call } from "../core/call.ts";
 import { internal, notImplemented } from "../core/errors.ts";
-import { activity } from "./activity.ts";
 import { type Encoded, encodeMessage } from "./codec.ts";
 import type { EncodedMessage, HandlerContext, Headers, Interceptor, ServiceBinding } from "./types.ts";
 
@@ -80,7 +79,6 @@ export function runRoute(
   send: Send,
   interceptors: readonly Interceptor[],
 ): Promise<void> {
-  activity.calls += 1;
   if (route.takesOne) context.received = 1;
   let next = (call?: Call): Promise<void> => {
     if (call !== undefined) context.call = call;

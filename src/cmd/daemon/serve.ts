@@ -20,7 +20,6 @@ import { joinCgroup } from "../../platform/cgroups/join.ts";
 import { lockFile } from "../../platform/fs/lock.ts";
 import { trimWhenQuiet } from "../../platform/process/memory.ts";
 import { sdNotify } from "../../platform/process/notify.ts";
-import { activity } from "../../rpc/activity.ts";
 import type { RpcMetrics } from "../../rpc/interceptors/metrics.ts";
 import { RPC_METRICS } from "../../rpc/kinds.ts";
 import { type Booted, boot } from "./boot.ts";
@@ -105,7 +104,7 @@ export async function serve(flags: DaemonFlags): Promise<number> {
     `READY=1\nSTATUS=${failed.length === 0 ? "running" : `running, failed plugins: ${failed.join(", ")}`}`,
   );
   const watchdog = startWatchdog();
-  trimWhenQuiet(() => activity.calls);
+  trimWhenQuiet();
   log.info("containerd successfully booted", {
     seconds: ((performance.now() - started) / 1000).toFixed(3),
     plugins: booted.plugins.length,

@@ -12,29 +12,40 @@ export function trimMemory(): void {
 
 /** How often {@link trimWhenQuiet} looks. Milliseconds. */
 const LOOK_MS = 10_000;
-/** Up to so many calls in that time a process counts as quiet: health checks and status questions. */
-const FEW = 50;
+/** Up to so much processor time in that time a process counts as quiet: health checks and status questions. Microseconds. */
+const QUIET_US = 300_000;
 /** Growth below this is not worth the pause. Bytes. */
 const WORTH = 8 << 20;
+/** What the first collection lets go of is freed by a second one. Milliseconds between them. */
+const AGAIN_MS = 1_000;
 
 /**
- * Gives memory back when a busy time is over. The pause is some 20 ms, so it is made only when the process has grown.
- * @param calls counts what the process does. @returns what to clear at the end
+ * Gives memory back when a busy time is over: calls, or a few long streams. The pause is some 20 ms, so it is made only when
+ * the process has grown.
+ * @returns what to clear at the end
  */
-export function trimWhenQuiet(calls: () => number): NodeJS.Timeout {
-  let before = calls();
-  let busy = false;
+export function trimWhenQuiet(): NodeJS.Timeout {
+  const used = (): number => {
+    const { user, system } = process.cpuUsage();
+    return user + system;
+  };
+  let before = used();
   let low = process.memoryUsage.rss();
+  const again = (): void => {
+    trimMemory();
+    // what stays is needed
+    low = process.memoryUsage.rss();
+    before = used();
+  };
   const timer = setInterval(() => {
-    const now = calls();
-    const done = now - before;
+    const now = used();
+    const quiet = now - before <= QUIET_US;
     before = now;
-    if (done > FEW) busy = true;
-    else if (busy) {
-      busy = false;
-      if (process.memoryUsage.rss() > low + WORTH) trimMemory();
-      low = Math.min(low, process.memoryUsage.rss());
-    }
+    const rss = process.memoryUsage.rss();
+    low = Math.min(low, rss);
+    if (!quiet || rss <= low + WORTH) return;
+    trimMemory();
+    setTimeout(again, AGAIN_MS).unref();
   }, LOOK_MS);
   timer.unref();
   return timer;
