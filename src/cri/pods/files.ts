@@ -1,5 +1,6 @@
 /** Files of a pod's state directory: hostname, hosts, resolv.conf, shm. */
-import { chmod, chown, mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmod, chown } from "node:fs/promises";
 import { join } from "node:path";
 import type { DNSConfig, PodSandboxConfig } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import { invalidArgument } from "../../core/errors.ts";
@@ -14,25 +15,19 @@ const SHM_SIZE = "67108864";
 /** As many search domains as C libraries take. */
 const MAX_SEARCHES = 32;
 
-/** Makes the directory and what is in it. */
+/** Makes the directory and what is in it. The state folder is in memory: its calls do not wait. */
 export async function makePodFiles(dir: string, config: PodSandboxConfig, hostname: string): Promise<void> {
   const options = config.linux?.securityContext?.namespaceOptions;
   const userns = userMappings(options?.usernsOptions);
   // a user namespace's root has to get through
-  await mkdir(dir, { recursive: true, mode: userns === undefined ? 0o700 : 0o711 });
-  const [hosts, resolv] = await Promise.all([
-    readFile("/etc/hosts", "utf8").catch(missing),
-    dnsText(config.dnsConfig) ?? readFile("/etc/resolv.conf", "utf8").catch(missing),
-  ]);
+  mkdirSync(dir, { recursive: true, mode: userns === undefined ? 0o700 : 0o711 });
+  const write = (name: string, content: string): void =>
+    writeFileSync(join(dir, name), content, { mode: 0o644 });
+  write(POD_FILES.hostname, `${config.hostname === "" ? hostname : config.hostname}\n`);
+  write(POD_FILES.hosts, readIfThere("/etc/hosts"));
+  write(POD_FILES.resolvConf, dnsText(config.dnsConfig) ?? readIfThere("/etc/resolv.conf"));
   const shm = join(dir, POD_FILES.shm);
-  await Promise.all([
-    writeFile(join(dir, POD_FILES.hostname), `${config.hostname === "" ? hostname : config.hostname}\n`, {
-      mode: 0o644,
-    }),
-    writeFile(join(dir, POD_FILES.hosts), hosts, { mode: 0o644 }),
-    writeFile(join(dir, POD_FILES.resolvConf), resolv, { mode: 0o644 }),
-    hostIpc(config) ? undefined : mkdir(shm, { mode: 0o700 }),
-  ]);
+  if (!hostIpc(config)) mkdirSync(shm, { mode: 0o700 });
   const [uid] = userns?.uids ?? [];
   const [gid] = userns?.gids ?? [];
   if (uid !== undefined && gid !== undefined) {
@@ -88,7 +83,12 @@ export function dnsText(dns: DNSConfig | undefined): string | undefined {
   return lines.length === 0 ? undefined : `${lines.join("\n")}\n`;
 }
 
-function missing(err: unknown): string {
-  if (isErrno(err, "ENOENT")) return "";
-  throw err;
+/** The text of a file of the node; "" when there is none. */
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (err) {
+    if (isErrno(err, "ENOENT")) return "";
+    throw err;
+  }
 }

@@ -44,9 +44,10 @@ async function build(
   mounts: readonly MessageInitShape<typeof MountSchema>[],
   c: SpecCase = {},
   extra: readonly BindMount[] = [],
+  cgroupNamespace = c.host?.cgroupV2 === true,
 ): Promise<Spec> {
   const spec = defaultSpec("k8s.io", "c1");
-  if (c.host?.cgroupV2) spec.linux?.namespaces?.push({ type: "cgroup" });
+  if (cgroupNamespace) spec.linux?.namespaces?.push({ type: "cgroup" });
   const list = requestedMounts(
     mounts.map((m) => create(MountSchema, m)),
     undefined,
@@ -144,10 +145,13 @@ test("mounts: labels when asked for", async () => {
 });
 
 test("mounts: cgroups", async () => {
-  const cgroup = async (c: SpecCase): Promise<readonly string[] | undefined> =>
-    (await build([], c)).mounts?.find((m) => m.type === "cgroup")?.options?.slice(4);
+  const cgroup = async (c: SpecCase, own?: boolean): Promise<readonly string[] | undefined> =>
+    (await build([], c, [], own)).mounts?.find((m) => m.type === "cgroup")?.options?.slice(4);
   // in the node's cgroup namespace the node's options are repeated
-  assert.deepEqual(await cgroup({}), ["ro", "nsdelegate", "memory_recursiveprot"]);
+  const shared = await cgroup({ host: { cgroupV2: true } }, false);
+  assert.deepEqual(shared, ["ro", "nsdelegate", "memory_recursiveprot"]);
+  // those of version 1 have none
+  assert.deepEqual(await cgroup({}), ["ro"]);
   assert.deepEqual(await cgroup({ host: { cgroupV2: true } }), ["ro"]);
   assert.deepEqual(await cgroup({ host: { cgroupV2: true }, handler: { cgroupWritable: true } }), ["rw"]);
 });

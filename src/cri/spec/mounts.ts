@@ -159,7 +159,9 @@ const CGROUP2_OPTIONS = ["nsdelegate", "memory_recursiveprot"];
 
 function cgroupMount(spec: Spec, input: ContainerSpecInput, look: MountLook): SpecMount {
   const own = spec.linux?.namespaces?.some((n) => n.type === "cgroup") === true;
-  const host = own ? undefined : look.mounts().findLast((m) => m.target === "/sys/fs/cgroup");
+  // the list of all mounts is long on a full node, and only cgroup v2 has these options
+  const host =
+    own || !input.host.cgroupV2 ? undefined : look.mounts().findLast((m) => m.target === "/sys/fs/cgroup");
   return {
     destination: "/sys/fs/cgroup",
     source: "cgroup",
