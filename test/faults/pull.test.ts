@@ -195,14 +195,14 @@ test("a diff id that differs is refused although the blob is right", async () =>
 test("cancel in mid-layer ends at once; the retry goes on where it stopped, garbage collection or not", async () => {
   await using fake = await FakeRegistry.start();
   await using e = await engine();
-  const bytes = layer("d0", 500_000);
+  const bytes = layer("d0", 3_000_000);
   const image = fake.addImage("team/app", "v1", [bytes]);
-  fake.fail({ match: `GET /v2/team/app/blobs/${image.layers[0]}`, stallAfter: 300_000, times: 1 });
+  fake.fail({ match: `GET /v2/team/app/blobs/${image.layers[0]}`, stallAfter: 2_500_000, times: 1 });
   const stop = new AbortController();
   const pulling = run(e, fake, "v1", stop.signal);
   // The helper has written what came: its file is the only witness.
   const ingests = join(e.root, "content", "ingest");
-  for (let size = 0; size < 250_000; await new Promise((resolve) => setTimeout(resolve, 5))) {
+  for (let size = 0; size < 2_000_000; await new Promise((resolve) => setTimeout(resolve, 5))) {
     const ids = await readdir(ingests);
     const sizes = await Promise.all(
       ids.map(async (id) => (await lstat(join(ingests, id, "data")).catch(() => undefined))?.size ?? 0),
@@ -222,6 +222,27 @@ test("cancel in mid-layer ends at once; the retry goes on where it stopped, garb
   assert.deepEqual(await e.stores.leases.list(inNs("testing"), []), []);
   const range = fake.requests(`GET /v2/team/app/blobs/${image.layers[0]}`).at(-1)?.headers.range;
   assert.match(range ?? "", /^bytes=\d{5,}-$/);
+});
+
+test("what came of a small layer is kept when its pull is cancelled", async () => {
+  await using fake = await FakeRegistry.start();
+  await using e = await engine();
+  const bytes = layer("d0", 500_000);
+  const image = fake.addImage("team/app", "v1", [bytes]);
+  fake.fail({ match: `GET /v2/team/app/blobs/${image.layers[0]}`, stallAfter: 300_000, times: 1 });
+  const stop = new AbortController();
+  const pulling = run(e, fake, "v1", stop.signal);
+  for (let came = 0n; came < 250_000n; await new Promise((resolve) => setTimeout(resolve, 5)))
+    came = (await e.stores.content.statuses(inNs("testing"), [])).reduce(
+      (n, s) => (s.ref.startsWith("layer-") && s.offset > n ? s.offset : n),
+      0n,
+    );
+  stop.abort();
+  await assert.rejects(pulling, (err) => codeOf(err) === "canceled");
+  await run(e, fake);
+  await assertUnpacked(e, "d0", bytes);
+  const range = fake.requests(`GET /v2/team/app/blobs/${image.layers[0]}`).at(-1)?.headers.range;
+  assert.match(range ?? "", /^bytes=[1-9]\d*-$/);
 });
 
 test("many pulls at once share each layer; one that is cancelled does not take the others with it", async () => {

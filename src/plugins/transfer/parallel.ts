@@ -1,5 +1,7 @@
 /** Unpacking with our own stores: every layer streams into its own helper process; commits are in order. */
+import { appendFile } from "node:fs/promises";
 import type { NamespacedCall } from "../../core/call.ts";
+import type { ExternalWriter } from "../../core/content/content.ts";
 import type { StreamResult, StreamUnpack } from "../../core/diff/diff.ts";
 import {
   dataLoss,
@@ -303,26 +305,18 @@ class LayerRun {
     if (writer === undefined) return undefined;
     await using ingest = writer;
     const small = desc.size <= SMALL;
-    // What an earlier try left is read again by the helper, not by the network.
-    let done = ingest.offset;
-    this.#run.progress.bytes(desc, done);
-    const ranges = rangesOf(this.#ctx, this.#run.downloads);
-    const source = this.#run.source.stream(desc, done, call.signal, ranges);
-    // A helper is given a small layer at once: it waits for no network, and one is enough for many of them.
-    const bytes = small ? await collected(source) : source;
-    const unpack = await this.#local.applier.start(call, {
-      mediaType: desc.mediaType,
-      blobPath: ingest.path,
-      mounts,
-      small,
-    });
+    let unpack: StreamUnpack | undefined;
     try {
-      for await (const chunk of bytes) {
-        await unpack.write(chunk);
-        done += BigInt(chunk.byteLength);
-        ingest.progress(done);
-        this.#run.progress.bytes(desc, done);
-      }
+      // A helper is given a small layer at once: it waits for no network, and one is enough for many of them.
+      const source = this.#counted(ingest);
+      const bytes = small ? await collected(source, ingest.path) : source;
+      unpack = await this.#local.applier.start(call, {
+        mediaType: desc.mediaType,
+        blobPath: ingest.path,
+        mounts,
+        small,
+      });
+      for await (const chunk of bytes) await unpack.write(chunk);
       const result = await unpack.end();
       if (result.blob.digest !== desc.digest || result.blob.size !== desc.size)
         throw new WrongBlob(
@@ -332,11 +326,25 @@ class LayerRun {
       this.#run.progress.step(desc, "complete");
       return { unpack, result };
     } catch (err) {
-      await unpack.abort();
+      await unpack?.abort();
       // What came in before a break or a cancel is the right start: the next try goes on from there.
       if (!isCanceled(err) && !isDeadlineExceeded(err) && !isUnavailable(err))
         await ingest.abort().catch(() => {});
       throw err;
+    }
+  }
+
+  /** The bytes that an ingest lacks. What an earlier try left is read again by the helper, not by the network. */
+  async *#counted(ingest: ExternalWriter): AsyncGenerator<Uint8Array, void, undefined> {
+    const { desc } = this.#job;
+    let done = ingest.offset;
+    this.#run.progress.bytes(desc, done);
+    const ranges = rangesOf(this.#ctx, this.#run.downloads);
+    for await (const chunk of this.#run.source.stream(desc, done, this.#call.signal, ranges)) {
+      yield chunk;
+      done += BigInt(chunk.byteLength);
+      ingest.progress(done);
+      this.#run.progress.bytes(desc, done);
     }
   }
 }
@@ -354,10 +362,15 @@ async function nextTurn(): Promise<boolean> {
   return false;
 }
 
-/** All of a small stream. */
-async function collected(source: AsyncIterable<Uint8Array>): Promise<Uint8Array[]> {
+/** All of a small stream. What came before a break goes into the file, where the next try begins. */
+async function collected(source: AsyncIterable<Uint8Array>, file: string): Promise<Uint8Array[]> {
   const parts: Uint8Array[] = [];
-  for await (const chunk of source) parts.push(new Uint8Array(chunk));
+  try {
+    for await (const chunk of source) parts.push(new Uint8Array(chunk));
+  } catch (err) {
+    if (parts.length > 0) await appendFile(file, Buffer.concat(parts), { mode: 0o600 });
+    throw err;
+  }
   return parts;
 }
 
