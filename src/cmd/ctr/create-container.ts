@@ -9,7 +9,7 @@ import { snapshotterClient } from "../../client/snapshots.ts";
 import { beginLease, type HeldLease } from "../../client/with-lease.ts";
 import type { NamespacedCall } from "../../core/call.ts";
 import type { Container } from "../../core/containers/containers.ts";
-import { invalidArgument, isNotFound, notFound } from "../../core/errors.ts";
+import { invalidArgument, isAlreadyExists, isNotFound, notFound } from "../../core/errors.ts";
 import { checkIdentifier } from "../../core/ids/namespace.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
 import { hostPlatform, parsePlatform } from "../../oci/platform.ts";
@@ -41,6 +41,12 @@ export interface CreateRequest {
   readonly adjust?: ((spec: Spec) => void | Promise<void>) | undefined;
 }
 
+/** A record that was made. */
+export interface MadeContainer extends Container {
+  /** Mounts of the snapshot made for it; none without a snapshot. */
+  readonly rootfs: readonly Mount[];
+}
+
 /** Label prefixes that clients act on: an image may not set them (S25). */
 const RESERVED = ["containerd.io/restart.", "io.cri-containerd", "io.containerd.", "gantry."];
 
@@ -51,7 +57,7 @@ const RESERVED = ["containerd.io/restart.", "io.cri-containerd", "io.containerd.
 export async function createContainer(
   request: CreateRequest,
   later?: (work: Promise<void>) => void,
-): Promise<Container> {
+): Promise<MadeContainer> {
   // the snapshot exists before the record that holds it; reading the image does not wait for the lease
   const lease = beginLease(request.transport, request.call);
   lease.catch(() => {}); // told where it is needed
@@ -60,7 +66,7 @@ export async function createContainer(
       (held) => held.end(),
       () => {},
     );
-  let made: Container;
+  let made: MadeContainer;
   try {
     made = await create(request, lease);
   } catch (err) {
@@ -72,13 +78,12 @@ export async function createContainer(
   return made;
 }
 
-async function create(request: CreateRequest, lease: Promise<HeldLease>): Promise<Container> {
-  const { transport, options } = request;
-  let { call } = request;
-  const [first = "", second, ...rest] = request.args;
-  const config = textOf(options, "config");
+/** The id that the positionals name. @throws invalid-argument */
+export function containerIdOf(args: readonly string[], options: Options): string {
+  const [first = "", second = ""] = args;
   // with a spec file there is no image: the first positional is the id
-  const id = config === "" ? (second ?? "") : first;
+  const config = textOf(options, "config");
+  const id = config === "" ? second : first;
   if (config === "" && first === "")
     throw invalidArgument("image ref must be provided", {
       hint: "usage: ctr run [flags] IMAGE ID [COMMAND]",
@@ -88,6 +93,15 @@ async function create(request: CreateRequest, lease: Promise<HeldLease>): Promis
       hint: "usage: ctr run [flags] IMAGE ID [COMMAND]",
     });
   checkIdentifier(id);
+  return id;
+}
+
+async function create(request: CreateRequest, lease: Promise<HeldLease>): Promise<MadeContainer> {
+  const { transport, options } = request;
+  let { call } = request;
+  const [first = "", _id, ...rest] = request.args;
+  const config = textOf(options, "config");
+  const id = containerIdOf(request.args, options);
   const spec = defaultSpec(call.namespace, id);
   opt.resourcesOf(spec).devices = defaultDeviceRules() ?? [];
   const labels = labelsOf(listOf(options, "label"));
@@ -103,13 +117,14 @@ async function create(request: CreateRequest, lease: Promise<HeldLease>): Promis
   const containers = containersClient(transport);
   if (config !== "") {
     const given = parseExactJson(readFileSync(config, "utf8")) as Spec;
-    return await containers.create((await lease).call, {
+    const made = await containers.create((await lease).call, {
       ...base,
       image: "",
       snapshotter: "",
       snapshotKey: "",
       spec: packSpec(given),
     });
+    return { ...made, rootfs: [] };
   }
   if (options["rootfs"] === true) {
     spec.root = { path: resolve(first), readonly: options["readOnly"] === true };
@@ -120,13 +135,14 @@ async function create(request: CreateRequest, lease: Promise<HeldLease>): Promis
     process.args = rest;
     process.env = opt.mergeEnv(process.env ?? [], envOf(options));
     dump(spec, options);
-    return await containers.create((await lease).call, {
+    const made = await containers.create((await lease).call, {
       ...base,
       image: "",
       snapshotter: "",
       snapshotKey: "",
       spec: packSpec(spec),
     });
+    return { ...made, rootfs: [] };
   }
   const chosen = textOf(options, "snapshotter");
   const fallback = chosen === "" ? defaultSnapshotter(transport, call) : undefined;
@@ -142,7 +158,6 @@ async function create(request: CreateRequest, lease: Promise<HeldLease>): Promis
   const resolved = await resolveImage(contentClient(transport), call, image.target, platform);
   const snapshotter = fallback === undefined ? chosen : await fallback;
   call = (await lease).call;
-  const parent = await ensureUnpacked(transport, call, snapshotter, resolved);
   opt.withImageConfig(spec, resolved.run, rest);
   for (const [k, v] of resolved.labels)
     if (!labels.has(k) && !RESERVED.some((p) => k.startsWith(p))) labels.set(k, v);
@@ -150,20 +165,29 @@ async function create(request: CreateRequest, lease: Promise<HeldLease>): Promis
     labels.set("io.containerd.image.config.stop-signal", resolved.run.stopSignal);
   const snapshots = snapshotterClient(transport, snapshotter);
   const snapshotLabels = labelsOf(listOf(options, "snapshotterLabel"));
-  let top = parent ?? "";
+  // also for --read-only: the OCI runtime makes the folders it mounts on, and closes the root after that
+  const prepare = (parent: string): Promise<readonly Mount[]> =>
+    snapshots.prepare(call, id, parent, snapshotLabels);
+  const unpacked = async (): Promise<string> =>
+    (await ensureUnpacked(transport, call, snapshotter, resolved)) ?? "";
+  let mounts: readonly Mount[];
   if (mappings !== undefined) {
     withUserNamespace(spec, mappings);
-    const remapped = await remapSnapshot(transport, call, snapshotter, top, mappings, options);
-    top = remapped.parent;
+    const remapped = await remapSnapshot(transport, call, snapshotter, await unpacked(), mappings, options);
     for (const [k, v] of remapped.labels) snapshotLabels.set(k, v);
+    mounts = await prepare(remapped.parent);
+  } else {
+    // layers that are not there are missed by the snapshotter too: they are not asked for before
+    mounts = await prepare(chainIdOf(resolved.diffIds) ?? "").catch(async (err: unknown) => {
+      if (isAlreadyExists(err)) throw err;
+      return await prepare(await unpacked());
+    });
   }
-  // also for --read-only: the OCI runtime makes the folders it mounts on, and closes the root after that
-  const mounts = await snapshots.prepare(call, id, top, snapshotLabels);
   try {
     await applyUser(
       spec,
       textOf(options, "user") || resolved.run.user,
-      mounts as Mount[],
+      mounts,
       textOf(options, "user") === "" && resolved.run.user === "",
     );
     await applyFlags(spec, options);
@@ -171,13 +195,14 @@ async function create(request: CreateRequest, lease: Promise<HeldLease>): Promis
     process.env = opt.mergeEnv(process.env ?? [], envOf(options));
     await request.adjust?.(spec);
     dump(spec, options);
-    return await containers.create(call, {
+    const made = await containers.create(call, {
       ...base,
       image: first,
       snapshotter,
       snapshotKey: id,
       spec: packSpec(spec),
     });
+    return { ...made, rootfs: mounts };
   } catch (err) {
     await snapshots.remove(call.detached(10_000), id).catch(() => {});
     throw err;

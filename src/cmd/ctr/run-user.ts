@@ -1,4 +1,4 @@
-/** Resolves a USER value in a rootfs that is mounted for a moment, read-only. */
+/** Resolves a USER value in the rootfs of a new container: in its layers, or mounted for a moment, read-only. */
 
 import { invalidArgument } from "../../core/errors.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
@@ -6,12 +6,12 @@ import { processOf } from "../../oci/spec/options.ts";
 import type { Spec, User } from "../../oci/spec/types.ts";
 import { isNumeric, resolveUser, splitUser, type UserDatabase } from "../../oci/spec/users.ts";
 import { readFileInRoot } from "../../platform/fs/read-in-root.ts";
-import { withTempMount } from "../../platform/mounts/mounts.ts";
+import { layersOf, readInLayers } from "./layer-files.ts";
 
 /** Largest user database read. Bytes (S24). */
 const MAX_DATABASE = 10 << 20;
 
-/** Sets uid, gid and groups. `isDefault`: neither image nor user asked, so a broken database is no error. */
+/** Sets uid, gid and groups. `mounts` of a snapshot made just now. `isDefault`: neither image nor user asked, so a broken database is no error. */
 export async function applyUser(
   spec: Spec,
   value: string,
@@ -19,8 +19,7 @@ export async function applyUser(
   isDefault: boolean,
 ): Promise<void> {
   const process = processOf(spec);
-  const readonly = mounts.map((m) => ({ ...m, options: [...m.options.filter((o) => o !== "rw"), "ro"] }));
-  const db = await withTempMount(readonly, async (root) => database(root, isDefault));
+  const db = layered(mounts) ?? (await mounted(mounts, isDefault));
   const { home, ...user } = resolveUser(value === "" ? "0" : value, db);
   process.user = user;
   if (home !== undefined && home !== "" && !(process.env ?? []).some((e) => e.startsWith("HOME="))) {
@@ -28,6 +27,30 @@ export async function applyUser(
       throw invalidArgument(`home of user "${value}": contains a forbidden character`);
     process.env = [...(process.env ?? []), `HOME=${home}`];
   }
+}
+
+/** Undefined when only a mount can tell, or say what is wrong. */
+function layered(mounts: readonly Mount[]): UserDatabase | undefined {
+  const layers = layersOf(mounts);
+  if (layers === undefined) return undefined;
+  try {
+    const passwd = readInLayers(layers, "etc/passwd", MAX_DATABASE);
+    const group = readInLayers(layers, "etc/group", MAX_DATABASE);
+    if (passwd === undefined || group === undefined) return undefined;
+    return { passwd: textOf(passwd.bytes), group: textOf(group.bytes) };
+  } catch {
+    return undefined;
+  }
+}
+
+async function mounted(mounts: readonly Mount[], isDefault: boolean): Promise<UserDatabase> {
+  const { withTempMount } = await import("../../platform/mounts/mounts.ts");
+  const readonly = mounts.map((m) => ({ ...m, options: [...m.options.filter((o) => o !== "rw"), "ro"] }));
+  return await withTempMount(readonly, async (root) => database(root, isDefault));
+}
+
+function textOf(bytes: Uint8Array | undefined): string | undefined {
+  return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
 }
 
 /** A USER value in the root of a process that runs: for exec. */
@@ -42,7 +65,7 @@ function database(root: string, lenient: boolean): UserDatabase {
   const read = (path: string): string | undefined => {
     try {
       const bytes = readFileInRoot(root, path, MAX_DATABASE);
-      return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
+      return textOf(bytes);
     } catch (err) {
       if (lenient) return undefined;
       throw invalidArgument(

@@ -36,6 +36,8 @@ export interface ClientStdio {
   copyStdin(onEof: () => void): void;
   /** Ends copying and removes the FIFOs (unless detached). */
   dispose(): void;
+  /** The same for a process that was never made: detached FIFOs go too. */
+  abandon(): void;
 }
 
 /** Default folder of FIFOs, containerd's. */
@@ -62,8 +64,8 @@ export async function openStdio(id: string, options: StdioOptions): Promise<Clie
   };
   for (const fifo of [stdio.stdin, stdio.stdout, stdio.stderr]) if (fifo !== "") createFifo(fifo, 0o600);
   // detached, the FIFOs stay for a later attach; a shim still wants a reader at the other end while it opens them
-  if (options.detach) return holdOpen(stdio);
-  return attachStdio(stdio, () => rmSync(dir, { recursive: true, force: true }));
+  const remove = (): void => rmSync(dir, { recursive: true, force: true });
+  return options.detach ? holdOpen(stdio, remove) : attachStdio(stdio, remove);
 }
 
 /** Copies the output FIFOs of a process to this process's stdout and stderr. */
@@ -83,6 +85,13 @@ export function attachStdio(stdio: Stdio, remove: () => void = () => {}): Client
   let stdinFd: number | undefined;
   const opened = (): void => {
     for (const reader of readers) reader.release();
+  };
+  const dispose = (): void => {
+    stop.abort();
+    opened();
+    for (const reader of readers) close(reader.fd);
+    if (stdinFd !== undefined) close(stdinFd);
+    remove();
   };
   return {
     stdio,
@@ -104,13 +113,8 @@ export function attachStdio(stdio: Stdio, remove: () => void = () => {}): Client
           onEof();
         });
     },
-    dispose() {
-      stop.abort();
-      opened();
-      for (const reader of readers) close(reader.fd);
-      if (stdinFd !== undefined) close(stdinFd);
-      remove();
-    },
+    dispose,
+    abandon: dispose,
   };
 }
 
@@ -127,16 +131,21 @@ export function removeFifos(stdio: Pick<Stdio, "stdin" | "stdout" | "stderr">): 
   }
 }
 
-function holdOpen(stdio: Stdio): ClientStdio {
+function holdOpen(stdio: Stdio, remove: () => void): ClientStdio {
   const fds = [stdio.stdin, stdio.stdout, stdio.stderr].filter((path) => path !== "").map(openFifo);
+  const dispose = (): void => {
+    for (const fd of fds) close(fd);
+  };
   return {
     ...fixed(stdio),
-    dispose() {
-      for (const fd of fds) close(fd);
+    dispose,
+    abandon() {
+      dispose();
+      remove();
     },
   };
 }
 
 function fixed(stdio: Stdio): ClientStdio {
-  return { stdio, opened() {}, async drained() {}, copyStdin() {}, dispose() {} };
+  return { stdio, opened() {}, async drained() {}, copyStdin() {}, dispose() {}, abandon() {} };
 }

@@ -8,7 +8,7 @@ import { needTerminal } from "../../shared/terminal.ts";
 import type { ContainerNetwork } from "../cni-network.ts";
 import type { Action } from "../command.ts";
 import { type GlobalOptions, listOf, textOf } from "../context.ts";
-import { createContainer, SpecWritten } from "../create-container.ts";
+import { containerIdOf, createContainer, type MadeContainer, SpecWritten } from "../create-container.ts";
 import { healthLabels } from "../health-flags.ts";
 import { runForeground } from "../process-session.ts";
 import { restartLabels } from "../restart-flag.ts";
@@ -60,11 +60,31 @@ async function runContainer(
   const containers = containersClient(transport);
   const tasks = tasksClient(transport);
   let leaseEnded: Promise<void> = Promise.resolve();
-  const container = await createContainer({ transport, call, args, options }, (work) => {
+  const id = containerIdOf(args, options);
+  const making = createContainer({ transport, call, args, options }, (work) => {
     leaseEnded = work;
   });
-  const { id } = container;
+  making.catch(() => {}); // told below
   const terminal = options["tty"] === true;
+  // while the daemon answers
+  const io = await openStdio(id, {
+    terminal,
+    nullIo: options["nullIo"] === true,
+    logUri: textOf(options, "logUri"),
+    stdin: true,
+    detach,
+    fifoDir: textOf(options, "fifoDir"),
+  }).catch(async (err: unknown) => {
+    await making.catch(() => {}); // what it makes is whole
+    throw err;
+  });
+  let container: MadeContainer;
+  try {
+    container = await making;
+  } catch (err) {
+    io.abandon();
+    throw err;
+  }
   const cleanup = async (): Promise<void> => {
     const late = call.detached(10_000);
     if (!deleted) await tasks.delete(late, id).catch(() => {});
@@ -77,25 +97,13 @@ async function runContainer(
             .catch(() => {}),
     ]);
   };
-  const io = await openStdio(id, {
-    terminal,
-    nullIo: options["nullIo"] === true,
-    logUri: textOf(options, "logUri"),
-    stdin: true,
-    detach,
-    fifoDir: textOf(options, "fifoDir"),
-  });
   let created = false;
   let deleted = false;
   try {
-    const rootfs =
-      container.snapshotKey === ""
-        ? []
-        : await snapshotterClient(transport, container.snapshotter).mounts(call, container.snapshotKey);
     await network?.attach(call, id);
     const pid = await tasks.create(call, {
       containerId: id,
-      rootfs,
+      rootfs: container.rootfs,
       ...io.stdio,
       options: taskOptions(container.runtime, options),
     });
