@@ -228,6 +228,20 @@ linux: {cgroup_parent: /${name}}
       ok("rm", "-f", id);
     });
 
+  for (const transport of features.halfClose ? ["spdy", "websocket"] : ["spdy"])
+    test(`attach with piped input over ${transport}: its end is the process's with stdin_once`, async () => {
+      const name = `piped-${transport}`;
+      const id = started(name, ["sh", "-c", "cat; echo end"], { stdin: true, stdin_once: true });
+      const input = `${"0123456789".repeat(20_000)}\n`;
+      const said = run(["attach", "-i", "-r", transport, id], input);
+      assert.deepEqual([said.code, said.out.length, said.err], [0, input.length + 4, ""]);
+      assert.equal(said.out, `${input}end\n`);
+      await until("the end", () => ok("ps", "-q", "--state", "exited", "--id", id) === id);
+      // the log has what the client saw
+      assert.equal(run(["logs", id]).out, `${input}end\n`);
+      ok("rm", id);
+    });
+
   test("logs: both streams, tail, since, time stamps, limit, follow over a rotation until the end", async () => {
     const said = run(["logs", shell]);
     assert.deepEqual([said.code, said.out, said.err], [0, "out\n", "err\n"]);
