@@ -1,7 +1,8 @@
 /**
  * The kernel's lock around moves of processes between cgroups. Whoever takes it first waits for an RCU grace period, 5 to 14 ms
  * on a kernel with 250 ticks a second; whoever comes in the 15 ms after that does not. An OCI runtime takes it in the middle of
- * every create and exec, so we take it once while the runtime still starts: the waits overlap.
+ * every create and exec, so we take it while the runtime still starts: the waits overlap. It comes to it 15 to 40 ms after its
+ * start, so we take it again until it has answered.
  */
 import { writeFile } from "node:fs/promises";
 import { lazy } from "../../lib/lazy.ts";
@@ -9,8 +10,35 @@ import { cgroupPaths } from "../process/proc.ts";
 import { type CgroupLayout, detectCgroups, placeOf } from "./cgroups.ts";
 
 const layout = lazy(() => detectCgroups());
+/** Between two turns while a runtime works; shorter than the time in which nobody waits. Milliseconds. */
+const AGAIN_MS = 8;
+/** Turns after the last call: a runtime that takes longer than all of them waits for something else. */
+const TURNS = 10;
+
 let useless = false;
 let running = false;
+/** Runtimes at work. */
+let working = 0;
+let turns = 0;
+let timer: NodeJS.Timeout | undefined;
+
+/** Calls {@link warmAttachLock} now, and again while `work` is not settled. @returns `work` */
+export function withWarmAttachLock<T>(work: Promise<T>): Promise<T> {
+  working += 1;
+  turns = TURNS;
+  const done = (): void => {
+    working -= 1;
+    if (working > 0) return;
+    clearInterval(timer);
+    timer = undefined;
+  };
+  work.then(done, done);
+  void warmAttachLock();
+  timer ??= setInterval(() => {
+    if (turns-- > 0 && !useless) void warmAttachLock();
+  }, AGAIN_MS);
+  return work;
+}
 
 /**
  * Takes and releases the lock: moves this process to the cgroup it is in. Callers need not wait for it. Never fails; after a

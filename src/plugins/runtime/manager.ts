@@ -26,7 +26,7 @@ import type { CreateTask, Exit } from "../../core/tasks/tasks.ts";
 import { traced } from "../../core/tracing/traced.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { nowNs } from "../../lib/time.ts";
-import { warmAttachLock } from "../../platform/cgroups/attach-lock.ts";
+import { withWarmAttachLock } from "../../platform/cgroups/attach-lock.ts";
 import { removeStaleSocket } from "../../platform/net/unix.ts";
 import { fromTimestamp, toAny } from "../../rpc/convert/basic.ts";
 import { toMount } from "../../rpc/convert/oci.ts";
@@ -172,9 +172,8 @@ export class TaskManager {
             : { address: inSandbox, joined: false };
         task = this.#connect(bundle, shim, found.address);
         step = "failed to create shim task";
-        void warmAttachLock();
         try {
-          task.pid = (await task.api.create(wire, callOptions(call))).pid;
+          task.pid = (await withWarmAttachLock(task.api.create(wire, callOptions(call)))).pid;
           break;
         } catch (err) {
           // the group's shim ended just now: the next start makes a new one

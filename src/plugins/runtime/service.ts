@@ -10,7 +10,7 @@ import { codeOf, isNotFound, isUnavailable, messageOf } from "../../core/errors.
 import { compileFilters } from "../../core/filters/filter.ts";
 import type { Exit, ProcessState, TaskService } from "../../core/tasks/tasks.ts";
 import { nowNs } from "../../lib/time.ts";
-import { warmAttachLock } from "../../platform/cgroups/attach-lock.ts";
+import { warmAttachLock, withWarmAttachLock } from "../../platform/cgroups/attach-lock.ts";
 import { fromAnyMaybe, fromTimestamp, toAny, toRecord } from "../../rpc/convert/basic.ts";
 import { fromStatus } from "../../rpc/convert/tasks.ts";
 import { callOptions } from "../../rpc/headers.ts";
@@ -58,7 +58,8 @@ export function createTaskService(
     },
     async start(call, id, execId) {
       const task = manager.get(call, id);
-      const { pid } = await task.api.start({ id, execId }, options(call));
+      const started = task.api.start({ id, execId }, options(call));
+      const { pid } = await (execId === "" ? started : withWarmAttachLock(started));
       if (execId === "") task.seen = "running";
       return pid;
     },
