@@ -1,5 +1,4 @@
 /** Unpacking with our own stores: every layer streams into its own helper process; commits are in order. */
-import { appendFile } from "node:fs/promises";
 import type { NamespacedCall } from "../../core/call.ts";
 import type { ExternalWriter } from "../../core/content/content.ts";
 import type { StreamResult, StreamUnpack } from "../../core/diff/diff.ts";
@@ -15,6 +14,7 @@ import type { Mount } from "../../core/mounts/mount.ts";
 import { traced } from "../../core/tracing/traced.ts";
 import { createDeferred } from "../../lib/deferred.ts";
 import { UndoStack } from "../../lib/undo-stack.ts";
+import { appendAll } from "./append.ts";
 import {
   addLabels,
   blobAttributes,
@@ -307,16 +307,16 @@ class LayerRun {
     const small = desc.size <= SMALL;
     let unpack: StreamUnpack | undefined;
     try {
-      // A helper is given a small layer at once: it waits for no network, and one is enough for many of them.
-      const source = this.#counted(ingest);
-      const bytes = small ? await collected(source, ingest.path) : source;
+      const bytes = this.#missing(ingest);
+      // A helper finds a small layer whole in the file: it waits for no network, and one is enough for many of them.
+      if (small) await appendAll(ingest.path, bytes);
       unpack = await this.#local.applier.start(call, {
         mediaType: desc.mediaType,
         blobPath: ingest.path,
         mounts,
         small,
       });
-      for await (const chunk of bytes) await unpack.write(chunk);
+      if (!small) for await (const chunk of bytes) await unpack.write(chunk);
       const result = await unpack.end();
       if (result.blob.digest !== desc.digest || result.blob.size !== desc.size)
         throw new WrongBlob(
@@ -335,7 +335,7 @@ class LayerRun {
   }
 
   /** The bytes that an ingest lacks. What an earlier try left is read again by the helper, not by the network. */
-  async *#counted(ingest: ExternalWriter): AsyncGenerator<Uint8Array, void, undefined> {
+  async *#missing(ingest: ExternalWriter): AsyncGenerator<Uint8Array, void, undefined> {
     const { desc } = this.#job;
     let done = ingest.offset;
     this.#run.progress.bytes(desc, done);
@@ -360,18 +360,6 @@ async function nextTurn(): Promise<boolean> {
   await undefined;
   await undefined;
   return false;
-}
-
-/** All of a small stream. What came before a break goes into the file, where the next try begins. */
-async function collected(source: AsyncIterable<Uint8Array>, file: string): Promise<Uint8Array[]> {
-  const parts: Uint8Array[] = [];
-  try {
-    for await (const chunk of source) parts.push(new Uint8Array(chunk));
-  } catch (err) {
-    if (parts.length > 0) await appendFile(file, Buffer.concat(parts), { mode: 0o600 });
-    throw err;
-  }
-  return parts;
 }
 
 /** The source gave other bytes than the digest says: worth one more try elsewhere. */
