@@ -1,5 +1,5 @@
 /** `delete`: cleans up after a shim that is gone, and says how its container ended. */
-import { readFileSync } from "node:fs";
+import { readFileSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { sleep } from "../../src/lib/retry.ts";
 import { nowNs, splitNs } from "../../src/lib/time.ts";
@@ -45,6 +45,12 @@ async function end(runc: Runc, id: string, pid: number): Promise<void> {
     await runc.delete(id, false);
   } catch {
     await runc.delete(id, true).catch((error: unknown) => process.stderr.write(`${String(error)}\n`));
+  }
+  try {
+    // a shim killed in the midst of forgetting leaves it empty: no container for the runtime, and no place for a new one
+    rmdirSync(join(runc.options.root, id));
+  } catch {
+    // gone, as it should be; or not empty
   }
 }
 

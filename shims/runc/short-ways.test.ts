@@ -5,6 +5,8 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { parseShimArgs } from "../shared/args.ts";
+import { cleanUp } from "./delete.ts";
 import { forgetEnded } from "./forget.ts";
 import { releaseInit } from "./release.ts";
 import { busyboxRoot, cannotRun, type FakeDaemon, fakeDaemon, rootMount, startShim } from "./testing.ts";
@@ -94,6 +96,16 @@ test("an ended container's cgroups go with it, also those below that it made", {
   assert.equal(existsSync("/run/containerd/runc/test/ended"), false);
   await shim.v3.shutdown({ id: "ended" });
   await shim.close();
+});
+
+test("the state folder that a shim killed while it forgot left empty goes with the clean-up", {
+  skip,
+}, async () => {
+  const bundle = daemon.bundle("half", ["true"]);
+  const folder = "/run/containerd/runc/test/half";
+  mkdirSync(folder, { recursive: true });
+  await cleanUp(parseShimArgs(["-namespace", "test", "-id", "half", "-bundle", bundle, "delete"]));
+  assert.equal(existsSync(folder), false);
 });
 
 test("a state folder that is not runc's of that container is left to the runtime", () => {
