@@ -27,8 +27,8 @@ const TOLD_MS = 500;
 /** A shim without container and connection for two of these periods ends by itself. Milliseconds. */
 const IDLE_MS = 60_000;
 const FORWARD_MS = 5000;
-/** Quiet time after which free memory is given back. */
-const QUIET_MS = 1500;
+/** Quiet time after which free memory is given back: later than a burst of starts lasts, since that costs 10 ms of the processor. */
+const QUIET_MS = 6_000;
 const SIGINT = 2;
 const SIGUSR1 = 10;
 const SIGTERM = 15;

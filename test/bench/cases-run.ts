@@ -122,11 +122,11 @@ export async function shims(bench: Bench): Promise<Row[]> {
   const measure = async (engine: Engine): Promise<{ pss: number; dirty: number; rest: number }> => {
     engine.ctr("images", "import", bench.images.archive("busybox"));
     for (let i = 0; i < SHIMS; i++) engine.ctr("run", "-d", IMAGE, `p8-${i}`, "sleep", "1000");
-    await delay(2_000);
+    await delay(7_000);
     const pids = shimsOf(engine);
     const found = memory(pids);
     // longer than shims of ours are quiet before they sleep
-    await delay(13_000);
+    await delay(8_000);
     const rest = memory(pids).dirty;
     for (let i = 0; i < SHIMS; i++) {
       engine.ctr("tasks", "rm", "-f", `p8-${i}`);
