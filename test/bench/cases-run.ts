@@ -126,7 +126,7 @@ export async function shims(bench: Bench): Promise<Row[]> {
     const pids = shimsOf(engine);
     const found = memory(pids);
     // longer than shims of ours are quiet before they sleep
-    await delay(8_000);
+    await delay(13_000);
     const rest = memory(pids).dirty;
     for (let i = 0; i < SHIMS; i++) {
       engine.ctr("tasks", "rm", "-f", `p8-${i}`);

@@ -35,7 +35,8 @@ export function withWarmAttachLock<T>(work: Promise<T>): Promise<T> {
   work.then(done, done);
   void warmAttachLock();
   timer ??= setInterval(() => {
-    if (turns-- > 0 && !useless) void warmAttachLock();
+    // several at once keep it warm for each other, and every turn of ours would stop their forks
+    if (working === 1 && turns-- > 0 && !useless) void warmAttachLock();
   }, AGAIN_MS);
   return work;
 }

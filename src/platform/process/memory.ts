@@ -31,19 +31,26 @@ export function trimWhenQuiet(): NodeJS.Timeout {
   };
   let before = used();
   let low = process.memoryUsage.rss();
+  let after = low;
+  let busy = true;
   const again = (): void => {
     trimMemory();
-    // what stays is needed
-    low = process.memoryUsage.rss();
+    after = process.memoryUsage.rss();
+    low = Math.min(low, after);
     before = used();
   };
   const timer = setInterval(() => {
     const now = used();
     const quiet = now - before <= QUIET_US;
     before = now;
+    if (!quiet) {
+      busy = true;
+      return;
+    }
+    // once after each busy time; what stays then may be needed, so a quiet one must have grown by more
     const rss = process.memoryUsage.rss();
-    low = Math.min(low, rss);
-    if (!quiet || rss <= low + WORTH) return;
+    if (!(busy && rss > low + WORTH) && rss <= after + 4 * WORTH) return;
+    busy = false;
     trimMemory();
     setTimeout(again, AGAIN_MS).unref();
   }, LOOK_MS);
