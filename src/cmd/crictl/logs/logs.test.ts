@@ -118,6 +118,30 @@ test("follow goes on with the file that took the name, and ends with the contain
   assert.deepEqual(got, ["1", "2", "3", "4", "5", "6"]);
 });
 
+test("follow: lines that come to the old file while the new one is there already, and after its first line", async () => {
+  const path = join(dir, "late");
+  writeFileSync(path, line("1"));
+  let running = true;
+  const got: string[] = [];
+  for await (const entry of readLog(path, options({ follow: true, running: async () => running }))) {
+    const content = text(entry.content).trim();
+    got.push(content);
+    if (content === "1") {
+      renameSync(path, `${path}.old`);
+      writeFileSync(path, "");
+      setTimeout(() => appendFileSync(`${path}.old`, line("2")), 20);
+    }
+    if (content === "2") {
+      // an empty one is rotated, too
+      renameSync(path, `${path}.empty`);
+      writeFileSync(path, line("4"));
+      appendFileSync(`${path}.old`, line("3"));
+    }
+    if (content === "4") running = false;
+  }
+  assert.deepEqual(got, ["1", "2", "3", "4"]);
+});
+
 test("follow ends when it is interrupted", async () => {
   const path = join(dir, "interrupt");
   writeFileSync(path, line("1"));

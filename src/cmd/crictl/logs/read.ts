@@ -23,6 +23,8 @@ const CHUNK = 64 << 10;
 const LF = 0x0a;
 /** When nothing is heard for so long, the container is looked at. */
 const QUIET_MS = 1_000;
+/** How long lines may still come to a file after its successor got its first one: engines change over one line at a time. */
+const LATE_MS = 100;
 
 /** Entries of the file at `path` in order. @throws not-found, unavailable */
 export async function* readLog(
@@ -32,6 +34,9 @@ export async function* readLog(
   let left = options.follow || options.tail === undefined ? Number.POSITIVE_INFINITY : options.tail;
   using changes = options.follow ? new Changes(path, options.signal) : undefined;
   let file = await openLog(path);
+  // The file that took the place of ours. Its first lines say that the engine changed over, and that ours soon has its last.
+  let next: FileHandle | undefined;
+  let until: number | undefined;
   try {
     let at = options.tail === undefined ? 0 : await tailStart(file, options.tail);
     let rest: Buffer = Buffer.alloc(0);
@@ -56,21 +61,46 @@ export async function* readLog(
         continue;
       }
       if (changes === undefined) break;
-      const next = await rotated(path, file, at);
+      if (next === undefined) {
+        const found = await rotated(path, file, at);
+        if (found === "emptied") {
+          at = 0;
+          rest = Buffer.alloc(0);
+          continue;
+        }
+        next = found;
+      }
       if (next !== undefined) {
-        // the old file is read to its end
-        await file.close();
-        file = next;
-        at = 0;
-        rest = Buffer.alloc(0);
-        continue;
+        if (until === undefined) {
+          if ((await next.stat()).size > 0) until = Date.now() + LATE_MS;
+          else {
+            const newer = await rotated(path, next, 0);
+            if (typeof newer === "object") {
+              await next.close();
+              next = newer;
+              continue;
+            }
+          }
+        }
+        // ours was just read to its end
+        if (last || (until !== undefined && Date.now() >= until)) {
+          await file.close();
+          file = next;
+          next = undefined;
+          until = undefined;
+          at = 0;
+          rest = Buffer.alloc(0);
+          continue;
+        }
       }
       if (last) break;
-      if (!(await changes.next(QUIET_MS)) && !(await options.running())) last = true;
+      const wait = until === undefined ? QUIET_MS : Math.max(1, until - Date.now());
+      if (!(await changes.next(wait)) && wait === QUIET_MS && !(await options.running())) last = true;
     }
     if (rest.length > 0 && left > 0 && !options.signal.aborted) yield* entries(rest, options.since);
   } finally {
     await file.close();
+    await next?.close();
   }
 }
 
@@ -126,11 +156,15 @@ export async function tailStart(file: FileHandle, lines: number): Promise<number
 }
 
 /** The file that took the place of ours, if any; ours may also have been emptied. */
-async function rotated(path: string, file: FileHandle, at: number): Promise<FileHandle | undefined> {
+async function rotated(
+  path: string,
+  file: FileHandle,
+  at: number,
+): Promise<FileHandle | "emptied" | undefined> {
   try {
     const [named, ours] = await Promise.all([stat(path, { bigint: true }), file.stat({ bigint: true })]);
-    const same = named.ino === ours.ino && named.dev === ours.dev;
-    if (same && named.size >= BigInt(at)) return undefined;
+    if (named.ino === ours.ino && named.dev === ours.dev)
+      return named.size < BigInt(at) ? "emptied" : undefined;
     return await open(path, "r");
   } catch {
     // between two files
@@ -150,7 +184,8 @@ class Changes implements Disposable {
     const name = basename(path);
     try {
       this.#watcher = watch(dirname(path), (_event, changed) => {
-        if (changed === null || changed === name) this.#tell();
+        // the rotated file keeps the name as the beginning of its own
+        if (changed === null || changed.startsWith(name)) this.#tell();
       });
       this.#watcher.on("error", () => {});
     } catch {
