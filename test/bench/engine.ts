@@ -37,6 +37,8 @@ export interface Bench {
   readonly rounds: number;
   /** Rounds of expensive cases. */
   readonly few: number;
+  /** Cases that take many minutes at full size run at full size (`--full`). */
+  readonly full: boolean;
 }
 
 /** Starts "gantry" (dist/bin, or the folder GANTRY_TEST_BIN names) or one of Debian's versions. */

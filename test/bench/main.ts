@@ -40,6 +40,7 @@ const { values } = parseArgs({
     ours: { type: "string", default: "gantry" },
     json: { type: "string" },
     "no-big": { type: "boolean", default: false },
+    full: { type: "boolean", default: false },
   },
 });
 const only = values.only?.toUpperCase().split(",");
@@ -56,7 +57,7 @@ try {
   const ours = await startEngine(values.ours as "gantry" | PeerVersion, values.reference as PeerVersion);
   try {
     const few = Math.max(3, Math.floor(rounds / 5));
-    const bench: Bench = { ours, reference, images, registry, rounds, few };
+    const bench: Bench = { ours, reference, images, registry, rounds, few, full: values.full };
     for (const [id, work] of wanted) {
       process.stderr.write(`${id} ...\n`);
       try {

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 export interface Row {
   readonly id: string;
   readonly what: string;
-  readonly unit: "ms" | "s" | "MB" | "/s" | "MB/s";
+  readonly unit: "ms" | "s" | "MB" | "/s" | "MB/s" | "x";
   readonly ours: readonly number[];
   readonly reference: readonly number[];
   /** The goal of docs/performance: the ratio must be at most this (at least, for rates). */
