@@ -50,6 +50,8 @@ export async function openLocal(
     backends?: ReadonlyMap<string, SnapshotBackend>;
     /** Keeps the bytes of the blobs. */
     remote?: ContentStore;
+    /** Answers before data is on disk: for tests of many objects that are about no crash. */
+    noSync?: boolean;
   } = {},
 ): Promise<LocalStores> {
   await mkdir(join(root, "content", "ingest"), { recursive: true });
@@ -63,7 +65,7 @@ export async function openLocal(
     events: options.events,
     log: noLog,
     shared: options.policy !== "isolated",
-    noSync: false,
+    noSync: options.noSync ?? false,
   });
   const collector = {
     collect: () => metadata.garbage.run(background),
