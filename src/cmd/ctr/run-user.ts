@@ -5,8 +5,8 @@ import type { Mount } from "../../core/mounts/mount.ts";
 import { processOf } from "../../oci/spec/options.ts";
 import type { Spec, User } from "../../oci/spec/types.ts";
 import { isNumeric, resolveUser, splitUser, type UserDatabase } from "../../oci/spec/users.ts";
+import { layersOf, readInLayers } from "../../platform/fs/layer-files.ts";
 import { readFileInRoot } from "../../platform/fs/read-in-root.ts";
-import { layersOf, readInLayers } from "./layer-files.ts";
 
 /** Largest user database read. Bytes (S24). */
 const MAX_DATABASE = 10 << 20;

@@ -5,6 +5,7 @@
 import { invalidArgument, messageOf } from "../../core/errors.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
 import type { UserDatabase } from "../../oci/spec/users.ts";
+import { isFolderOrMissing, layersOf, readInLayers } from "../../platform/fs/layer-files.ts";
 import { readFileInRoot } from "../../platform/fs/read-in-root.ts";
 import { withTempMount } from "../../platform/mounts/mounts.ts";
 import { S_IFDIR, S_IFLNK } from "../../platform/syscalls/constants.ts";
@@ -14,6 +15,11 @@ import { copyVolumes, type VolumeCopy } from "./volumes.ts";
 
 /** Largest user database read. Bytes (S24). */
 const MAX_DATABASE = 10 << 20;
+
+/** Mount points of the runtime's own. */
+const PLACES = ["proc", "sys", "dev"];
+
+const NOTHING: UserDatabase = { passwd: undefined, group: undefined };
 
 /** What to look at. */
 export interface RootfsLook {
@@ -25,17 +31,35 @@ export interface RootfsLook {
 }
 
 /**
- * Mounts the snapshot read-only for a moment.
+ * Looks into a snapshot made just now: in its layers where they can tell, else it is mounted read-only for a moment.
  * @throws invalid-argument when /proc, /sys or /dev is not a folder (S49, S52), or the user database cannot be read
  */
 export async function lookIntoRootfs(mounts: readonly Mount[], look: RootfsLook): Promise<UserDatabase> {
-  if (mounts.length === 0) return { passwd: undefined, group: undefined };
+  if (mounts.length === 0) return NOTHING;
+  const found = look.volumes.length === 0 ? lookIntoLayers(mounts, look.database) : undefined;
+  if (found !== undefined) return found;
   return withTempMount(readonlyMounts(mounts), async (root) => {
     checkPlaces(root);
-    const db = look.database ? readDatabase(root, look.lenient) : { passwd: undefined, group: undefined };
+    const db = look.database ? readDatabase(root, look.lenient) : NOTHING;
     await copyVolumes(root, look.volumes, look.signal);
     return db;
   });
+}
+
+/** Undefined when only a mount can tell, or say what is wrong. */
+function lookIntoLayers(mounts: readonly Mount[], database: boolean): UserDatabase | undefined {
+  const layers = layersOf(mounts);
+  if (layers === undefined) return undefined;
+  try {
+    if (!PLACES.every((place) => isFolderOrMissing(layers, place))) return undefined;
+    if (!database) return NOTHING;
+    const passwd = readInLayers(layers, "etc/passwd", MAX_DATABASE);
+    const group = readInLayers(layers, "etc/group", MAX_DATABASE);
+    if (passwd === undefined || group === undefined) return undefined;
+    return { passwd: textOf(passwd.bytes), group: textOf(group.bytes) };
+  } catch {
+    return undefined;
+  }
 }
 
 /** No writes, so unmounting has nothing to flush; owners as stored, since volumes are shifted when they are mounted. */
@@ -51,14 +75,14 @@ function readonlyMounts(mounts: readonly Mount[]): Mount[] {
   }));
 }
 
-/** Mount points of the runtime's own must be folders: through a link it would make files elsewhere. */
+/** They must be folders: through a link the runtime would make files elsewhere. */
 function checkPlaces(root: string): void {
-  for (const place of ["/proc", "/sys", "/dev"]) {
+  for (const place of PLACES) {
     try {
-      const { type } = lstat(`${root}${place}`);
+      const { type } = lstat(`${root}/${place}`);
       if (type === S_IFDIR) continue;
       const what = type === S_IFLNK ? "a symbolic link" : "no directory";
-      throw invalidArgument(`image: ${place} is ${what}`);
+      throw invalidArgument(`image: /${place} is ${what}`);
     } catch (err) {
       if (!isErrno(err, "ENOENT")) throw err;
     }
@@ -68,12 +92,15 @@ function checkPlaces(root: string): void {
 function readDatabase(root: string, lenient: boolean): UserDatabase {
   const read = (path: string): string | undefined => {
     try {
-      const bytes = readFileInRoot(root, path, MAX_DATABASE);
-      return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
+      return textOf(readFileInRoot(root, path, MAX_DATABASE));
     } catch (err) {
       if (lenient) return undefined;
       throw invalidArgument(`read ${path} of the image: ${messageOf(err)}`, { cause: err });
     }
   };
   return { passwd: read("/etc/passwd"), group: read("/etc/group") };
+}
+
+function textOf(bytes: Uint8Array | undefined): string | undefined {
+  return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
 }

@@ -1,9 +1,9 @@
 /** Files of a snapshot that nobody has written to yet, read in its layers: a mount and an unmount less. */
 import { lstatSync } from "node:fs";
 import { dirname, join } from "node:path";
-import type { Mount } from "../../core/mounts/mount.ts";
-import { readFileInRoot } from "../../platform/fs/read-in-root.ts";
-import { llistxattr } from "../../platform/syscalls/xattr.ts";
+import type { Mount } from "../mounts/options.ts";
+import { llistxattr } from "../syscalls/xattr.ts";
+import { readFileInRoot } from "./read-in-root.ts";
 
 /** A file's content; `undefined` when the snapshot has no such file. */
 export interface LayerFile {
@@ -16,13 +16,23 @@ export interface LayerFile {
  */
 export function layersOf(mounts: readonly Mount[]): readonly string[] | undefined {
   const [mount] = mounts;
-  if (mounts.length !== 1 || mount === undefined || mount.type !== "overlay" || mount.target !== "")
+  if (mounts.length !== 1 || mount === undefined || mount.type !== "overlay" || (mount.target ?? "") !== "")
     return undefined;
   const values = mount.options.filter((option) => option.startsWith("lowerdir="));
   const layers = values[0]?.slice("lowerdir=".length).split(":") ?? [];
   // "::" divides layers of data only, "\" escapes
   const plain = layers.every((layer) => layer.startsWith("/") && !layer.includes("\\"));
   return values.length === 1 && layers.length > 0 && plain ? layers : undefined;
+}
+
+/** Whether a name in the root ("proc") is a folder or missing; false when only a mount can tell, as for {@link readInLayers}. */
+export function isFolderOrMissing(layers: readonly string[], name: string): boolean {
+  for (const [index, layer] of layers.entries()) {
+    const found = lstatSync(join(layer, name), { throwIfNoEntry: false });
+    if (found !== undefined) return found.isDirectory();
+    if (index < layers.length - 1 && isMarked(layer)) return false;
+  }
+  return true;
 }
 
 /**
@@ -41,8 +51,11 @@ export function readInLayers(layers: readonly string[], path: string, limit: num
     if (found?.isFile() === true) return { bytes: readFileInRoot(layer, path, limit) };
     if (found !== undefined) return undefined;
     // an opaque folder hides those below, a moved one is elsewhere there
-    if (index < layers.length - 1 && llistxattr(place).some((name) => name.includes(".overlay.")))
-      return undefined;
+    if (index < layers.length - 1 && isMarked(place)) return undefined;
   }
   return { bytes: undefined };
+}
+
+function isMarked(folder: string): boolean {
+  return llistxattr(folder).some((name) => name.includes(".overlay."));
 }

@@ -4,8 +4,8 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { lsetxattr } from "../../platform/syscalls/xattr.ts";
-import { layersOf, readInLayers } from "./layer-files.ts";
+import { lsetxattr } from "../syscalls/xattr.ts";
+import { isFolderOrMissing, layersOf, readInLayers } from "./layer-files.ts";
 
 const overlay = (...options: string[]) => [{ type: "overlay", source: "overlay", target: "", options }];
 
@@ -55,6 +55,21 @@ test("a file is that of the uppermost layer; whatever overlayfs would treat othe
   assert.throws(() => readInLayers([layer("large", "x".repeat(101))], "etc/passwd", 100));
 });
 
+test("a name in the root is what the uppermost layer has there", (t) => {
+  const dir = mkdtempSync(join(tmpdir(), "gantry-layers-"));
+  t.after(() => rmSync(dir, { recursive: true }));
+  for (const name of ["bare", "folder/proc", "linked"]) mkdirSync(join(dir, name), { recursive: true });
+  symlinkSync("usr/proc", join(dir, "linked/proc"));
+  const look = (...names: string[]): boolean =>
+    isFolderOrMissing(
+      names.map((name) => join(dir, name)),
+      "proc",
+    );
+  assert.equal(look("bare"), true);
+  assert.equal(look("bare", "folder", "linked"), true);
+  assert.equal(look("bare", "linked", "folder"), false);
+});
+
 test("opaque folders and whiteouts, as root makes them", { skip: process.getuid?.() !== 0 }, (t) => {
   const dir = mkdtempSync(join(tmpdir(), "gantry-layers-"));
   t.after(() => rmSync(dir, { recursive: true }));
@@ -66,4 +81,7 @@ test("opaque folders and whiteouts, as root makes them", { skip: process.getuid?
   execFileSync("mknod", [join(dir, "gone/etc"), "c", "0", "0"]);
   for (const name of ["opaque", "out", "gone"])
     assert.equal(readInLayers([join(dir, name), join(dir, "low")], "etc/passwd", 100), undefined, name);
+  assert.equal(isFolderOrMissing([join(dir, "gone"), join(dir, "low")], "etc"), false);
+  lsetxattr(join(dir, "out"), "trusted.overlay.opaque", new TextEncoder().encode("y"));
+  assert.equal(isFolderOrMissing([join(dir, "out"), join(dir, "low")], "proc"), false);
 });
