@@ -3,6 +3,7 @@
  * `containerd-shim-runc-v2`), else the first argument (`gantry daemon`, ...). Each mode is one literal lazy import, so
  * starting a mode loads only what it needs.
  */
+import { compileLater } from "./platform/process/jit.ts";
 import { callName } from "./platform/runtime.ts";
 
 /** A mode's entry: gets its arguments, resolves with the exit code. */
@@ -114,6 +115,7 @@ function flushed(stream: NodeJS.WriteStream): Promise<void> {
   });
 }
 
+compileLater();
 const code = await run().catch((err: unknown) => {
   streams = bothStreams;
   process.stderr.write(`gantry: ${err instanceof Error ? err.message : String(err)}\n`);

@@ -14,6 +14,9 @@ export interface BundleOptions {
   readonly define: Readonly<Record<string, string>>;
 }
 
+/** How much more often than usual code must run before it is compiled, at the start (platform/process/jit.ts ends that). */
+const JIT_POLICY = 16;
+
 interface Builder {
   onLoad(
     filter: { filter: RegExp; namespace?: string },
@@ -43,6 +46,7 @@ async function bundle(options: BundleOptions): Promise<boolean> {
       outfile: options.out,
       autoloadDotenv: false,
       autoloadBunfig: false,
+      jitPolicy: JIT_POLICY,
       ...(options.target === undefined ? {} : { target: options.target }),
     },
     plugins: [
