@@ -27,9 +27,11 @@ export function parseOptions(
 
 const defaults = (): Options => decode(OptionsType, new Uint8Array(0));
 
-/** Keeps the options in the bundle. */
+/** Keeps the options in the bundle, where they say something. */
 export function saveOptions(bundle: string, options: Options): void {
-  writeFileSync(join(bundle, "options.json"), JSON.stringify(options), { mode: 0o600 });
+  const text = JSON.stringify(options);
+  if (text === JSON.stringify(defaults())) return;
+  writeFileSync(join(bundle, "options.json"), text, { mode: 0o600 });
 }
 
 /** Reads them back; defaults when there are none. */

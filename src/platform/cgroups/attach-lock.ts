@@ -22,7 +22,10 @@ let working = 0;
 let turns = 0;
 let timer: NodeJS.Timeout | undefined;
 
-/** Calls {@link warmAttachLock} now, and again while `work` is not settled. @returns `work` */
+/**
+ * Calls {@link warmAttachLock} now, and again while `work` is not settled. Several at once keep the lock warm for each other, and
+ * every turn of ours would stop their forks. @returns `work`
+ */
 export function withWarmAttachLock<T>(work: Promise<T>): Promise<T> {
   working += 1;
   turns = TURNS;
@@ -33,9 +36,8 @@ export function withWarmAttachLock<T>(work: Promise<T>): Promise<T> {
     timer = undefined;
   };
   work.then(done, done);
-  void warmAttachLock();
+  if (working === 1) void warmAttachLock();
   timer ??= setInterval(() => {
-    // several at once keep it warm for each other, and every turn of ours would stop their forks
     if (working === 1 && turns-- > 0 && !useless) void warmAttachLock();
   }, AGAIN_MS);
   return work;

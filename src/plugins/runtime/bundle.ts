@@ -1,7 +1,10 @@
 /**
  * Bundles: one folder per task in the state folder, which is all a restarted daemon needs to find its shim again.
  *
- *     STATE/NS/ID/{config.json,rootfs/,work -> ROOT/NS/ID,log,bootstrap.json,shim-binary-path,runtime,stdio.json}
+ *     STATE/NS/ID/{config.json,rootfs/,log,bootstrap.json}
+ *
+ * and for shims that are not ours also work -> ROOT/NS/ID, shim-binary-path and stdio.json. Ours need less, and get less: a pod is
+ * two bundles, and to make a file is a good part of what a bundle costs.
  */
 import {
   existsSync,
@@ -12,11 +15,12 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { chmod, mkdir, readdir, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { messageOf, notImplemented } from "../../core/errors.ts";
 import type { Stdio } from "../../core/tasks/tasks.ts";
 import { removeTree } from "../../platform/fs/remove-tree.ts";
+import { spreadFolders } from "../../platform/fs/spread.ts";
 import { unmountTree } from "../../platform/mounts/mounts.ts";
 
 /** Of a task that has no streams, or of which nothing is known. */
@@ -45,24 +49,49 @@ export function bundleOf(state: string, root: string, namespace: string, id: str
   return { namespace, id, path: join(state, namespace, id), work: join(root, namespace, id) };
 }
 
+/** What a bundle is made for. */
+export interface BundleUse {
+  /** The container's root is another user. */
+  readonly remapped: boolean;
+  /** Its shim is this executable. */
+  readonly own: boolean;
+}
+
+/** Namespaces whose folder was seen to. */
+const spread = new Set<string>();
+
 /** Makes a bundle. What an earlier, failed task of the same id left is removed first. */
-export async function createBundle(bundle: Bundle, spec: Uint8Array, remapped: boolean): Promise<void> {
+export async function createBundle(
+  bundle: Bundle,
+  spec: Uint8Array,
+  { remapped, own }: BundleUse,
+): Promise<void> {
   if (existsSync(bundle.path)) await deleteBundle(bundle);
+  const namespace = dirname(bundle.path);
+  if (!spread.has(namespace)) {
+    mkdirSync(namespace, { recursive: true, mode: 0o700 });
+    spreadFolders(namespace);
+    spread.add(namespace);
+  }
   // 0711 lets a remapped root reach its rootfs, and nobody list the folder (S40)
   // the state folder is in memory, so its calls do not wait; the root folder is on a disk
   mkdirSync(bundle.path, { recursive: true, mode: 0o700 });
   if (remapped) {
-    const namespace = dirname(bundle.path);
     for (const dir of [dirname(namespace), namespace, bundle.path]) await chmod(dir, 0o711);
   }
-  const work = mkdir(bundle.work, { recursive: true, mode: 0o711 });
+  const work = own ? undefined : makeWork(bundle);
   try {
     mkdirSync(join(bundle.path, "rootfs"), { mode: 0o711 });
-    symlinkSync(bundle.work, join(bundle.path, "work"));
+    if (!own) symlinkSync(bundle.work, join(bundle.path, "work"));
     if (spec.length > 0) writeFileSync(join(bundle.path, "config.json"), spec, { mode: 0o600 });
   } finally {
     await work;
   }
+}
+
+/** Makes the part of a bundle that is on a disk, when it is missing. */
+export async function makeWork(bundle: Bundle): Promise<void> {
+  await mkdir(bundle.work, { recursive: true, mode: 0o711 });
 }
 
 /** Unmounts and removes a bundle. */
@@ -94,37 +123,47 @@ export async function hideBundle(bundle: Bundle): Promise<{ removed: () => Promi
   return { removed: () => removeTree(hidden) };
 }
 
-/** Keeps where the shim listens. Not made durable: no shim outlives the machine. */
-export function writeAddress(bundle: Bundle, address: ShimAddress, shimPath: string): void {
-  writeFileSync(join(bundle.path, "shim-binary-path"), shimPath, { mode: 0o600 });
+/** What is kept beside the address. */
+export interface Kept {
+  /** The sandbox in whose shim the task runs, "" for none. */
+  readonly sandbox?: string;
+  /** What the streams of init are: a shim that was killed cannot tell. */
+  readonly stdio?: Stdio;
+}
+
+/** Keeps where the shim listens, and what else a daemon must know of it. Not made durable: no shim outlives the machine. */
+export function writeAddress(bundle: Bundle, address: ShimAddress, shimPath: string, kept: Kept = {}): void {
+  if (isShimName(shimPath)) writeFileSync(join(bundle.path, "shim-binary-path"), shimPath, { mode: 0o600 });
   const path = join(bundle.path, "bootstrap.json");
-  const text = JSON.stringify({ ...address, address: `unix://${address.address}` });
+  const { sandbox = "", stdio = NO_STDIO } = kept;
+  const text = JSON.stringify({
+    ...address,
+    address: `unix://${address.address}`,
+    ...(sandbox === "" ? {} : { sandbox }),
+    ...(hasStreams(stdio) ? { stdio: only(stdio) } : {}),
+  });
   writeFileSync(`${path}.tmp`, text, { mode: 0o600 });
   renameSync(`${path}.tmp`, path);
 }
 
-/** Notes that the task runs in the shim of a sandbox. */
-export async function writeSandbox(bundle: Bundle, sandbox: string): Promise<void> {
-  await writeFile(join(bundle.path, "sandbox"), sandbox, { mode: 0o600 });
-}
-
 /** The sandbox whose shim runs the task; undefined when it has another. */
 export function sandboxOf(bundle: Bundle): string | undefined {
-  try {
-    return readFileSync(join(bundle.path, "sandbox"), "utf8") || undefined;
-  } catch {
-    return undefined;
-  }
+  return readKept(bundle)?.sandbox ?? readIfThere(join(bundle.path, "sandbox"));
 }
 
 /** The program of the shim, when it is a shim of its own (not this executable) and still there. */
 export function shimPathOf(bundle: Bundle): string | undefined {
   try {
     const path = readFileSync(join(bundle.path, "shim-binary-path"), "utf8").trim();
-    return basename(path).startsWith("containerd-shim-") && existsSync(path) ? path : undefined;
+    return isShimName(path) && existsSync(path) ? path : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** Not this executable, which finds itself. */
+function isShimName(path: string): boolean {
+  return basename(path).startsWith("containerd-shim-");
 }
 
 /** An address as sandboxes tell it: a scheme, with the protocol in front. @throws not-implemented */
@@ -157,19 +196,45 @@ export function readPid(bundle: Bundle): number {
   }
 }
 
-/** Keeps what the streams of init are: a shim that was killed cannot tell. */
-export function writeStdio(bundle: Bundle, { stdin, stdout, stderr, terminal }: Stdio): void {
-  if (`${stdin}${stdout}${stderr}` === "") return;
-  writeFileSync(join(bundle.path, "stdio.json"), JSON.stringify({ stdin, stdout, stderr, terminal }));
+/** Keeps the streams of init before there is an address: for shims that are not ours, which may take long to start. */
+export function writeStdio(bundle: Bundle, stdio: Stdio): void {
+  if (hasStreams(stdio)) writeFileSync(join(bundle.path, "stdio.json"), JSON.stringify(only(stdio)));
 }
 
-/** What {@link writeStdio} kept; no streams when it kept nothing. */
+/** The streams of init as they were kept; none when nothing was. */
 export function readStdio(bundle: Bundle): Stdio {
+  const kept = readKept(bundle)?.stdio;
+  if (kept !== undefined) return { ...NO_STDIO, ...kept };
   try {
-    const kept = JSON.parse(readFileSync(join(bundle.path, "stdio.json"), "utf8")) as Partial<Stdio>;
-    return { ...NO_STDIO, ...kept };
+    const text = readFileSync(join(bundle.path, "stdio.json"), "utf8");
+    return { ...NO_STDIO, ...(JSON.parse(text) as Partial<Stdio>) };
   } catch {
     return NO_STDIO;
+  }
+}
+
+function hasStreams({ stdin, stdout, stderr }: Stdio): boolean {
+  return `${stdin}${stdout}${stderr}` !== "";
+}
+
+/** Without what else a request has. */
+function only({ stdin, stdout, stderr, terminal }: Stdio): Stdio {
+  return { stdin, stdout, stderr, terminal };
+}
+
+function readKept(bundle: Bundle): Kept | undefined {
+  try {
+    return JSON.parse(readFileSync(join(bundle.path, "bootstrap.json"), "utf8")) as Kept;
+  } catch {
+    return undefined;
+  }
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8") || undefined;
+  } catch {
+    return undefined;
   }
 }
 

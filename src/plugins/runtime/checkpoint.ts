@@ -13,7 +13,7 @@ import type { Digest } from "../../core/ids/digest.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import { CHECKPOINT_CONFIG_TYPE, CHECKPOINT_TYPE } from "../../oci/checkpoint-types.ts";
 import { ownBytes } from "../../rpc/convert/basic.ts";
-import type { Bundle } from "./bundle.ts";
+import { type Bundle, makeWork } from "./bundle.ts";
 
 /**
  * Checkpoints a task into the content store. `run` makes CRIU's images in the folder it is given, which is part of the bundle:
@@ -26,6 +26,7 @@ export async function checkpointToStore(
   spec: AnyValue | undefined,
   run: (folder: string) => Promise<void>,
 ): Promise<Descriptor[]> {
+  await makeWork(bundle);
   const folder = await mkdtemp(join(bundle.work, "checkpoint-"));
   try {
     await run(folder);

@@ -39,6 +39,7 @@ import {
   deleteBundle,
   hideBundle,
   listBundles,
+  makeWork,
   readAddress,
   readPid,
   readStdio,
@@ -47,7 +48,6 @@ import {
   sandboxOf,
   shimPathOf,
   writeAddress,
-  writeSandbox,
   writeStdio,
 } from "./bundle.ts";
 import { endsBefore, factsOf } from "./dead-shim.ts";
@@ -97,7 +97,7 @@ export class TaskManager {
   readonly #options: ManagerOptions;
   readonly #tasks = new Map<string, Task>();
   readonly #locks = new KeyedMutex();
-  readonly #logs = new ShimLogs();
+  readonly #logs: ShimLogs;
   readonly #lostEvents: LostEvents;
   /** Bundles an earlier daemon left, while they are being looked at. */
   #found: readonly Bundle[] = [];
@@ -107,6 +107,7 @@ export class TaskManager {
 
   constructor(options: ManagerOptions) {
     this.#options = options;
+    this.#logs = new ShimLogs(options.state);
     this.#lostEvents = new LostEvents(options.events, options.call);
   }
 
@@ -135,35 +136,35 @@ export class TaskManager {
     if (this.#options.refuseOldRunc) await refuseOldRunc(runc?.binaryName || "runc");
     const bundle = bundleOf(this.#options.state, this.#options.root, call.namespace, id);
     const spec = container.spec?.value ?? new Uint8Array();
-    await createBundle(bundle, spec, new TextDecoder().decode(spec).includes('"uidMappings"'));
+    const remapped = new TextDecoder().decode(spec).includes('"uidMappings"');
+    await createBundle(bundle, spec, { remapped, own: shim.own });
     let task: Task | undefined;
     let step = "failed to start shim";
     try {
-      this.#logs.follow(bundle);
+      this.#logs.follow(bundle, shim.own);
       const inSandbox = this.#sandboxShim(call.namespace, request, container.sandbox);
-      if (inSandbox !== undefined) {
-        writeAddress(bundle, inSandbox, shim.path);
-        await writeSandbox(bundle, container.sandbox);
-      }
+      const { stdin, stdout, stderr, terminal } = request;
+      const stdio = { stdin, stdout, stderr, terminal };
+      if (inSandbox !== undefined)
+        writeAddress(bundle, inSandbox, shim.path, { stdio, sandbox: container.sandbox });
+      else if (!shim.own) writeStdio(bundle, stdio);
       const wire = {
         id,
         bundle: bundle.path,
         rootfs: request.rootfs.map(toMount),
-        terminal: request.terminal,
-        stdin: request.stdin,
-        stdout: request.stdout,
-        stderr: request.stderr,
+        ...stdio,
         checkpoint: runc?.criuImagePath ?? "",
         ...(options === undefined ? {} : { options: toAny(options) }),
       };
       if (request.checkpoint !== undefined) {
         step = "failed to read checkpoint";
+        await makeWork(bundle);
         wire.checkpoint = join(bundle.work, "checkpoint");
         const { unpackCheckpoint } = await import("./checkpoint.ts");
         await unpackCheckpoint(call, this.#options.content, request.checkpoint, wire.checkpoint);
       }
-      writeStdio(bundle, request);
-      const start = () => this.#options.shims.start(bundle, shim, spec, options, runc?.shimCgroup ?? "");
+      const start = () =>
+        this.#options.shims.start(bundle, shim, spec, options, runc?.shimCgroup ?? "", { stdio });
       for (let last = false; ; last = true) {
         step = "failed to start shim";
         const found =
@@ -182,8 +183,7 @@ export class TaskManager {
           await task.transport.close();
         }
       }
-      const { stdin, stdout, stderr, terminal } = request;
-      task.stdio = { stdin, stdout, stderr, terminal };
+      task.stdio = stdio;
     } catch (err) {
       await this.#undoCreate(bundle, shim, task);
       // containerd's words: clients look for them
@@ -382,6 +382,7 @@ export class TaskManager {
   async load(): Promise<void> {
     const { state, root, log } = this.#options;
     const newBoot = await isNewBoot(state);
+    this.#logs.open();
     const listed = await listBundles(state, root);
     if (newBoot) {
       await Promise.all(
@@ -464,7 +465,7 @@ export class TaskManager {
     if (task === undefined) return await this.#cleanUpFound(bundle, shim);
     this.#tasks.set(taskKey(bundle.namespace, bundle.id), task);
     if (container === undefined && task.pid === 0) return await this.#forget(task);
-    this.#logs.follow(bundle);
+    this.#logs.follow(bundle, shim.own);
     this.#watch(task);
   }
 
@@ -475,7 +476,7 @@ export class TaskManager {
     task.assumed = true;
     task.stdio = readStdio(bundle);
     this.#tasks.set(taskKey(bundle.namespace, bundle.id), task);
-    this.#logs.follow(bundle);
+    this.#logs.follow(bundle, shim.own);
   }
 
   /** Connects to the shims that {@link load} has not asked. */

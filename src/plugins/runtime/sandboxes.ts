@@ -95,11 +95,12 @@ export class ShimSandboxes implements SandboxController {
   readonly #options: ShimSandboxOptions;
   readonly #live = new Map<string, Live>();
   readonly #locks = new KeyedMutex();
-  readonly #logs = new ShimLogs();
+  readonly #logs: ShimLogs;
   #stopping = false;
 
   constructor(options: ShimSandboxOptions) {
     this.#options = options;
+    this.#logs = new ShimLogs(options.state);
   }
 
   async create(call: NamespacedCall, request: CreateSandbox): Promise<void> {
@@ -110,10 +111,10 @@ export class ShimSandboxes implements SandboxController {
     const shim = resolveShim(runtime.name === "" ? DEFAULT_RUNTIME : runtime.name, undefined);
     const bundle = bundleOf(state, root, call.namespace, id);
     const bytes = spec?.value ?? new Uint8Array();
-    await createBundle(bundle, bytes, false);
+    await createBundle(bundle, bytes, { remapped: false, own: shim.own });
     let live: Live | undefined;
     try {
-      this.#logs.follow(bundle);
+      this.#logs.follow(bundle, shim.own);
       const { address } = await shims.start(bundle, shim, bytes, runtime.options, "");
       live = this.#connect(bundle, shim, address);
       await live.api.createSandbox(
@@ -240,6 +241,7 @@ export class ShimSandboxes implements SandboxController {
   /** Finds the sandboxes of an earlier daemon again; cleans up after those whose shim died meanwhile. */
   async load(): Promise<void> {
     const { state, root, log } = this.#options;
+    this.#logs.open();
     const bundles = await listBundles(state, root);
     await Promise.all(
       bundles.map((bundle) =>
@@ -268,7 +270,7 @@ export class ShimSandboxes implements SandboxController {
     this.#live.set(keyOf(bundle.namespace, bundle.id), live);
     // who started it is gone with the last daemon, and its exit is still to be told
     void live.ended.promise.then((exit) => this.#tellExit(call, bundle.id, exit)).catch(() => {});
-    this.#logs.follow(bundle);
+    this.#logs.follow(bundle, shim.own);
     if (lost) await this.#lose(live);
     else this.#watch(live);
   }

@@ -9,7 +9,7 @@ import type { Logger } from "../../core/log.ts";
 import { defineKind, definePlugin } from "../../core/plugin/plugin.ts";
 import { parseDuration } from "../../lib/human.ts";
 import { listens } from "../../platform/net/unix.ts";
-import { type Bundle, type ShimAddress, writeAddress } from "./bundle.ts";
+import { type Bundle, type Kept, type ShimAddress, writeAddress } from "./bundle.ts";
 import { type LaunchContext, startShim } from "./launch.ts";
 import { OWN_RUNTIME, resolveShim, type ShimCommand } from "./resolve.ts";
 import { MAX_VERSION } from "./shim-api.ts";
@@ -51,10 +51,11 @@ export class ShimStarter {
     spec: Uint8Array,
     options: AnyValue | undefined,
     shimCgroup: string,
+    kept: Kept = {},
   ): Promise<FoundShim> {
-    if (shim.own) return await this.#startOwn(bundle, shim, spec, shimCgroup);
+    if (shim.own) return await this.#startOwn(bundle, shim, spec, shimCgroup, kept);
     const address = await startShim(shim, bundle, options, this.launch);
-    writeAddress(bundle, address, shim.path);
+    writeAddress(bundle, address, shim.path, kept);
     return { address, joined: false };
   }
 
@@ -63,12 +64,13 @@ export class ShimStarter {
     shim: ShimCommand,
     spec: Uint8Array,
     shimCgroup: string,
+    kept: Kept,
   ): Promise<FoundShim> {
     const { daemon, debug } = this.launch;
     const { socket, shared } = this.#socketOf(bundle, spec);
     const address = { version: MAX_VERSION, address: socket, protocol: "ttrpc" };
     if (shared && (await answers(socket))) {
-      writeAddress(bundle, address, shim.path);
+      writeAddress(bundle, address, shim.path, kept);
       return { address, joined: true };
     }
     const launched = this.#spares.launch({
@@ -83,7 +85,7 @@ export class ShimStarter {
     });
     launched.catch(() => {}); // told below
     // where it will listen is known: written while it starts, so that a daemon that ends now finds it again
-    writeAddress(bundle, address, shim.path);
+    writeAddress(bundle, address, shim.path, kept);
     return { address, joined: (await launched).status === "exists" };
   }
 
