@@ -107,6 +107,8 @@ export interface LocalContentStore extends ContentStore {
   blobPath(call: NamespacedCall, digest: Digest): Promise<string>;
   /** Opens an ingest whose bytes another process writes to `path`; `adopt` commits what it reports. */
   externalWriter(call: NamespacedCall, options: WriterOptions): Promise<ExternalWriter>;
+  /** Tells when somebody begins to write a layer (an ingest with a client's name for one): it may be unpacked soon. */
+  onLayer?(listener: () => void): void;
 }
 
 /** An ingest written by another process. */

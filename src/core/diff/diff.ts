@@ -58,6 +58,8 @@ export interface StreamApplier extends Applier {
    * extracts into `mounts`. `parents` mounts need not exist yet: fix-ups that need them run in {@link StreamUnpack.finish}.
    */
   start(call: NamespacedCall, options: StreamUnpackOptions): Promise<StreamUnpack>;
+  /** Tells that a layer is about to come: what takes time to start may start now. */
+  expect?(): void;
 }
 
 /** See {@link StreamApplier.start}. */

@@ -14,6 +14,7 @@ import type { Mount } from "../../core/mounts/mount.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import { HelperProcess } from "./helper/process.ts";
 import type { UnpackInstruction } from "./helper/protocol.ts";
+import { expectLayer } from "./helper/start.ts";
 import { compressionOf, OCI_TAR, requireCompression } from "./media-types.ts";
 import { chainFor, runChain, type StreamProcessor } from "./stream-processors.ts";
 import { destinationOf, finishOf } from "./targets.ts";
@@ -80,6 +81,10 @@ export class HelperApplier implements StreamApplier {
     } finally {
       await helper.close();
     }
+  }
+
+  expect(): void {
+    expectLayer();
   }
 
   async start(call: NamespacedCall, options: StreamUnpackOptions): Promise<StreamUnpack> {

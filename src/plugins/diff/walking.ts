@@ -21,10 +21,13 @@ export default definePlugin({
       limits,
       parseStreamProcessors(host.daemon.settings["stream_processors"]),
     );
+    // clients that pull by themselves write a layer first and have it applied then
+    metadata.content.onLayer?.(() => applier.expect());
     const comparer = new HelperComparer(metadata.content);
     return {
       apply: applier.apply.bind(applier),
       start: applier.start.bind(applier),
+      expect: applier.expect.bind(applier),
       compare: comparer.compare.bind(comparer),
     };
   },

@@ -30,6 +30,8 @@ const INGEST_LIFE = 24n * 3600n * 1_000_000_000n;
 const SMALL = 128 << 10;
 /** Rows read at once while walking. */
 const PAGE = 1000;
+/** How every client of containerd's family names the ingest of a layer (the digest follows). */
+const LAYER_REF = "layer-";
 const COLUMNS = "rowid, digest, size, labels, created, updated";
 const INGEST_COLUMNS = "id AS rowid, id, ns, ref, shared, total, expected, started, updated";
 
@@ -38,6 +40,7 @@ export class SqliteContentStore implements LocalContentStore, IngestOwner {
   readonly context: StoreContext;
   readonly files: BlobFiles;
   readonly #shared: boolean;
+  #onLayer: () => void = () => {};
   readonly #open = new Map<string, { readonly since: TimeNs; status: () => IngestStatus }>();
 
   /** @param shared content_sharing_policy: true = a namespace gets a blob by naming its digest */
@@ -153,6 +156,10 @@ export class SqliteContentStore implements LocalContentStore, IngestOwner {
     return await this.#openIngest(call, options, (ingest) => IngestWriter.open(this, call, ingest));
   }
 
+  onLayer(listener: () => void): void {
+    this.#onLayer = listener;
+  }
+
   async externalWriter(call: NamespacedCall, options: WriterOptions): Promise<ExternalWriter> {
     const { expected } = options;
     if (expected !== undefined && (await this.#adoptShared(call, expected, options.size ?? 0n)))
@@ -257,6 +264,7 @@ export class SqliteContentStore implements LocalContentStore, IngestOwner {
   ): Promise<T> {
     const { ref } = options;
     if (ref === "") throw invalidArgument("ref must not be empty");
+    if (ref.startsWith(LAYER_REF)) this.#onLayer();
     const key = lockKey(call.namespace, ref);
     const holder = this.#open.get(key);
     if (holder !== undefined) {

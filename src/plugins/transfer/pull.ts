@@ -195,6 +195,12 @@ class PullRun {
   }
 
   async #take(desc: Descriptor, manifest: Manifest): Promise<void> {
+    // an image whose config is there has mostly been unpacked too
+    if (
+      this.#o.unpack !== undefined &&
+      (await findBlob(this.#ctx, this.#call, manifest.config.digest)) === undefined
+    )
+      this.#ctx.stores.local?.applier.expect?.();
     this.#progress.children(desc, [manifest.config, ...manifest.layers]);
     if (isImageManifest(manifest)) await this.#config(manifest.config);
     else await this.#blob(manifest.config);

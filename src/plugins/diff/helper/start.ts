@@ -9,8 +9,8 @@ import { reExec } from "../../../platform/runtime.ts";
 import { FRAME, frameHeader, type UnpackInstruction } from "./protocol.ts";
 
 const SIGKILL = 9;
-/** A helper that gets no layer for this long ends, ms. */
-const IDLE_MS = 2_000;
+/** A helper that gets no layer for this long ends, ms: images are often pulled one after the other. */
+const IDLE_MS = 10_000;
 /** Most helpers kept waiting. */
 const MOST_IDLE = 4;
 /** How long a layer waits for a helper to become free while every core has one, ms. */
@@ -105,6 +105,16 @@ export function keep(child: HelperChild): void {
     child.kill(SIGKILL);
     return;
   }
+  park(child);
+}
+
+/** Starts a helper before the layer it is for: its start then takes no time of its own. Nothing when there are some. */
+export function expectLayer(): void {
+  if (idle.length === 0 && working.size === 0) park(spawn("-"));
+}
+
+/** Keeps a helper for the next layer, for a while. */
+function park(child: HelperChild): void {
   idle.push(child);
   void child.exited.then(() => {
     const at = idle.indexOf(child);
