@@ -4,7 +4,7 @@
  * every create and exec, so we take it while the runtime still starts: the waits overlap. It comes to it 15 to 40 ms after its
  * start, so we take it again until it has answered.
  */
-import { writeFile } from "node:fs/promises";
+import { closeSync, openSync, readSync, write } from "node:fs";
 import { lazy } from "../../lib/lazy.ts";
 import { cgroupPaths } from "../process/proc.ts";
 import { type CgroupLayout, detectCgroups, placeOf } from "./cgroups.ts";
@@ -47,27 +47,54 @@ export function withWarmAttachLock<T>(work: Promise<T>): Promise<T> {
  * Takes and releases the lock: moves this process to the cgroup it is in. Callers need not wait for it. Never fails; after a
  * failure (no cgroups, no right to write) it does nothing any more.
  */
-export async function warmAttachLock(): Promise<void> {
-  if (running || useless) return;
-  let path: string | undefined;
-  try {
-    // asked each time: somebody may have moved us, and must not find us moved back
-    path = ownProcs(layout());
-  } catch {
-    // no /proc
-  }
-  if (path === undefined) {
+export function warmAttachLock(): Promise<void> {
+  if (running || useless) return Promise.resolve();
+  const own = place();
+  if (own === undefined) {
     useless = true;
-    return;
+    return Promise.resolve();
   }
   running = true;
+  return new Promise((resolve) => {
+    // by a thread's help: it waits
+    write(own.procs, own.pid, 0, own.pid.length, null, (err) => {
+      running = false;
+      // EBUSY comes after the lock was taken: a cgroup v2 folder with controllers for those below
+      useless = err !== null && err.code !== "EBUSY";
+      resolve();
+    });
+  });
+}
+
+/** The list of processes of the cgroup this process was in when it was opened. */
+interface Place {
+  /** What /proc says while this process is there. */
+  readonly text: string;
+  readonly procs: number;
+  readonly pid: Buffer;
+}
+
+let known: Place | undefined;
+/** Open for good: it says where this process is at each reading. */
+const whereabouts = lazy(() => openSync("/proc/self/cgroup", "r"));
+const WHEREABOUTS_BYTES = 4096;
+const buffer = lazy(() => Buffer.alloc(WHEREABOUTS_BYTES));
+
+/** Asked each time: somebody may have moved us, and must not find us moved back. Undefined when that cannot be known. */
+function place(): Place | undefined {
   try {
-    await writeFile(path, String(process.pid));
-  } catch (err) {
-    // EBUSY comes after the lock was taken: a cgroup v2 folder with controllers for those below
-    useless = !(err instanceof Error && "code" in err && err.code === "EBUSY");
-  } finally {
-    running = false;
+    const length = readSync(whereabouts(), buffer(), 0, WHEREABOUTS_BYTES, 0);
+    const text = buffer().toString("latin1", 0, length);
+    if (known?.text === text) return known;
+    if (known !== undefined) closeSync(known.procs);
+    known = undefined;
+    const path = ownProcs(layout());
+    if (path === undefined) return undefined;
+    known = { text, procs: openSync(path, "w"), pid: Buffer.from(String(process.pid)) };
+    return known;
+  } catch {
+    // no /proc, no cgroups, no right to write
+    return undefined;
   }
 }
 

@@ -105,8 +105,9 @@ export function createTaskService(
     },
     async exec(call, r) {
       const task = manager.get(call, r.containerId);
-      void warmAttachLock();
       const { containerId: id, execId, terminal, stdin, stdout, stderr } = r;
+      // when the shim has been told: the client's start follows in a moment
+      setImmediate(() => void warmAttachLock());
       await task.api.exec(
         { id, execId, terminal, stdin, stdout, stderr, spec: toAny(r.spec) },
         options(call),
