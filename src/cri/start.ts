@@ -2,6 +2,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { PluginHost } from "../core/plugin/plugin.ts";
+import { spreadFolders } from "../platform/fs/spread.ts";
 import type { Cri } from "./cri.ts";
 import { recover } from "./recovery/recover.ts";
 
@@ -12,6 +13,8 @@ export function startCri(cri: Cri, host: Pick<PluginHost, "onReady" | "onServe" 
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   for (const dir of [state, join(state, "sandboxes"), join(state, "containers")])
     mkdirSync(dir, { recursive: true, mode: 0o711 });
+  for (const dir of [root, state])
+    for (const kind of ["sandboxes", "containers"]) spreadFolders(join(dir, kind));
   cri.monitor.start();
   host.onReady(async () => {
     await cri.network.open();

@@ -25,8 +25,8 @@ export type Census = Readonly<Record<string, readonly string[]>>;
 /** Longest time to wait for what is cleaned up in the background. Milliseconds. */
 const SETTLE_MS = 12_000;
 
-/** Warm shims and idle helpers that a daemon may keep. */
-const SPARES = 4;
+/** Warm shims (ten after a burst) and idle helpers that a daemon may keep. */
+const SPARES = 13;
 
 /** Counts. `seen` collects every container id, so that sockets of removed ones are looked for too. */
 export async function takeCensus(engine: Engine): Promise<Census> {
@@ -54,6 +54,7 @@ export async function takeCensus(engine: Engine): Promise<Census> {
       .map((p) => p.why),
   );
   const spares = processesOf(engine).filter((p) => p.spare).length;
+  census[SPARE] = Array.from({ length: spares }, (_, i) => `#${i + 1}`);
   census["children without a container"] =
     spares > SPARES ? [`${spares}, at most ${SPARES} are expected`] : [];
   census["zombies of the daemon"] = numbered(zombiesOf(engine.pid));
@@ -116,10 +117,12 @@ async function readRows(client: Client, rows: Record<string, string[]>): Promise
 /** What changed and what does not agree, one thing a line; "" when all is well. */
 export function difference(before: Census, after: Census): string {
   const out: string[] = [];
+  const spares = Math.max(0, (after[SPARE]?.length ?? 0) - (before[SPARE]?.length ?? 0));
   for (const [kind, now] of Object.entries(after)) {
+    if (kind === SPARE) continue;
     const then = before[kind] ?? [];
     const more = without(now, then);
-    for (const thing of kind === OPEN_FILES ? beyondSlack(more) : more)
+    for (const thing of kind === OPEN_FILES ? beyondSlack(more, spares) : more)
       out.push(`left over: ${kind}: ${thing}`);
     if (kind !== OPEN_FILES && kind !== "processes")
       for (const thing of without(then, now)) out.push(`lost: ${kind}: ${thing}`);
@@ -128,12 +131,16 @@ export function difference(before: Census, after: Census): string {
 }
 
 const OPEN_FILES = "open files of the daemon";
+/** How many there are may change between two counts. */
+const SPARE = "spare processes";
 /** A spare shim or helper that is started or replaced between two counts moves these by so many. */
 const SLACK = 3;
 
-function beyondSlack(more: readonly string[]): string[] {
+function beyondSlack(more: readonly string[], spares: number): string[] {
   const anonymous = more.filter((thing) => /^(socket|pipe|anon_inode:\[pidfd\])/.test(thing));
-  return anonymous.length <= SLACK ? more.filter((thing) => !anonymous.includes(thing)) : [...more];
+  return anonymous.length <= SLACK * (1 + spares)
+    ? more.filter((thing) => !anonymous.includes(thing))
+    : [...more];
 }
 
 /** Things that must be empty in every census, whatever came before. */

@@ -18,51 +18,101 @@ import type { ShimCommand } from "./resolve.ts";
 
 /** Longest time a spare may take to answer. Milliseconds. */
 const ANSWER_MS = 10_000;
-/** A used spare is replaced after this pause, so that the new one does not compete with the container's own start. */
-const REFILL_MS = 150;
+/** Most spares after a burst: each has some 4 MB of memory. */
+const MOST = 10;
+
+/** When spares are started and ended. Milliseconds. */
+export interface SparePauses {
+  /** A used spare is replaced after so long, so that the new one does not compete with the container's own start. */
+  readonly refillMs: number;
+  /** What a burst lacked is made for the next one when no container was started for so long ... */
+  readonly calmMs: number;
+  /** ... one after the other. */
+  readonly betweenMs: number;
+  /** So long they wait for another burst. */
+  readonly keepMs: number;
+}
+
+const PAUSES: SparePauses = { refillMs: 150, calmMs: 400, betweenMs: 50, keepMs: 30_000 };
 
 /** See the file's comment. */
 export class SpareShims {
   readonly #shim: ShimCommand;
   readonly #size: number;
   readonly #log: Logger;
+  readonly #pauses: SparePauses;
   readonly #waiting: ChildHandle[] = [];
   #timer: NodeJS.Timeout | undefined;
+  /** Spares to have: more than the wanted number for a while after a burst that needed more. */
+  #goal: number;
+  #more: NodeJS.Timeout | undefined;
+  #fewer: NodeJS.Timeout | undefined;
   #stopped = false;
 
   /** @param size spares kept; 0 starts a process when it is needed */
-  constructor(shim: ShimCommand, size: number, log: Logger) {
+  constructor(shim: ShimCommand, size: number, log: Logger, pauses: SparePauses = PAUSES) {
     this.#shim = shim;
     this.#size = size;
+    this.#goal = size;
     this.#log = log;
+    this.#pauses = pauses;
   }
 
   /** Starts them after the pause: a daemon that begins to answer has better things to do. */
   fillLater(): void {
-    if (!this.#stopped) this.#timer ??= setTimeout(() => this.fill(), REFILL_MS);
+    if (!this.#stopped) this.#timer ??= setTimeout(() => this.fill(), this.#pauses.refillMs);
   }
 
   /** Starts spares up to the wanted number. */
   fill(): void {
     this.#timer = undefined;
-    while (!this.#stopped && this.#waiting.length < this.#size) {
-      try {
-        const child = this.#spawn();
-        this.#waiting.push(child);
-        void child.exited.then(() => {
-          const at = this.#waiting.indexOf(child);
-          if (at >= 0) this.#waiting.splice(at, 1);
-        });
-      } catch (err) {
-        this.#log.warn("start spare shim", { err });
-        return;
-      }
+    while (this.#waiting.length < this.#size && this.#add());
+  }
+
+  /** @returns false when it cannot be */
+  #add(): boolean {
+    if (this.#stopped) return false;
+    try {
+      const child = this.#spawn();
+      this.#waiting.push(child);
+      void child.exited.then(() => {
+        const at = this.#waiting.indexOf(child);
+        if (at >= 0) this.#waiting.splice(at, 1);
+      });
+      return true;
+    } catch (err) {
+      this.#log.warn("start spare shim", { err });
+      return false;
     }
+  }
+
+  /** A container starts: what follows it soon belongs to the same burst. @param lacked there was no spare for it */
+  #used(lacked: boolean): void {
+    if (this.#stopped || this.#size === 0) return;
+    if (lacked) this.#goal = Math.min(this.#goal + 1, Math.max(this.#size, MOST));
+    if (this.#goal === this.#size) return;
+    clearTimeout(this.#more);
+    this.#more = setTimeout(() => this.#fillMore(), this.#pauses.calmMs);
+    clearTimeout(this.#fewer);
+    this.#fewer = setTimeout(() => this.#rest(), this.#pauses.keepMs);
+  }
+
+  #fillMore(): void {
+    if (this.#waiting.length < this.#goal && this.#add())
+      this.#more = setTimeout(() => this.#fillMore(), this.#pauses.betweenMs);
+  }
+
+  #rest(): void {
+    this.#goal = this.#size;
+    clearTimeout(this.#more);
+    for (const child of this.#waiting.splice(this.#size)) child.stdin?.end();
   }
 
   /** Turns a spare (or a fresh process) into the shim of `message`. @throws internal with the shim's words */
   async launch(message: ServeMessage): Promise<ServeAnswer> {
-    const child = this.#waiting.shift() ?? this.#spawn();
+    const spare = this.#waiting.shift();
+    this.#used(spare === undefined);
+    const child = spare ?? this.#spawn();
     this.fillLater();
     const answer = readLine(child);
     child.stdin?.on("error", () => {});
@@ -83,7 +133,7 @@ export class SpareShims {
   /** Ends the spares; shims in use stay. */
   stop(): void {
     this.#stopped = true;
-    clearTimeout(this.#timer);
+    for (const timer of [this.#timer, this.#more, this.#fewer]) clearTimeout(timer);
     for (const child of this.#waiting.splice(0)) child.stdin?.end();
   }
 

@@ -196,7 +196,8 @@ export const KEYS: Readonly<Record<string, string>> = {
     "Start nothing with a runc that has known container escapes; otherwise it is warned about once.",
   "io.containerd.shim.v1.manager|env": "Environment of shims, NAME=VALUE.",
   "io.containerd.shim.v1.manager|socket_dir": "Folder of shims' sockets.",
-  "io.containerd.shim.v1.manager|spare_shims": "Shims started ahead, so that a container starts faster.",
+  "io.containerd.shim.v1.manager|spare_shims":
+    "Shims started ahead, so that a container starts faster; up to ten for half a minute after a burst that needed more.",
   "io.containerd.shim.v1.manager|share_shims": "Which containers share one shim: pod, namespace or node.",
   "io.containerd.shim.v1.manager|shim_sleep_after":
     "Quiet time after which a shim of ours gives its memory back and sleeps until it is needed; 0 for never.",
