@@ -4,7 +4,7 @@
  * Events leave in this order: create < start < exit < delete; exec-added < exec-started < exit of the exec; init's exit
  * after those of all execs; oom before exit.
  */
-import { rmSync, writeFileSync } from "node:fs";
+import { unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   alreadyExists,
@@ -236,8 +236,11 @@ export class Container {
       this.#host.events.execStarted(this.id, exec.execId, pid);
       void this.#watchExec(exec, pid, since);
     } finally {
-      rmSync(`${name}.json`, { force: true });
-      rmSync(`${name}.pid`, { force: true });
+      // the answer goes first
+      setImmediate(() => {
+        remove(`${name}.json`);
+        remove(`${name}.pid`);
+      });
     }
   }
   readonly #specs = new Map<string, Uint8Array>();
@@ -477,5 +480,14 @@ export class Container {
     // The flush of what the container wrote must not hold up the answer, nor a busy mount the removal.
     const release = await detachTree(this.#rootfs);
     setTimeout(release, RELEASE_MS).unref();
+  }
+}
+
+/** Removes a file that the runtime may not have made. */
+function remove(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // with the whole bundle, perhaps
   }
 }

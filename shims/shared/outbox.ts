@@ -43,8 +43,8 @@ export type IsRefused = (error: unknown) => boolean;
 export function createOutbox(first: string, send: Send, isRefused: IsRefused, log: Logger): Outbox {
   let path = first;
   const queue: EnvelopeInit[] = [];
-  /** Where the record of an event begins. */
-  const offsets = new WeakMap<EnvelopeInit, number>();
+  /** Where the record of an event begins, and how long its envelope is. */
+  const records = new WeakMap<EnvelopeInit, { readonly at: number; readonly length: number }>();
   let fd: number | undefined;
   let size = 0;
   let sending = false;
@@ -58,7 +58,7 @@ export function createOutbox(first: string, send: Send, isRefused: IsRefused, lo
       new DataView(record.buffer).setUint32(0, body.length, true);
       record.set(body, 4);
       pwrite(fd, record, size);
-      offsets.set(envelope, size);
+      records.set(envelope, { at: size, length: body.length });
       size += record.length;
     } catch (error) {
       // A full disk must not stop the events themselves.
@@ -73,12 +73,12 @@ export function createOutbox(first: string, send: Send, isRefused: IsRefused, lo
   };
   /** Whoever reads the file after a kill must not tell an event again that the daemon has. */
   const mark = (envelope: EnvelopeInit): void => {
-    const at = offsets.get(envelope);
-    if (fd === undefined || at === undefined) return;
-    const length = new Uint8Array(4);
-    new DataView(length.buffer).setUint32(0, (encode(Envelope, envelope).length | ACKNOWLEDGED) >>> 0, true);
+    const known = records.get(envelope);
+    if (fd === undefined || known === undefined) return;
+    const head = new Uint8Array(4);
+    new DataView(head.buffer).setUint32(0, (known.length | ACKNOWLEDGED) >>> 0, true);
     try {
-      pwrite(fd, length, at);
+      pwrite(fd, head, known.at);
     } catch (error) {
       log.warn("write outbox", { err: error });
     }
