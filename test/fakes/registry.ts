@@ -23,6 +23,8 @@ export interface Fault {
   readonly stallAfter?: number;
   /** Keep this many bytes of an upload's body, then break the connection. */
   readonly breakAfter?: number;
+  /** Answer only when this resolves. */
+  readonly hold?: Promise<void>;
   /** Do not answer at all. */
   readonly silent?: boolean;
   /** Send other bytes of the same length. */
@@ -212,6 +214,7 @@ export class FakeRegistry implements AsyncDisposable {
     this.seen.push({ method, url, headers: req.headers });
     const fault = this.#fault(`${method} ${url}`);
     if (fault?.silent) return;
+    await fault?.hold;
     if (fault?.status !== undefined) {
       res.writeHead(fault.status, fault.headers ?? {});
       res.end(fault.body ?? "");

@@ -1,27 +1,23 @@
 /** Pulls through the daemon's own stores and helpers from a registry that misbehaves. Needs root: layers are unpacked. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { lstat, readdir, readFile, realpath } from "node:fs/promises";
+import { lstat, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { codeOf } from "../../src/core/errors.ts";
 import { parseDigest } from "../../src/core/ids/digest.ts";
-import { noLog } from "../../src/core/log.ts";
-import { setMainScript } from "../../src/platform/runtime.ts";
-import { HelperApplier } from "../../src/plugins/diff/apply.ts";
-import { SnapshotDirectories } from "../../src/plugins/snapshots/directories.ts";
-import { OverlayBackend } from "../../src/plugins/snapshots/overlayfs.ts";
-import { createContext, type TransferContext } from "../../src/plugins/transfer/context.ts";
+import { createDeferred } from "../../src/lib/deferred.ts";
+import { createContext } from "../../src/plugins/transfer/context.ts";
 import { exportArchive } from "../../src/plugins/transfer/export.ts";
 import { type PullResult, pull } from "../../src/plugins/transfer/pull.ts";
 import { push } from "../../src/plugins/transfer/push.ts";
 import { registrySource } from "../../src/plugins/transfer/registry-source.ts";
 import { fixedSource } from "../../src/registry/credentials.ts";
 import { Registry } from "../../src/registry/registry.ts";
-import { inNs, tempFolder } from "../contract/harness.ts";
-import { type LocalStores, openLocal } from "../contract/local-stores.ts";
+import { inNs } from "../contract/harness.ts";
 import { FakeRegistry } from "../fakes/registry.ts";
 import { tarDirectory, tarEnd, tarFile, tarPadding } from "../fakes/tar-blocks.ts";
+import { hastyRegistry, type PullEngine, pullEngine } from "./pull-rig.ts";
 
 /** A layer with one directory and one file of random bytes. */
 function layer(dir: string, size: number): Uint8Array {
@@ -36,59 +32,23 @@ function layer(dir: string, size: number): Uint8Array {
   return Buffer.concat(parts);
 }
 
-interface Engine extends AsyncDisposable {
-  readonly ctx: TransferContext;
-  readonly stores: LocalStores;
-  readonly root: string;
-}
-
-async function engine(): Promise<Engine> {
-  const folder = await tempFolder();
-  const root = await realpath(folder.path);
-  const dirs = new SnapshotDirectories(join(root, "overlay"), noLog, true);
-  await dirs.open();
-  const config = { rootPath: "", upperdirLabel: false, syncRemove: true, slowChown: false, mountOptions: [] };
-  const backends = new Map([["overlayfs", new OverlayBackend(dirs, config, [])]]);
-  const stores = await openLocal(root, { backends });
-  const applier = new HelperApplier(stores.metadata.content, { entries: 100_000, bytes: 0 });
-  const ctx = createContext({
-    content: stores.content,
-    images: stores.images,
-    leases: stores.leases,
-    applier,
-    snapshotter: (name) => stores.snapshotter(name),
-    capabilities: () => ["rebase"],
-    local: { content: stores.metadata.content, applier },
-  });
-  return {
-    ctx,
-    stores,
-    root,
-    async [Symbol.asyncDispose]() {
-      await stores.close();
-      await dirs.close();
-      await folder.remove();
-    },
-  };
-}
-
-setMainScript(new URL("../../src/main.ts", import.meta.url).pathname);
-
-const registry = new Registry({
-  dockerConfig: false,
-  limits: { initialDelayMs: 1, stall: { windowMs: 200, floorBytes: 64 } },
-});
+const registry = hastyRegistry();
 after(() => registry.close());
 
-async function run(e: Engine, fake: FakeRegistry, tag = "v1", signal?: AbortSignal): Promise<PullResult> {
+async function run(e: PullEngine, fake: FakeRegistry, tag = "v1", signal?: AbortSignal): Promise<PullResult> {
   const name = `${fake.host}/team/app:${tag}`;
   const call = signal === undefined ? inNs("testing") : inNs("testing").with({ signal }).namespaced();
   const source = registrySource(await registry.session(name));
   return pull(e.ctx, call, { name, source, unpack: [{ snapshotter: "overlayfs" }] });
 }
 
+/** Waits for what is polled. */
+async function until(done: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await done())) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
 /** Everything a failed pull may leave is gone after a collection. */
-async function assertClean(e: Engine): Promise<void> {
+async function assertClean(e: PullEngine): Promise<void> {
   await e.stores.collect();
   const call = inNs("testing");
   assert.deepEqual(await e.stores.leases.list(call, []), []);
@@ -101,7 +61,7 @@ async function assertClean(e: Engine): Promise<void> {
 }
 
 /** The file `dir/data` of the unpacked layer equals what the layer holds. */
-async function assertUnpacked(e: Engine, dir: string, bytes: Uint8Array): Promise<void> {
+async function assertUnpacked(e: PullEngine, dir: string, bytes: Uint8Array): Promise<void> {
   const base = join(e.root, "overlay", "snapshots");
   for (const id of await readdir(base)) {
     const path = join(base, id, "fs", dir, "data");
@@ -115,7 +75,7 @@ async function assertUnpacked(e: Engine, dir: string, bytes: Uint8Array): Promis
 
 test("layers arrive in parallel and are unpacked; chain, labels and image are right", async () => {
   await using fake = await FakeRegistry.start();
-  await using e = await engine();
+  await using e = await pullEngine();
   const layers = [0, 1, 2, 3, 4, 5].map((i) => layer(`d${i}`, 50_000));
   const image = fake.addImage("team/app", "v1", layers);
   const result = await run(e, fake);
@@ -137,7 +97,7 @@ test("layers arrive in parallel and are unpacked; chain, labels and image are ri
 
 test("resets, stalls, 429 and 503 on every layer: the right bytes, at most 1.3 times the traffic", async () => {
   await using fake = await FakeRegistry.start();
-  await using e = await engine();
+  await using e = await pullEngine();
   const layers = [0, 1, 2].map((i) => layer(`d${i}`, 400_000));
   fake.addImage("team/app", "v1", layers);
   fake.fail({ match: /GET .*\/blobs\//, times: 2, status: 503 });
@@ -152,7 +112,7 @@ test("resets, stalls, 429 and 503 on every layer: the right bytes, at most 1.3 t
 
 test("wrong bytes once: fetched again; wrong bytes always: refused, nothing is left", async () => {
   await using fake = await FakeRegistry.start();
-  await using e = await engine();
+  await using e = await pullEngine();
   const bytes = layer("d0", 50_000);
   const image = fake.addImage("team/app", "v1", [bytes]);
   const match = `GET /v2/team/app/blobs/${image.layers[0]}`;
@@ -169,7 +129,7 @@ test("wrong bytes once: fetched again; wrong bytes always: refused, nothing is l
 
 test("a diff id that differs is refused although the blob is right", async () => {
   await using fake = await FakeRegistry.start();
-  await using e = await engine();
+  await using e = await pullEngine();
   const bytes = layer("d0", 5000);
   const blob = fake.addBlob(bytes);
   const config = JSON.stringify({
@@ -194,7 +154,7 @@ test("a diff id that differs is refused although the blob is right", async () =>
 
 test("cancel in mid-layer ends at once; the retry goes on where it stopped, garbage collection or not", async () => {
   await using fake = await FakeRegistry.start();
-  await using e = await engine();
+  await using e = await pullEngine();
   const bytes = layer("d0", 3_000_000);
   const image = fake.addImage("team/app", "v1", [bytes]);
   fake.fail({ match: `GET /v2/team/app/blobs/${image.layers[0]}`, stallAfter: 2_500_000, times: 1 });
@@ -226,7 +186,7 @@ test("cancel in mid-layer ends at once; the retry goes on where it stopped, garb
 
 test("what came of a small layer is kept when its pull is cancelled", async () => {
   await using fake = await FakeRegistry.start();
-  await using e = await engine();
+  await using e = await pullEngine();
   const bytes = layer("d0", 500_000);
   const image = fake.addImage("team/app", "v1", [bytes]);
   fake.fail({ match: `GET /v2/team/app/blobs/${image.layers[0]}`, stallAfter: 300_000, times: 1 });
@@ -247,7 +207,7 @@ test("what came of a small layer is kept when its pull is cancelled", async () =
 
 test("many pulls at once share each layer; one that is cancelled does not take the others with it", async () => {
   await using fake = await FakeRegistry.start();
-  await using e = await engine();
+  await using e = await pullEngine();
   const shared = layer("shared", 300_000);
   const tags = ["a", "b", "c", "d"];
   const own = tags.map((tag) => layer(`own-${tag}`, 20_000));
@@ -267,7 +227,7 @@ test("many pulls at once share each layer; one that is cancelled does not take t
 
 test("pulls of one image at once ask the registry for each part once", async () => {
   await using fake = await FakeRegistry.start();
-  await using e = await engine();
+  await using e = await pullEngine();
   const image = fake.addImage("team/app", "v1", [layer("a", 200_000), layer("b", 100_000)]);
   await Promise.all([0, 1, 2, 3, 4].map(() => run(e, fake)));
   for (const digest of [image.digest, image.config, ...image.layers])
@@ -277,7 +237,7 @@ test("pulls of one image at once ask the registry for each part once", async () 
 
 test("ranges of a large layer arrive at a time, in the store and unpacked", async () => {
   await using fake = await FakeRegistry.start();
-  await using e = await engine();
+  await using e = await pullEngine();
   const bytes = layer("big", 3_000_000);
   const image = fake.addImage("team/app", "v1", [bytes]);
   fake.bytesPerSecond = 2_000_000;
@@ -290,9 +250,51 @@ test("ranges of a large layer arrive at a time, in the store and unpacked", asyn
   assert.ok(fake.requests(`GET /v2/team/app/blobs/${image.layers[0]}`).length >= 15);
 });
 
+test("layers come into the store while all slots for unpacking wait for the layers below", async () => {
+  await using fake = await FakeRegistry.start();
+  await using e = await pullEngine({ unpacks: 2, downloads: 4 });
+  await using patient = new Registry({ dockerConfig: false });
+  const layers = Array.from({ length: 10 }, (_, i) => layer(`d${i}`, i === 7 ? 3_000_000 : 20_000));
+  const image = fake.addImage("team/app", "v1", layers);
+  const asked = (i: number): number => fake.requests(`GET /v2/team/app/blobs/${image.layers[i]}`).length;
+  const bottom = createDeferred<void>();
+  fake.fail({ match: `GET /v2/team/app/blobs/${image.layers[0]}`, hold: bottom.promise });
+  const name = `${fake.host}/team/app:v1`;
+  const source = registrySource(await patient.session(name));
+  const pulling = pull(e.ctx, inNs("testing"), { name, source, unpack: [{ snapshotter: "overlayfs" }] });
+  const stored = async (): Promise<number> => {
+    let bytes = 0n;
+    for (const { offset } of await e.stores.content.statuses(inNs("testing"), [])) bytes += offset;
+    for await (const blob of e.stores.content.walk(inNs("testing"), [])) bytes += blob.size;
+    return Number(bytes);
+  };
+  const above = layers.slice(1).reduce((sum, bytes) => sum + bytes.length, 0);
+  // one slot waits for the bottom, the other one for its parent; all the others come
+  await until(async () => (await stored()) >= above);
+  assert.deepEqual(
+    layers.map((_, i) => asked(i)),
+    layers.map(() => 1),
+  );
+  bottom.resolve();
+  await pulling;
+  for (const [i, bytes] of layers.entries()) await assertUnpacked(e, `d${i}`, bytes);
+  // what had come was not asked for again
+  assert.deepEqual(
+    layers.map((_, i) => asked(i)),
+    layers.map(() => 1),
+  );
+  // lower layers first: no more than the other connections' are still to be asked for
+  const order = fake.seen
+    .filter(({ method }) => method === "GET")
+    .map(({ url }) => image.layers.findIndex((digest) => url.endsWith(digest)))
+    .filter((i) => i >= 0);
+  for (const [at, i] of order.entries())
+    assert.ok(i - order.slice(0, at).filter((lower) => lower < i).length < 4, `${order}`);
+});
+
 test("a layer that another client is fetching is waited for, and taken over when that one stops", async () => {
   await using fake = await FakeRegistry.start();
-  await using e = await engine();
+  await using e = await pullEngine();
   const bytes = layer("d0", 100_000);
   const image = fake.addImage("team/app", "v1", [bytes]);
   const digest = parseDigest(image.layers[0] ?? "");
@@ -300,13 +302,8 @@ test("a layer that another client is fetching is waited for, and taken over when
   const other = await e.stores.content.writer(inNs("testing"), options);
   await other.write(bytes.subarray(0, 40_000));
   const pulling = run(e, fake);
-  // It has a snapshot to unpack to: opening the ingest is next, and refused a few times.
-  const active = async (): Promise<boolean> => {
-    for await (const s of e.stores.snapshotter("overlayfs").walk(inNs("testing"), []))
-      if (s.kind === "active") return true;
-    return false;
-  };
-  while (!(await active())) await new Promise((resolve) => setTimeout(resolve, 5));
+  // It knows the image: opening the ingest is next, and refused a few times.
+  await until(() => fake.requests(`GET /v2/team/app/blobs/${image.config}`).length > 0);
   await new Promise((resolve) => setTimeout(resolve, 150));
   await other.close();
   await pulling;
@@ -320,7 +317,7 @@ test("non-distributable layers: fetched from their URL without credentials, push
   await using fake = await FakeRegistry.start({ auth });
   await using elsewhere = await FakeRegistry.start();
   await using other = await FakeRegistry.start();
-  await using e = await engine();
+  await using e = await pullEngine();
   const bytes = layer("foreign", 30_000);
   const digest = elsewhere.addBlob(bytes);
   fake.addImage("team/app", "v1", [bytes]);
@@ -357,7 +354,7 @@ test("non-distributable layers: fetched from their URL without credentials, push
 
 test("R9: cancelled at random and pulled again while garbage is collected: never a missing parent", async () => {
   await using fake = await FakeRegistry.start();
-  await using e = await engine();
+  await using e = await pullEngine();
   const layers = [0, 1, 2].map((i) => layer(`d${i}`, 20_000));
   fake.addImage("team/app", "v1", layers);
   for (let i = 0; i < 6; i++) {

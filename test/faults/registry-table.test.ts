@@ -6,23 +6,19 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { readdir, readFile, realpath } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { parseDigest } from "../../src/core/ids/digest.ts";
-import { setMainScript } from "../../src/platform/runtime.ts";
-import { HelperApplier } from "../../src/plugins/diff/apply.ts";
-import { createContext } from "../../src/plugins/transfer/context.ts";
 import { pull } from "../../src/plugins/transfer/pull.ts";
 import { registrySource } from "../../src/plugins/transfer/registry-source.ts";
 import { fixedSource } from "../../src/registry/credentials.ts";
-import { Registry } from "../../src/registry/registry.ts";
-import { inNs, list, tempFolder } from "../contract/harness.ts";
-import { type LocalStores, openLocal } from "../contract/local-stores.ts";
+import { inNs, list } from "../contract/harness.ts";
+import type { LocalStores } from "../contract/local-stores.ts";
 import { FakeRegistry, type Fault } from "../fakes/registry.ts";
+import { hastyRegistry, pullEngine } from "./pull-rig.ts";
 
-setMainScript(new URL("../../src/main.ts", import.meta.url).pathname);
 const call = inNs("testing");
 const USER = { username: "tester", password: "s3cret" } as const;
 const certificates = mkdtempSync(join(tmpdir(), "gantry-table-"));
@@ -123,33 +119,16 @@ for (const [kind, auth] of KINDS)
       body: (fake: FakeRegistry, stores: LocalStores, go: () => Promise<unknown>) => Promise<void>,
     ): Promise<void> {
       await using fake = await started();
-      const folder = await tempFolder();
-      const stores = await openLocal(await realpath(folder.path));
-      const { content } = stores.metadata;
-      const applier = new HelperApplier(content, { entries: 1000, bytes: 0 });
-      const ctx = createContext({
-        content: stores.content,
-        images: stores.images,
-        leases: stores.leases,
-        applier,
-        snapshotter: (name) => stores.snapshotter(name),
-        capabilities: () => [],
-        local: { content, applier },
-      });
-      const registry = new Registry({
-        dockerConfig: false,
-        credentials: fixedSource({ kind: "basic", ...USER }),
-        limits: { initialDelayMs: 1, stall: { windowMs: 200, floorBytes: 64 } },
-      });
+      await using engine = await pullEngine();
+      const registry = hastyRegistry(fixedSource({ kind: "basic", ...USER }));
       try {
-        await body(fake, stores, async () => {
+        await body(fake, engine.stores, async () => {
           const name = `${fake.host}/team/app:v1`;
-          return pull(ctx, call, { name, source: registrySource(await registry.session(name)), unpack: [] });
+          const source = registrySource(await registry.session(name));
+          return pull(engine.ctx, call, { name, source, unpack: [] });
         });
       } finally {
         await registry.close();
-        await stores.close();
-        await folder.remove();
       }
     }
 

@@ -2,10 +2,23 @@
 import { open } from "node:fs/promises";
 import { diskFull } from "../../core/errors.ts";
 
-/** Appends a stream to a file, piece by piece as it comes. @throws what the stream throws; resource-exhausted (disk full) */
-export async function appendAll(path: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+/**
+ * Appends what a stream gives to a file, piece by piece as it comes, until it ends or `enough` says so.
+ * @returns true when the stream has ended
+ * @throws what the stream throws; resource-exhausted (disk full)
+ */
+export async function appendUntil(
+  path: string,
+  bytes: AsyncIterator<Uint8Array, void, undefined>,
+  enough: () => boolean,
+): Promise<boolean> {
   await using file = await open(path, "a", 0o600).catch(failed);
-  for await (const chunk of bytes) await file.appendFile(chunk).catch(failed);
+  while (!enough()) {
+    const next = await bytes.next();
+    if (next.done === true) return true;
+    await file.appendFile(next.value).catch(failed);
+  }
+  return false;
 }
 
 function failed(err: unknown): never {

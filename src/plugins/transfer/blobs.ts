@@ -162,6 +162,11 @@ export function blobLocked<T>(
   return exclusive(ctx, call, digest, work);
 }
 
+/** Waits until nobody else brings this blob of this namespace. */
+export function lockBlob(ctx: TransferContext, call: NamespacedCall, digest: Digest): Promise<Disposable> {
+  return ctx.blobLocks.acquire(`${call.namespace} ${digest}`, call.signal);
+}
+
 /** Runs `work` alone for this key of this namespace. */
 export async function exclusive<T>(
   ctx: TransferContext,

@@ -80,6 +80,8 @@ export interface TransferContext {
 export interface LayerFlight {
   /** It holds its slot: whatever depends on it may wait for one too. */
   readonly started: Promise<void>;
+  /** Its bytes come, or need not: those of layers above may follow. Never rejects. */
+  readonly fetching: Promise<void>;
   /** Committed. The directory is where its files are, when known: lower layer of the next one. */
   readonly done: Promise<{ readonly dir: string | undefined }>;
 }
