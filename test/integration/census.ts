@@ -69,7 +69,7 @@ export async function takeCensus(engine: Engine): Promise<Census> {
     engine,
     [...engine.seen].map((id) => [id.split("/")[0] ?? "", id.split("/")[1] ?? ""] as const),
   );
-  census[OPEN_FILES] = numbered(openFilesOf(engine.pid));
+  census[OPEN_FILES] = numbered(openFilesOf(engine.pid).filter((path) => !KEPT_OPEN.test(path)));
   const bundles = tree(`${engine.state}/io.containerd.runtime.v2.task`, 2);
   const work = tree(`${engine.root}/io.containerd.runtime.v2.task`, 2);
   const runc = namespaces.flatMap((ns) => entries(`/run/containerd/runc/${ns}`).map((id) => `${ns}/${id}`));
@@ -131,6 +131,8 @@ export function difference(before: Census, after: Census): string {
 }
 
 const OPEN_FILES = "open files of the daemon";
+/** Opened at the first start of a container, for good: where the daemon itself is. */
+const KEPT_OPEN = /^\/proc\/\d+\/cgroup$|^\/sys\/fs\/cgroup\/.*\/cgroup\.procs$/;
 /** How many there are may change between two counts. */
 const SPARE = "spare processes";
 /** A spare shim or helper that is started or replaced between two counts moves these by so many. */
