@@ -107,6 +107,8 @@ export interface Transport extends AsyncDisposable {
     requests: AsyncIterable<MessageInitShape<I>>,
     options?: ClientCallOptions,
   ): AsyncIterable<MessageShape<O>>;
+  /** Resolves when the calls made until now are on their way to the server, or cannot be: time for work of one's own. */
+  sent?(): Promise<void>;
   close(): Promise<void>;
 }
 

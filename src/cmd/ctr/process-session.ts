@@ -32,13 +32,22 @@ export async function runForeground(
 ): Promise<Exit> {
   using _raw = s.terminal && process.stdin.isTTY === true ? enterRawMode(0) : { [Symbol.dispose]() {} };
   const exit = s.tasks.wait(s.call, s.id, s.execId);
-  exit.catch(() => {});
+  let ended = false;
+  exit.then(
+    () => {
+      ended = true;
+    },
+    () => {},
+  );
   if (start) started(await s.tasks.start(s.call, s.id, s.execId));
   s.io.opened();
   using _size = s.terminal ? followSize(s) : { [Symbol.dispose]() {} };
   using _signals = s.terminal ? { [Symbol.dispose]() {} } : forwardSignals(s);
   s.io.copyStdin(() => {
-    void s.tasks.closeIO(s.call, s.id, s.execId, true).catch(() => {});
+    // the answer to `wait` may have come along with that to `start`
+    setImmediate(() => {
+      if (!ended) void s.tasks.closeIO(s.call, s.id, s.execId, true).catch(() => {});
+    });
   });
   const end = await exit;
   await s.io.drained();

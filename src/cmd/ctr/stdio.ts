@@ -7,21 +7,41 @@ import { lstatSync, mkdirSync, rmdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Stdio } from "../../core/tasks/tasks.ts";
 import { randomHex } from "../../lib/hash.ts";
-import { copyFd, createFifo, type FifoReader, openFifo, openFifoReader } from "../../platform/fs/fifo.ts";
+import {
+  copyFd,
+  createFifo,
+  type FifoReader,
+  isAtEnd,
+  openFifo,
+  openFifoReader,
+} from "../../platform/fs/fifo.ts";
 import { close } from "../../platform/syscalls/files.ts";
+import { textOf } from "./context.ts";
 
 /** How a process's stdio is wired. */
 export interface StdioOptions {
   readonly terminal: boolean;
-  /** Discard everything. */
-  readonly nullIo: boolean;
-  /** Logger or file that the shim writes to instead. */
-  readonly logUri: string;
-  /** Attach this process's stdin. */
-  readonly stdin: boolean;
-  /** Nobody here reads: FIFOs stay for a later attach. */
-  readonly detach: boolean;
-  readonly fifoDir: string;
+  /** Discard everything. Default: false. */
+  readonly nullIo?: boolean;
+  /** Logger or file that the shim writes to instead. Default: "", none. */
+  readonly logUri?: string;
+  /** Attach this process's stdin. Default: true. */
+  readonly stdin?: boolean;
+  /** Nobody here reads: FIFOs stay for a later attach. Default: false. */
+  readonly detach?: boolean;
+  /** Default: "", containerd's. */
+  readonly fifoDir?: string;
+}
+
+/** What the flags of `run`, `tasks start` and `tasks exec` say about it. */
+export function stdioOf(options: Readonly<Record<string, unknown>>, terminal: boolean): StdioOptions {
+  return {
+    terminal,
+    nullIo: options["nullIo"] === true,
+    logUri: textOf(options, "logUri"),
+    detach: options["detach"] === true,
+    fifoDir: textOf(options, "fifoDir"),
+  };
 }
 
 /** Stdio of one process on its way. */
@@ -45,27 +65,22 @@ const DEFAULT_DIR = "/run/containerd/fifo";
 
 /** Makes the FIFOs of process `id` and starts to copy its output. */
 export async function openStdio(id: string, options: StdioOptions): Promise<ClientStdio> {
-  if (options.nullIo) return fixed({ stdin: "", stdout: "", stderr: "", terminal: options.terminal });
-  if (options.logUri !== "")
-    return fixed({
-      stdin: "",
-      stdout: options.logUri,
-      stderr: options.terminal ? "" : options.logUri,
-      terminal: options.terminal,
-    });
-  const dir = join(options.fifoDir === "" ? DEFAULT_DIR : options.fifoDir, randomHex(6));
+  const { terminal, nullIo = false, logUri = "", stdin = true, detach = false, fifoDir = "" } = options;
+  if (nullIo) return fixed({ stdin: "", stdout: "", stderr: "", terminal });
+  if (logUri !== "") return fixed({ stdin: "", stdout: logUri, stderr: terminal ? "" : logUri, terminal });
+  const dir = join(fifoDir === "" ? DEFAULT_DIR : fifoDir, randomHex(6));
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const path = (name: string): string => join(dir, `${id}-${name}`);
   const stdio: Stdio = {
-    stdin: options.stdin ? path("stdin") : "",
+    stdin: stdin ? path("stdin") : "",
     stdout: path("stdout"),
-    stderr: options.terminal ? "" : path("stderr"),
-    terminal: options.terminal,
+    stderr: terminal ? "" : path("stderr"),
+    terminal,
   };
   for (const fifo of [stdio.stdin, stdio.stdout, stdio.stderr]) if (fifo !== "") createFifo(fifo, 0o600);
   // detached, the FIFOs stay for a later attach; a shim still wants a reader at the other end while it opens them
   const remove = (): void => rmSync(dir, { recursive: true, force: true });
-  return options.detach ? holdOpen(stdio, remove) : attachStdio(stdio, remove);
+  return detach ? holdOpen(stdio, remove) : attachStdio(stdio, remove);
 }
 
 /** Copies the output FIFOs of a process to this process's stdout and stderr. */
@@ -103,6 +118,12 @@ export function attachStdio(stdio: Stdio, remove: () => void = () => {}): Client
     copyStdin(onEof) {
       if (stdio.stdin === "") return;
       const fd = openFifo(stdio.stdin);
+      // no copy, with a thread for its end, of nothing
+      if (isAtEnd(0)) {
+        close(fd);
+        onEof();
+        return;
+      }
       stdinFd = fd;
       void copyFd(0, [fd], { signal: stop.signal })
         .catch(() => {})

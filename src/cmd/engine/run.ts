@@ -86,11 +86,9 @@ export const run: Action = async (context, args, options) => {
     const terminal = options["tty"] === true;
     const io = await openStdio(id.slice(0, 12), {
       terminal,
-      nullIo: false,
       logUri: logUri(logPath(call.namespace, id)),
       stdin: options["interactive"] === true || terminal,
       detach,
-      fifoDir: "",
     });
     try {
       const rootfs = await snapshotterClient(transport, container.snapshotter).mounts(

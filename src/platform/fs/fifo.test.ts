@@ -4,12 +4,13 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { text } from "../ffi/memory.ts";
+import { alloc, text } from "../ffi/memory.ts";
 import { run, spawnProcess } from "../process/spawn.ts";
+import { O_RDONLY } from "../syscalls/constants.ts";
 import { isErrno } from "../syscalls/errors.ts";
-import { close, pipe2, writeAll } from "../syscalls/files.ts";
+import { close, open, pipe2, tryRead, writeAll } from "../syscalls/files.ts";
 import { createFdSink, readFd } from "./fd-stream.ts";
-import { copyFd, createFifo, openFifo, openFifoReader } from "./fifo.ts";
+import { copyFd, createFifo, isAtEnd, openFifo, openFifoReader } from "./fifo.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "gantry-fifo-"));
 after(() => rmSync(dir, { recursive: true, force: true }));
@@ -123,4 +124,23 @@ test("plain files and wrong types", async () => {
   for await (const chunk of readFd(sinkPipe.read)) got.push(text(chunk));
   assert.deepEqual(got, ["x"]);
   close(sinkPipe.read);
+});
+
+test("at its end: a pipe that was read and has no writer, /dev/null; not one that may get or has data, nor a file", () => {
+  const pipe = pipe2();
+  assert.equal(isAtEnd(pipe.read), false, "a writer is there");
+  writeAll(pipe.write, new Uint8Array(1));
+  close(pipe.write);
+  assert.equal(isAtEnd(pipe.read), false, "data is there");
+  tryRead(pipe.read, alloc(128));
+  assert.equal(isAtEnd(pipe.read), true);
+  close(pipe.read);
+  const nothing = open("/dev/null", O_RDONLY);
+  assert.equal(isAtEnd(nothing), true);
+  close(nothing);
+  const file = join(dir, "file");
+  writeFileSync(file, "");
+  const fd = open(file, O_RDONLY);
+  assert.equal(isAtEnd(fd), false);
+  close(fd);
 });

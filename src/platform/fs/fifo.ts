@@ -1,6 +1,6 @@
 import * as c from "../syscalls/constants.ts";
 import { isErrno, SyscallError } from "../syscalls/errors.ts";
-import { close, open, unreadBytes } from "../syscalls/files.ts";
+import { close, open, pollFd, unreadBytes } from "../syscalls/files.ts";
 import { fstat } from "../syscalls/stat.ts";
 import { mkfifo } from "../syscalls/tree.ts";
 import { createFdSink, type FdSink, readFd } from "./fd-stream.ts";
@@ -82,6 +82,18 @@ export function isBeingRead(path: string): boolean {
     close(fd);
   }
 }
+
+/** Whether reading gives nothing now and ever: a pipe without writers that was read to its end, or /dev/null. */
+export function isAtEnd(fd: number): boolean {
+  const { type, rdev } = fstat(fd);
+  if (type === c.S_IFCHR) return rdev.major === NULL_DEVICE.major && rdev.minor === NULL_DEVICE.minor;
+  return type === c.S_IFIFO && (pollFd(fd, POLLIN, 0) & (POLLIN | POLLHUP)) === POLLHUP;
+}
+
+/** Linux, Documentation/admin-guide/devices.txt. */
+const NULL_DEVICE = { major: 1, minor: 3 };
+const POLLIN = 1;
+const POLLHUP = 0x10;
 
 function mustBeFifo(fd: number, path: string): number {
   if (fstat(fd).type === c.S_IFIFO) return fd;

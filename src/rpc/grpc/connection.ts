@@ -47,6 +47,11 @@ export class GrpcConnection {
     }
   }
 
+  /** Resolves when it is not being made, well or not. */
+  async settled(): Promise<void> {
+    await this.#connecting?.catch(() => {});
+  }
+
   /** Ends the connection; running calls fail as unavailable. */
   async close(): Promise<void> {
     this.#closed = true;

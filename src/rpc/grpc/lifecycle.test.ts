@@ -67,6 +67,27 @@ describe("life of a gRPC connection", () => {
     assert.equal((await failure(connectTo(path).client.echo(one))).code, "unavailable");
   });
 
+  test("sent: a call made before is at the server then; without a server too it resolves", async () => {
+    const path = newPath();
+    const early = connectTo(path);
+    const lost = failure(early.client.echo(one));
+    await early.transport.sent?.();
+    assert.equal((await lost).code, "unavailable");
+    let asked = (): void => {};
+    const arrived = new Promise<void>((resolve) => {
+      asked = resolve;
+    });
+    const listener = createServer((socket) => socket.once("data", () => asked()));
+    await new Promise<void>((resolve) => listener.listen(path, resolve));
+    const { client, transport } = connectTo(path);
+    const call = failure(client.echo(one));
+    await transport.sent?.();
+    await arrived;
+    await transport.close();
+    assert.equal((await call).code, "unavailable");
+    await new Promise((resolve) => listener.close(resolve));
+  });
+
   test("a client reconnects after the server was replaced", async () => {
     const path = newPath();
     const first = await serve(path);

@@ -168,6 +168,12 @@ export function createGrpcTransport(address: ConnectAddress, options: GrpcTransp
       return responses;
     },
 
+    async sent() {
+      await connection.settled();
+      // what is written in this turn leaves at its end
+      await new Promise((resolve) => setImmediate(resolve));
+    },
+
     async close() {
       await connection.close();
     },

@@ -215,14 +215,7 @@ export const restore: Action = async (context, args, options) => {
   );
   const terminal = unpackSpec(container.spec).process?.terminal === true;
   const tasks = tasksClient(transport);
-  const io = await openStdio(id, {
-    terminal,
-    nullIo: false,
-    logUri: "",
-    stdin: true,
-    detach: false,
-    fifoDir: "",
-  });
+  const io = await openStdio(id, { terminal });
   try {
     const rootfs = await snapshotterClient(transport, container.snapshotter).mounts(call, id);
     await tasks.create(call, {

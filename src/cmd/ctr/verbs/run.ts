@@ -13,7 +13,7 @@ import { healthLabels } from "../health-flags.ts";
 import { runForeground } from "../process-session.ts";
 import { restartLabels } from "../restart-flag.ts";
 import { taskOptions } from "../runtime-options.ts";
-import { openStdio } from "../stdio.ts";
+import { openStdio, stdioOf } from "../stdio.ts";
 
 export const run: Action = async (context, args, given) => {
   try {
@@ -67,14 +67,8 @@ async function runContainer(
   making.catch(() => {}); // told below
   const terminal = options["tty"] === true;
   // while the daemon answers
-  const io = await openStdio(id, {
-    terminal,
-    nullIo: options["nullIo"] === true,
-    logUri: textOf(options, "logUri"),
-    stdin: true,
-    detach,
-    fifoDir: textOf(options, "fifoDir"),
-  }).catch(async (err: unknown) => {
+  await transport.sent?.();
+  const io = await openStdio(id, stdioOf(options, terminal)).catch(async (err: unknown) => {
     await making.catch(() => {}); // what it makes is whole
     throw err;
   });

@@ -125,14 +125,7 @@ export const exec: Action = (context, args, options) =>
     };
     const io =
       attach && !named
-        ? await openStdio(execId, {
-            terminal,
-            nullIo: false,
-            logUri: "",
-            stdin: true,
-            detach: false,
-            fifoDir: "",
-          })
+        ? await openStdio(execId, { terminal })
         : attachStdio(attach ? given : { stdin: "", stdout: "", stderr: "", terminal });
     try {
       const stdio = attach && !named ? io.stdio : given;

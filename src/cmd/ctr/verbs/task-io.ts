@@ -11,7 +11,7 @@ import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
 import { runForeground } from "../process-session.ts";
 import { taskOptions } from "../runtime-options.ts";
-import { attachStdio, openStdio, removeFifos } from "../stdio.ts";
+import { attachStdio, openStdio, removeFifos, stdioOf } from "../stdio.ts";
 import { hintTask } from "../task-hint.ts";
 
 export const start: Action = async (context, args, options) => {
@@ -22,14 +22,7 @@ export const start: Action = async (context, args, options) => {
   const terminal = unpackSpec(container.spec).process?.terminal === true;
   const tasks = tasksClient(transport);
   const detach = options["detach"] === true;
-  const io = await openStdio(id, {
-    terminal,
-    nullIo: options["nullIo"] === true,
-    logUri: textOf(options, "logUri"),
-    stdin: true,
-    detach,
-    fifoDir: textOf(options, "fifoDir"),
-  });
+  const io = await openStdio(id, stdioOf(options, terminal));
   try {
     const rootfs =
       container.snapshotter === ""
@@ -64,38 +57,35 @@ export const exec: Action = async (context, args, options) => {
   if (options["tty"] === true && options["detach"] !== true && options["interactive"] !== false)
     needTerminal();
   const execId = textOf(options, "execId") || `exec-${randomHex(4)}`;
-  const container = await hintTask(id, containersClient(transport).get(call, id));
-  const spec = unpackSpec(container.spec);
   const terminal = options["tty"] === true;
   const tasks = tasksClient(transport);
+  const container = hintTask(id, containersClient(transport).get(call, id));
+  container.catch(() => {}); // told below
+  // while the daemon answers
+  await transport.sent?.();
+  const detach = options["detach"] === true;
+  const io = await openStdio(execId, stdioOf(options, terminal));
   /** Names are looked up in the files of the container as it runs. */
   const execUser = async (value: string): Promise<{ user?: User }> => {
     if (value === "") return {};
     const { userOfProcess } = await import("../run-user.ts");
     return { user: userOfProcess(value, (await hintTask(id, tasks.get(call, id, ""))).pid) };
   };
-  const base = spec.process ?? { user: { uid: 0, gid: 0 }, cwd: "/" };
-  const process_ = {
-    ...base,
-    terminal,
-    args: command,
-    ...(textOf(options, "cwd") === "" ? {} : { cwd: textOf(options, "cwd") }),
-    ...(await execUser(textOf(options, "user"))),
-  };
-  const detach = options["detach"] === true;
-  const io = await openStdio(execId, {
-    terminal,
-    nullIo: false,
-    logUri: textOf(options, "logUri"),
-    stdin: true,
-    detach,
-    fifoDir: textOf(options, "fifoDir"),
-  });
   try {
-    await hintTask(
-      id,
-      tasks.exec(call, { containerId: id, execId, ...io.stdio, spec: packProcess(process_) }),
-    );
+    const base = unpackSpec((await container).spec).process ?? { user: { uid: 0, gid: 0 }, cwd: "/" };
+    const spec = packProcess({
+      ...base,
+      terminal,
+      args: command,
+      ...(textOf(options, "cwd") === "" ? {} : { cwd: textOf(options, "cwd") }),
+      ...(await execUser(textOf(options, "user"))),
+    });
+    await hintTask(id, tasks.exec(call, { containerId: id, execId, ...io.stdio, spec }));
+  } catch (err) {
+    io.abandon();
+    throw err;
+  }
+  try {
     if (detach) {
       await tasks.start(call, id, execId);
       return 0;
