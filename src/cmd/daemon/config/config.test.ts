@@ -121,7 +121,13 @@ test("syntax errors and newer versions say where and what", () => {
     /syn\.toml": line 2/,
   );
   assert.throws(() => loadConfig(file("v9.toml", "version = 9\n"), true, known), /version 9 is newer/);
-  assert.throws(() => loadConfig(join(dir, "none.toml"), true, known), /no such file/);
+  assert.throws(
+    () => loadConfig(join(dir, "none.toml"), true, known),
+    (err) =>
+      err instanceof GantryError &&
+      /no such file/.test(err.message) &&
+      /containerd config default > .*none\.toml/.test(err.hint ?? ""),
+  );
   assert.equal(loadConfig(join(dir, "none.toml"), false, known).files.length, 0);
 });
 

@@ -56,7 +56,10 @@ const MAX_FILE = 4 << 20;
  */
 export function loadConfig(path: string, must: boolean, known: KnownTables): LoadedConfig {
   if (!existsSync(path)) {
-    if (must) throw notFound(`read config "${path}": no such file`);
+    if (must)
+      throw notFound(`read config "${path}": no such file`, {
+        hint: `name a file that is there, or make it: containerd config default > ${path}; without --config a missing file is no error`,
+      });
     return {
       version: LATEST,
       files: [],
