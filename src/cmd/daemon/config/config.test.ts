@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { parse } from "smol-toml";
+import { GantryError } from "../../../core/errors.ts";
 import { builtins } from "../builtins.ts";
 import { effectiveConfig, knownTables } from "./effective.ts";
 import { loadConfig } from "./load.ts";
