@@ -295,6 +295,7 @@ export class TaskManager {
 
   /** The shim is gone: kill what it left, tell the world once, remove the bundle. */
   async #lost(task: Task, reason: unknown): Promise<void> {
+    task.running = undefined;
     if (task.deleting || this.#stopping) return;
     const { log } = this.#options;
     log.warn("lost the shim of a task, cleaning up", {

@@ -38,8 +38,7 @@ export function createTaskService(
         exitedAt: task.exit?.exitedAt,
       };
     const status = fromStatus(s.status);
-    if (execId === "") task.seen = status;
-    return {
+    const answer: ProcessState = {
       containerId: task.bundle.id,
       execId,
       pid: s.pid,
@@ -51,6 +50,11 @@ export function createTaskService(
       exitStatus: s.exitStatus,
       exitedAt: s.exitedAt === undefined || s.exitedAt.seconds <= 0n ? undefined : fromTimestamp(s.exitedAt),
     };
+    if (execId === "") {
+      task.seen = status;
+      task.running = status === "running" && task.shim.own ? answer : undefined;
+    }
+    return answer;
   };
   return {
     async create(call, request) {
@@ -69,7 +73,12 @@ export function createTaskService(
       const answer = await manager.get(call, id).api.delete({ id, execId }, options(call));
       return { pid: answer.pid, status: answer.exitStatus, exitedAt: fromTimestamp(answer.exitedAt) };
     },
-    get: (call, id, execId) => state(call, manager.get(call, id), execId),
+    async get(call, id, execId) {
+      const task = manager.get(call, id);
+      // a client's exec begins with this question: the shim need not wake for it
+      if (execId === "" && task.exit === undefined && task.running !== undefined) return task.running;
+      return await state(call, task, execId);
+    },
     peek: (call) =>
       new Map(
         manager.list(call).map((task) => [task.bundle.id, task.exit === undefined ? task.seen : "stopped"]),
@@ -121,7 +130,9 @@ export function createTaskService(
     },
     async pause(call, id) {
       const task = manager.get(call, id);
+      task.running = undefined;
       await task.api.pause({ id }, options(call));
+      task.running = undefined;
       task.seen = "paused";
     },
     async resume(call, id) {

@@ -6,7 +6,7 @@
  *                            +-------------- deleted ---------------------+
  */
 import type { NamespacedCall } from "../../core/call.ts";
-import type { Exit, Stdio, TaskStatus } from "../../core/tasks/tasks.ts";
+import type { Exit, ProcessState, Stdio, TaskStatus } from "../../core/tasks/tasks.ts";
 import { createDeferred, type Deferred } from "../../lib/deferred.ts";
 import type { Transport } from "../../rpc/types.ts";
 import { type Bundle, NO_STDIO, type ShimAddress } from "./bundle.ts";
@@ -34,6 +34,11 @@ export interface Task {
   assumed: boolean;
   /** Status of init as its shim said last, or as what was done to it since made it; undefined while nobody asked. */
   seen: TaskStatus | undefined;
+  /**
+   * What a shim of ours said of init when it ran; undefined after anything that may change it. Such a shim knows nothing else until
+   * init ends, which it tells.
+   */
+  running: ProcessState | undefined;
 }
 
 /** Key of the task map. */
@@ -43,12 +48,12 @@ export function taskKey(namespace: string, id: string): string {
 
 /** Makes the record. */
 export function newTask(
-  parts: Omit<Task, "pid" | "stdio" | "ended" | "exit" | "deleting" | "assumed" | "seen">,
+  parts: Omit<Task, "pid" | "stdio" | "ended" | "exit" | "deleting" | "assumed" | "seen" | "running">,
 ): Task {
   const ended = createDeferred<Exit>();
   // nobody has to wait for it
   ended.promise.catch(() => {});
-  const fresh = { exit: undefined, deleting: false, assumed: false, seen: undefined };
+  const fresh = { exit: undefined, deleting: false, assumed: false, seen: undefined, running: undefined };
   return { ...parts, pid: 0, stdio: NO_STDIO, ended, ...fresh };
 }
 

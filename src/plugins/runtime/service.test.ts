@@ -1,0 +1,81 @@
+/** When the state of init is the shim's to tell, and when the daemon knows it. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Call } from "../../core/call.ts";
+import type { ContainerStore } from "../../core/containers/containers.ts";
+import type { ContentStore } from "../../core/content/content.ts";
+import { parseNamespace } from "../../core/ids/namespace.ts";
+import type { TaskManager } from "./manager.ts";
+import { createTaskService } from "./service.ts";
+import { newTask, settleExit, type Task } from "./task.ts";
+
+const call = new Call({}).in(parseNamespace("test"));
+/** containerd.v1.types.Status */
+const RUNNING = 2;
+const STOPPED = 3;
+const PAUSED = 4;
+
+function taskOf(own: boolean): { task: Task; asked: () => number; says: (status: number) => void } {
+  let status = RUNNING;
+  let asked = 0;
+  const api = {
+    async state({ execId }: { execId: string }) {
+      asked++;
+      const end = status === STOPPED ? { exitStatus: 3 } : { exitStatus: 0 };
+      return { pid: 7, status, stdin: "", stdout: "", stderr: "", terminal: false, execId, ...end };
+    },
+    pause: async () => ({}),
+    resume: async () => ({}),
+  };
+  const parts = { bundle: { id: "one" }, shim: { own }, address: {}, transport: {}, api, call };
+  const task = newTask(parts as unknown as Parameters<typeof newTask>[0]);
+  return {
+    task,
+    asked: () => asked,
+    says(next) {
+      status = next;
+    },
+  };
+}
+
+function serviceOf(task: Task) {
+  const manager = { get: () => task } as unknown as TaskManager;
+  return createTaskService(manager, { containers: {} as ContainerStore, content: {} as ContentStore });
+}
+
+test("a running init of a shim of ours is asked for once; its execs each time", async () => {
+  const { task, asked } = taskOf(true);
+  const tasks = serviceOf(task);
+  const first = await tasks.get(call, "one", "");
+  assert.equal(first.status, "running");
+  assert.deepEqual(await tasks.get(call, "one", ""), first);
+  assert.equal(asked(), 1);
+  await tasks.get(call, "one", "exec");
+  await tasks.get(call, "one", "exec");
+  assert.equal(asked(), 3);
+});
+
+test("it is asked again when it was paused, and when init has ended", async () => {
+  const { task, asked, says } = taskOf(true);
+  const tasks = serviceOf(task);
+  await tasks.get(call, "one", "");
+  await tasks.pause(call, "one");
+  says(PAUSED);
+  assert.equal((await tasks.get(call, "one", "")).status, "paused");
+  await tasks.resume(call, "one");
+  says(RUNNING);
+  assert.equal((await tasks.get(call, "one", "")).status, "running");
+  assert.equal(asked(), 3);
+  settleExit(task, { pid: 7, status: 3, exitedAt: 1n });
+  says(STOPPED);
+  const ended = await tasks.get(call, "one", "");
+  assert.deepEqual([ended.status, ended.exitStatus, asked()], ["stopped", 3, 4]);
+});
+
+test("somebody else's shim is always asked", async () => {
+  const { task, asked } = taskOf(false);
+  const tasks = serviceOf(task);
+  await tasks.get(call, "one", "");
+  await tasks.get(call, "one", "");
+  assert.equal(asked(), 2);
+});
