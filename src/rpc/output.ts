@@ -14,6 +14,9 @@ const DIRECT = 128 * 1024;
 /** Bytes collected at which DATA waits for the next write. */
 const HIGH_WATER = 240 * 1024;
 
+/** Longest time that a chunk nobody is in a hurry for waits for another one. Milliseconds. */
+const COMPANY_MS = 5;
+
 const free: Uint8Array[] = [];
 
 /**
@@ -29,6 +32,7 @@ export class Output {
   #waiting = false;
   #ended = false;
   #drained: Deferred<void> | undefined;
+  #company: NodeJS.Timeout | undefined;
 
   /** @param fill called once before each write: puts DATA that may go now in with `push` */
   constructor(socket: ByteStream, fill: () => void = () => {}) {
@@ -63,6 +67,17 @@ export class Output {
     this.#chunks.push(chunk);
     this.#bytes += chunk.length;
     this.schedule();
+  }
+
+  /** The same for what need not leave at once: it goes with the next write, or alone after a while. */
+  pushLater(chunk: Uint8Array): void {
+    if (this.#ended) return;
+    this.#chunks.push(chunk);
+    this.#bytes += chunk.length;
+    this.#company ??= setTimeout(() => {
+      this.#company = undefined;
+      this.schedule();
+    }, COMPANY_MS).unref();
   }
 
   /** Writes at the end of this turn. */
@@ -135,6 +150,7 @@ export class Output {
   end(): void {
     if (this.#ended) return;
     this.flush();
+    clearTimeout(this.#company);
     this.#ended = true;
     this.#socket.end();
     this.#wake();
@@ -142,6 +158,7 @@ export class Output {
 
   /** Drops everything; nothing is written any more. */
   stop(): void {
+    clearTimeout(this.#company);
     this.#ended = true;
     this.#chunks = [];
     this.#bytes = 0;

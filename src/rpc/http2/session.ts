@@ -378,7 +378,8 @@ export class H2Session implements StreamHost, FrameSink {
     checkPing(id, payload);
     if ((flags & Flag.ACK) === 0) {
       this.#floods.pings.hit();
-      this.#push(frame(FrameType.PING, Flag.ACK, 0, payload));
+      // Go's clients ask after each answer, to measure the line; busy lines are measured by what is written all the time
+      this.#push(frame(FrameType.PING, Flag.ACK, 0, payload), true);
       return;
     }
     this.#floods.idle.hit();
@@ -457,8 +458,9 @@ export class H2Session implements StreamHost, FrameSink {
     this.#maybeEnd();
   }
 
-  #push(bytes: Uint8Array): void {
-    this.#output.push(bytes);
+  #push(bytes: Uint8Array, later = false): void {
+    if (later) this.#output.pushLater(bytes);
+    else this.#output.push(bytes);
     if (this.#output.blocked && this.#output.pending > this.#limits.maxUnsentControl + 512 * 1024)
       this.destroy(new Error("peer does not read"));
   }
