@@ -7,6 +7,8 @@ export const OCI_EMPTY = "application/vnd.oci.empty.v1+json";
 export const OCI_LAYER = "application/vnd.oci.image.layer.v1.tar";
 export const OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip";
 export const OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd";
+/** A layer that is an EROFS image, as containerd 2.3 names it; `+zstd` when it is compressed as a whole. */
+export const EROFS_LAYER = "application/vnd.erofs.layer.v1";
 const OCI_LAYER_NONDIST = "application/vnd.oci.image.layer.nondistributable.v1.tar";
 
 export const DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -48,9 +50,15 @@ export function isConfigType(type: string): boolean {
   return type === OCI_CONFIG || type === DOCKER_CONFIG;
 }
 
-/** True for a layer: a tar in some compression, distributable or not. */
+/** True for a layer that is an EROFS image: it is mounted as it is, and its digest without compression is its diff id. */
+export function isErofsLayer(type: string): boolean {
+  return /^application\/vnd\.erofs(\.|$|\+)/.test(type) || /\.erofs(\+zstd)?$/.test(type);
+}
+
+/** True for a layer: a tar in some compression, distributable or not, or a file system's image. */
 export function isLayerType(type: string): boolean {
   return (
+    isErofsLayer(type) ||
     type.startsWith("application/vnd.oci.image.layer.") ||
     type.startsWith(DOCKER_LAYER) ||
     type.startsWith(DOCKER_LAYER_FOREIGN)

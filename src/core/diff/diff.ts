@@ -73,6 +73,8 @@ export interface StreamUnpackOptions {
   readonly progress?: ((bytes: bigint) => void) | undefined;
   /** Mounts of the active snapshot; undefined = store and hash only. */
   readonly mounts?: readonly Mount[] | undefined;
+  /** Without mounts: file that the decompressed bytes go to. */
+  readonly plainPath?: string | undefined;
   /** Takes less time than a process's start: better done after another layer than beside it. */
   readonly small?: boolean | undefined;
 }

@@ -124,6 +124,8 @@ export interface LayerImages {
   seal(call: NamespacedCall, mounts: readonly Mount[], options: readonly string[]): Promise<void>;
   /** Takes a copy of `file` as the image. */
   take(call: NamespacedCall, mounts: readonly Mount[], file: string): Promise<void>;
+  /** Has `write` make a file, which is the image when that succeeds. */
+  receive(mounts: readonly Mount[], write: (path: string) => Promise<void>): Promise<void>;
 }
 
 /** What an active snapshot becomes, for backends that tell another process. */

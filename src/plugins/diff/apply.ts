@@ -28,11 +28,15 @@ export interface LayerLimits {
 
 /** Unpacks in helper processes; the daemon's thread only passes bytes on. */
 export class HelperApplier implements StreamApplier {
-  readonly #content: LocalContentStore;
+  readonly #content: Pick<LocalContentStore, "blobPath">;
   readonly #limits: LayerLimits;
   readonly #processors: readonly StreamProcessor[];
 
-  constructor(content: LocalContentStore, limits: LayerLimits, processors: readonly StreamProcessor[] = []) {
+  constructor(
+    content: Pick<LocalContentStore, "blobPath">,
+    limits: LayerLimits,
+    processors: readonly StreamProcessor[] = [],
+  ) {
     this.#content = content;
     this.#limits = limits;
     this.#processors = processors;
@@ -89,13 +93,19 @@ export class HelperApplier implements StreamApplier {
 
   async start(call: NamespacedCall, options: StreamUnpackOptions): Promise<StreamUnpack> {
     call.check();
-    const compression = options.mounts === undefined ? "none" : requireCompression(options.mediaType);
+    const compression =
+      options.plainPath !== undefined
+        ? "detect"
+        : options.mounts === undefined
+          ? "none"
+          : requireCompression(options.mediaType);
     const instruction: UnpackInstruction = {
       mode: "apply",
       parent: process.pid,
       source:
         options.sourcePath === undefined ? { kind: "frames" } : { kind: "file", path: options.sourcePath },
       blobPath: options.blobPath,
+      plainPath: options.plainPath,
       compression,
       destination: options.mounts === undefined ? undefined : destinationOf(options.mounts),
       limits: this.#limits,

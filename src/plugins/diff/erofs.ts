@@ -1,23 +1,22 @@
 /**
  * The differ `io.containerd.differ.v1.erofs`: unpacks layers into snapshots of the erofs snapshotter and makes their images at
- * once, with the configured options of mkfs.erofs. Layers that are EROFS images already are taken as they are. Everything
+ * once, with the configured options of mkfs.erofs. Layers that are EROFS images already are taken as they are (`+zstd`: decompressed). Everything
  * else is left to the next differ of the diff service's list: `default = ["erofs", "walking"]`.
  */
 import type { NamespacedCall } from "../../core/call.ts";
 import type { LocalContentStore } from "../../core/content/content.ts";
-import type { ApplyOptions, StreamApplier } from "../../core/diff/diff.ts";
-import { failedPrecondition, invalidArgument, notImplemented } from "../../core/errors.ts";
+import type { ApplyOptions, StreamApplier, StreamResult } from "../../core/diff/diff.ts";
+import { failedPrecondition, internal, invalidArgument, notImplemented } from "../../core/errors.ts";
+import { parseDigest } from "../../core/ids/digest.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import { DIFFER, METADATA, SNAPSHOTTER } from "../../core/plugin/kinds.ts";
 import { all, definePlugin, one, SkipPlugin } from "../../core/plugin/plugin.ts";
 import type { LayerImages } from "../../core/snapshots/snapshotter.ts";
+import { isErofsLayer } from "../../oci/media-types.ts";
 import { HelperApplier } from "./apply.ts";
 import { layerLimits } from "./limits.ts";
 import { parseStreamProcessors } from "./stream-processors.ts";
-
-/** End of the media type of a layer that is an image already. */
-const NATIVE = ".erofs";
 
 /** Applies to the snapshots that `images` owns. */
 export class ErofsApplier {
@@ -45,24 +44,38 @@ export class ErofsApplier {
     options?: ApplyOptions,
   ): Promise<Descriptor> {
     if (!this.#images.owns(mounts)) throw notImplemented("unpack layer: not a snapshot of erofs");
-    if (desc.mediaType.endsWith(NATIVE)) return this.#take(call, desc, mounts);
+    if (isErofsLayer(desc.mediaType)) return this.#take(call, desc, mounts);
     const applied = await this.#applier.apply(call, desc, mounts, options);
     await this.#images.seal(call, mounts, this.#options);
     return applied;
   }
 
-  /** The digest of such a layer is its diff id, too. */
+  /** Takes an image as it is, or decompresses it. Its digest is the diff id. */
   async #take(call: NamespacedCall, desc: Descriptor, mounts: readonly Mount[]): Promise<Descriptor> {
-    const path = await this.#content.blobPath(call, desc.digest);
-    // store and hash only: the bytes of the blob are proven before they are mounted as a file system
-    await using proof = await this.#applier.start(call, { mediaType: desc.mediaType, sourcePath: path });
-    const { blob } = await proof.end();
-    if (blob.digest !== desc.digest)
+    const [type = "", compression, more] = desc.mediaType.split("+");
+    if (more !== undefined || (compression !== undefined && compression !== "zstd"))
+      throw notImplemented(`unpack layer: media type "${desc.mediaType}": no processor for media type`);
+    const sourcePath = await this.#content.blobPath(call, desc.digest);
+    const read = async (plainPath?: string): Promise<StreamResult> => {
+      await using proof = await this.#applier.start(call, { mediaType: type, sourcePath, plainPath });
+      const seen = await proof.end();
+      if (seen.blob.digest === desc.digest) return seen;
       throw failedPrecondition(
-        `apply layer ${desc.digest}: blob has digest ${blob.digest}: unexpected digest`,
+        `apply layer ${desc.digest}: blob has digest ${seen.blob.digest}: unexpected digest`,
       );
-    await this.#images.take(call, mounts, path);
-    return { mediaType: desc.mediaType, digest: desc.digest, size: blob.size };
+    };
+    if (compression === undefined) {
+      // store and hash only: the bytes of the blob are proven before they are mounted as a file system
+      const { blob } = await read();
+      await this.#images.take(call, mounts, sourcePath);
+      return { mediaType: type, digest: desc.digest, size: blob.size };
+    }
+    let plain: StreamResult["diff"];
+    await this.#images.receive(mounts, async (path) => {
+      plain = (await read(path)).diff;
+    });
+    if (plain === undefined) throw internal(`apply layer ${desc.digest}: nothing was decompressed`);
+    return { mediaType: type, digest: parseDigest(plain.digest), size: plain.size };
   }
 }
 

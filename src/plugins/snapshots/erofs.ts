@@ -6,7 +6,7 @@
  * or the daemon stops; what overlay mounted keeps its layers. So clients get ordinary bind and overlay mounts.
  */
 import { existsSync } from "node:fs";
-import { chmod, chown, mkdir, rename, stat, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Call, NamespacedCall } from "../../core/call.ts";
 import { failedPrecondition, invalidArgument } from "../../core/errors.ts";
@@ -66,6 +66,17 @@ export class ErofsBackend implements SnapshotBackend {
       const folder = requireFolder(mounts);
       await runJob(call, { mode: "copy-file", from: file, to: join(folder, `${IMAGE}.new`) });
       await rename(join(folder, `${IMAGE}.new`), join(folder, IMAGE));
+    },
+    receive: async (mounts, write) => {
+      const folder = requireFolder(mounts);
+      const path = join(folder, `${IMAGE}.new`);
+      try {
+        await write(path);
+      } catch (err) {
+        await rm(path, { force: true });
+        throw err;
+      }
+      await rename(path, join(folder, IMAGE));
     },
   };
 

@@ -1,4 +1,3 @@
-import { notImplemented } from "../../../core/errors.ts";
 import type { CommandSpec } from "../command.ts";
 import { labelFlag, platformsFlag, registryFlags, snapshotterFlag } from "./registry-flags.ts";
 
@@ -232,7 +231,7 @@ export const images: CommandSpec = {
         { flag: "--uncompress", about: "convert tar.gz layers to uncompressed tar layers" },
         { flag: "--oci", about: "convert Docker media types to OCI media types" },
         { flag: "--zstd", about: "compress layers with zstd; implies --oci (not in containerd)" },
-        { flag: "--erofs <spec>", about: "convert layers to EROFS" },
+        { flag: "--erofs <form>", about: "convert layers to EROFS images: raw or zstd; implies --oci" },
         { flag: "--erofs-compressors <list>", about: "compressors of the EROFS layers" },
         { flag: "--erofs-mkfs-options <options>", about: "options of mkfs.erofs" },
         { ...platformsFlag, about: "convert content for a specific platform" },
@@ -250,11 +249,7 @@ export const images: CommandSpec = {
         { flag: "--platform <os/arch>", about: "platform of the image" },
         { flag: "--dmverity", about: "add dm-verity data" },
       ],
-      action: async () => async () => {
-        throw notImplemented("ctr images build-erofs-cache", {
-          hint: "use the overlayfs or native snapshotter, or mkfs.erofs on a mounted image (ctr images mount)",
-        });
-      },
+      action: async () => (await import("../verbs/images-erofs-cache.ts")).buildErofsCache,
     },
     {
       name: "usage",

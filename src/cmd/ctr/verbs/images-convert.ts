@@ -4,11 +4,17 @@ import { createHash } from "node:crypto";
 import { pipeline, Readable } from "node:stream";
 import { createZstdCompress } from "node:zlib";
 import type { NamespacedCall } from "../../../core/call.ts";
-import { dataLoss, invalidArgument, isAlreadyExists, notImplemented } from "../../../core/errors.ts";
+import { dataLoss, invalidArgument, isAlreadyExists } from "../../../core/errors.ts";
 import type { Digest } from "../../../core/ids/digest.ts";
 import type { Descriptor } from "../../../core/oci.ts";
 import { type DescriptorJson, describe } from "../../../oci/descriptors.ts";
-import { type Index, MAX_MANIFEST, type Manifest, parseManifestOrIndex } from "../../../oci/documents.ts";
+import {
+  type Index,
+  isImageManifest,
+  MAX_MANIFEST,
+  type Manifest,
+  parseManifestOrIndex,
+} from "../../../oci/documents.ts";
 import * as media from "../../../oci/media-types.ts";
 import { hostPlatform, matchOnly } from "../../../oci/platform.ts";
 import { parseReference } from "../../../oci/reference.ts";
@@ -23,25 +29,33 @@ import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
 import { platformsOf, type Wanted } from "../registry-options.ts";
 import { transferContext } from "../transfer-context.ts";
+import { mkfsArguments } from "./erofs-layers.ts";
+import { erofsManifest } from "./erofs-manifest.ts";
 
 export const convert: Action = async (context, args, options) => {
   const source = need(args, 0, "source reference");
   const target = need(args, 1, "target reference");
   parseReference(target);
-  if (textOf(options, "erofs") !== "")
-    throw notImplemented("flag --erofs", { hint: "offered are --oci, --uncompress and --zstd" });
   const zstd = options["zstd"] === true;
+  const erofs = textOf(options, "erofs");
+  if (erofs !== "" && erofs !== "raw" && erofs !== "zstd")
+    throw invalidArgument(`flag --erofs "${erofs}": want raw or zstd`);
+  const mkfs = mkfsArguments(textOf(options, "erofsCompressors"), textOf(options, "erofsMkfsOptions"));
+  if (erofs === "" && mkfs.length > 0)
+    throw invalidArgument("flags --erofs-compressors and --erofs-mkfs-options: for --erofs only");
   const what: Wish = {
-    // Docker's media types have none for zstd.
-    oci: options["oci"] === true || zstd,
+    // Docker's media types have none for zstd and EROFS.
+    oci: options["oci"] === true || zstd || erofs !== "",
     uncompress: options["uncompress"] === true,
     zstd,
+    ...(erofs === "" ? {} : { erofs: { zstd: erofs === "zstd", mkfs } }),
   };
   if (!what.oci && !what.uncompress)
     throw invalidArgument("nothing to convert", {
-      hint: "give --oci, --uncompress, --zstd or several of them",
+      hint: "give --oci, --uncompress, --zstd, --erofs or several of them",
     });
-  if (what.uncompress && zstd) throw invalidArgument("flags --uncompress and --zstd: give one of them");
+  if ([what.uncompress, zstd, erofs !== ""].filter(Boolean).length > 1)
+    throw invalidArgument("flags --uncompress, --zstd and --erofs: give one of them");
   await using transport = context.connect();
   const ctx = transferContext(transport);
   const image = await ctx.stores.images.get(context.call(), source);
@@ -69,6 +83,8 @@ interface Wish {
   readonly oci: boolean;
   readonly uncompress: boolean;
   readonly zstd: boolean;
+  /** Layers become EROFS images. */
+  readonly erofs?: { readonly zstd: boolean; readonly mkfs: readonly string[] };
 }
 
 class Conversion {
@@ -114,6 +130,19 @@ class Conversion {
   async #manifest(desc: Descriptor, doc: Manifest, json: Record<string, unknown>): Promise<Descriptor> {
     const { diffIds } = await readConfig(this.#ctx, this.#call, doc.config);
     const layers = json["layers"] as DescriptorJson[];
+    const { erofs } = this.#what;
+    if (erofs !== undefined && isImageManifest(doc)) {
+      const made = await erofsManifest(this.#ctx, this.#call, { desc, doc, diffIds, ...erofs });
+      for (const [i, layer] of made.layers.entries()) {
+        const entry = layers[i];
+        if (entry !== undefined) layers[i] = patched(entry, layer);
+      }
+      json["config"] = patched(json["config"] as DescriptorJson, {
+        ...made.config,
+        mediaType: this.#type(made.config.mediaType),
+      });
+      return this.#store(desc, json);
+    }
     for (const [i, layer] of doc.layers.entries()) {
       const entry = layers[i];
       await refetch(this.#ctx, this.#call, layer, desc.digest);

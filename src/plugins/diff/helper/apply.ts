@@ -1,7 +1,7 @@
 /** The helper's side of unpacking. Runs in its own process only: it changes the root of the process. */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { canceled, internal } from "../../../core/errors.ts";
+import { canceled, internal, resourceExhausted } from "../../../core/errors.ts";
 import type { Mount } from "../../../core/mounts/mount.ts";
 import { mountAll } from "../../../platform/mounts/mounts.ts";
 import * as fs from "../../../platform/syscalls/raw-fs.ts";
@@ -52,6 +52,25 @@ class Blob {
   }
 }
 
+/** The file that decompressed bytes go to. */
+class PlainFile {
+  readonly fd: number;
+  readonly #most: number;
+  #size = 0;
+
+  constructor({ plainPath, limits }: UnpackInstruction) {
+    this.fd = openFile(plainPath ?? "", O.WRONLY | O.CREAT | O.TRUNC);
+    this.#most = limits.bytes === 0 ? Number.POSITIVE_INFINITY : limits.bytes;
+  }
+
+  write(bytes: Uint8Array): void {
+    this.#size += bytes.length;
+    if (this.#size > this.#most) throw resourceExhausted(`unpack layer: more than ${this.#most} bytes`);
+    const n = fs.write(this.fd, bytes);
+    if (n < 0) throw fail("write layer image", n);
+  }
+}
+
 /** A helper that took a layer of more bytes has a large heap: it ends rather than taking another. */
 const REUSABLE = 64 << 20;
 
@@ -93,13 +112,15 @@ async function applyOne(instruction: UnpackInstruction, frames: Frames): Promise
   const diffHash = createHash("sha256");
   let diffSize = 0;
   const reader = extractor === undefined ? undefined : new TarReader(extractor);
+  const plain = instruction.plainPath === undefined ? undefined : new PlainFile(instruction);
   const decompressor =
-    reader === undefined
+    reader === undefined && plain === undefined
       ? undefined
       : new Decompressor(instruction.compression, (bytes) => {
           diffHash.update(bytes);
           diffSize += bytes.length;
-          reader.push(bytes);
+          reader?.push(bytes);
+          plain?.write(bytes);
         });
 
   const endOfLayer = async (): Promise<void> => {
@@ -142,7 +163,7 @@ async function applyOne(instruction: UnpackInstruction, frames: Frames): Promise
     }
     // Mounts of its own end with the process.
     const again = instruction.destination?.kind !== "mounts" && diffSize <= REUSABLE;
-    for (const fd of [source, blobFd, host]) if (fd >= 0) fs.close(fd);
+    for (const fd of [source, blobFd, host, plain?.fd ?? -1]) if (fd >= 0) fs.close(fd);
     report({ type: "finished", again });
     return again;
   } finally {

@@ -20,6 +20,8 @@ export interface UnpackInstruction {
   readonly compression: "detect" | "none";
   /** Where to unpack; undefined = hash and store only. */
   readonly destination?: Destination | undefined;
+  /** File that what is decompressed goes to, from its start, instead of a destination. */
+  readonly plainPath?: string | undefined;
   readonly limits: { readonly entries: number; readonly bytes: number };
 }
 
