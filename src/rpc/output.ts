@@ -77,7 +77,7 @@ export class Output {
     this.#company ??= setTimeout(() => {
       this.#company = undefined;
       this.schedule();
-    }, COMPANY_MS).unref();
+    }, COMPANY_MS);
   }
 
   /** Writes at the end of this turn. */

@@ -1,7 +1,6 @@
 /** tasks start, exec, attach. */
 import { writeFileSync } from "node:fs";
 import { containersClient } from "../../../client/containers.ts";
-import { snapshotterClient } from "../../../client/snapshots.ts";
 import { tasksClient } from "../../../client/tasks.ts";
 import { randomHex } from "../../../lib/hash.ts";
 import { packProcess, unpackSpec } from "../../../oci/spec/json.ts";
@@ -10,11 +9,13 @@ import { needTerminal } from "../../shared/terminal.ts";
 import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
 import { runForeground } from "../process-session.ts";
-import { taskOptions } from "../runtime-options.ts";
 import { attachStdio, openStdio, removeFifos, stdioOf } from "../stdio.ts";
 import { hintTask } from "../task-hint.ts";
 
 export const start: Action = async (context, args, options) => {
+  // not loaded for the others
+  const { snapshotterClient } = await import("../../../client/snapshots.ts");
+  const { taskOptions } = await import("../runtime-options.ts");
   await using transport = context.connect();
   const call = context.call(false);
   const id = need(args, 0, "container id");
