@@ -8,6 +8,8 @@ import { close } from "../../src/platform/syscalls/files.ts";
 import type { Poll } from "../sleeper/image.ts";
 
 export const POLLIN = 1;
+/** Marks a connection: its end alone does not wake. */
+const POLLRDHUP = 0x2000;
 
 /** Not now: something is under way. */
 export class Awake extends Error {
@@ -34,6 +36,11 @@ export class Kept {
     this.keep(fd);
     this.polls.push({ fd, events });
     return fd;
+  }
+
+  /** Keeps a connection, and wakes when it can be read. That it ended is noticed after the sleep. */
+  watchConnection(fd: number): number {
+    return this.watch(fd, POLLIN | POLLRDHUP);
   }
 
   /** As {@link keep}, to be closed after the sleep. @param made opened for the sleep: also closed when it comes to nothing */

@@ -140,7 +140,7 @@ export function createMethodServer(
           const { restingFd } = connection;
           if (restingFd === undefined) throw new Awake("connection under way");
           return {
-            fd: kept.watch(restingFd),
+            fd: kept.watchConnection(restingFd),
             waiting: [...calls].map(([id, request]) => ({ id, request: new Uint8Array(request) })),
           };
         }),

@@ -8,25 +8,34 @@ import { spawnProcess } from "../../src/platform/process/spawn.ts";
 import { O_CREAT, O_NONBLOCK, O_RDONLY, O_WRONLY } from "../../src/platform/syscalls/constants.ts";
 import { isErrno } from "../../src/platform/syscalls/errors.ts";
 import { close, open, pipe2, writeAll } from "../../src/platform/syscalls/files.ts";
+import { socketpair } from "../../src/platform/syscalls/socket.ts";
 import { canSleep, sleeperImage } from "./image.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "gantry-sleeper-"));
 after(() => rmSync(dir, { recursive: true, force: true }));
 
+const SOCK_STREAM = 1;
 const QEMU = "/usr/bin/qemu-aarch64-static";
 const BUSYBOX = "/bin/busybox";
 const skip = canSleep() && existsSync(BUSYBOX) ? false : "needs busybox-static";
 
 /**
- * A sleeper whose fds are 3 (a pipe it waits for), 4 (the program it becomes), 5 (its signals: a pipe that stays empty).
+ * A sleeper whose fds are 3 (a pipe it waits for), 4 (the program it becomes), 5 (its signals: a pipe that stays empty), and from 6
+ * on connections.
  * The program is a shell that writes down what it got.
  */
-function start(arch: string, emulator: readonly string[], out: string, said?: number) {
+function start(
+  arch: string,
+  emulator: readonly string[],
+  out: string,
+  said?: number,
+  connections: readonly number[] = [],
+) {
   const file = join(dir, `sleeper-${arch}`);
   const script = `echo "$0 $1 $VALUE $SIGNAL" > ${out}; exit 5`;
   const image = sleeperImage(
     {
-      polls: [{ fd: 3, events: 1 }],
+      polls: [{ fd: 3, events: 1 }, ...connections.map((_, index) => ({ fd: 6 + index, events: 0x2001 }))],
       exe: 4,
       signals: 5,
       signalName: "SIGNAL",
@@ -42,10 +51,10 @@ function start(arch: string, emulator: readonly string[], out: string, said?: nu
   const program = open(BUSYBOX, O_RDONLY);
   const [command = "", ...args] = [...emulator, file];
   const child = spawnProcess(command, [...args, "word"], {
-    stdio: ["ignore", "ignore", said ?? "ignore", pipe.read, program, signals.read],
+    stdio: ["ignore", "ignore", said ?? "ignore", pipe.read, program, signals.read, ...connections],
     ...(emulator.length === 0 ? { argv0: "shown" } : {}),
   });
-  for (const fd of [pipe.read, program, signals.read, signals.write]) close(fd);
+  for (const fd of [pipe.read, program, signals.read, signals.write, ...connections]) close(fd);
   return { child, wake: pipe.write };
 }
 
@@ -59,6 +68,29 @@ for (const how of ["data", "hang-up"] as const) {
     assert.equal(readFileSync(out, "utf8"), "first second kept 00\n");
   });
 }
+
+test("the end of a connection alone does not wake, data in it do, also when it ended behind them", {
+  skip,
+}, async () => {
+  const out = join(dir, "connections");
+  const [[one, first], [two, second]] = [socketpair(SOCK_STREAM), socketpair(SOCK_STREAM)];
+  const { child, wake } = start(process.arch, [], out, undefined, [one, two]);
+  const proc = (what: string): string => readFileSync(`/proc/${child.pid}/${what}`, "utf8");
+  const sleeps = (): number => Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(proc("status"))?.[1]);
+  const asleep = async (times: number): Promise<void> => {
+    while (sleeps() < times || !proc("stat").includes(") S ") || !proc("comm").startsWith("a-name"))
+      await new Promise((resolve) => setTimeout(resolve, 2));
+  };
+  await asleep(0);
+  const before = sleeps();
+  close(first);
+  await asleep(before + 1);
+  assert.equal(existsSync(out), false);
+  writeAll(second, new Uint8Array([1]));
+  close(second);
+  assert.equal((await child.exited).code, 5);
+  close(wake);
+});
 
 test("arm64: emulated, it waits, and calls for the program (which this emulator cannot become)", {
   skip: existsSync(QEMU) && existsSync(BUSYBOX) ? false : "needs qemu-user-static and busybox-static",

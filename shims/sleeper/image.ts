@@ -7,7 +7,7 @@ import { code } from "./code.ts";
 /** One file to wait for. */
 export interface Poll {
   readonly fd: number;
-  /** POLLIN and so on; errors and hang-ups always count. */
+  /** POLLIN and so on; errors and hang-ups always count, but for the end of a connection, which POLLRDHUP marks. */
   readonly events: number;
 }
 

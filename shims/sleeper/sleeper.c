@@ -6,8 +6,8 @@
  * addresses are relative, and those of the plan count from the start of the image.
  */
 #if defined(__x86_64__)
-enum { NR_read = 0, NR_mmap = 9, NR_munmap = 11, NR_rt_sigaction = 13, NR_nanosleep = 35, NR_prctl = 157, NR_waitid = 247,
-       NR_ppoll = 271, NR_execveat = 322 };
+enum { NR_read = 0, NR_mmap = 9, NR_munmap = 11, NR_rt_sigaction = 13, NR_nanosleep = 35, NR_recvfrom = 45, NR_prctl = 157,
+       NR_waitid = 247, NR_ppoll = 271, NR_execveat = 322 };
 static inline __attribute__((always_inline)) long call(long n, long a, long b, long c, long d, long e, long f) {
   long r;
   register long r10 __asm__("r10") = d;
@@ -21,8 +21,8 @@ static inline __attribute__((always_inline)) long call(long n, long a, long b, l
 }
 __asm__(".section .text.start\n.globl _start\n_start:\n xorl %ebp, %ebp\n xorl %edi, %edi\n movq %rsp, %rsi\n andq $-16, %rsp\n call entry\n");
 #elif defined(__aarch64__)
-enum { NR_read = 63, NR_ppoll = 73, NR_waitid = 95, NR_nanosleep = 101, NR_rt_sigaction = 134, NR_prctl = 167, NR_munmap = 215,
-       NR_mmap = 222, NR_execveat = 281 };
+enum { NR_read = 63, NR_ppoll = 73, NR_waitid = 95, NR_nanosleep = 101, NR_rt_sigaction = 134, NR_prctl = 167, NR_recvfrom = 207,
+       NR_munmap = 215, NR_mmap = 222, NR_execveat = 281 };
 static inline __attribute__((always_inline)) long call(long n, long a, long b, long c, long d, long e, long f) {
   register long x8 __asm__("x8") = n;
   register long x0 __asm__("x0") = a;
@@ -71,7 +71,12 @@ struct plan {
 enum {
   PROT_RWX = 7, MAP_PRIVATE_ANON = 0x22, PR_SET_NAME = 15, PR_SET_MM = 35, PR_SET_MM_EXE_FILE = 13, PR_SET_MM_MAP = 14,
   P_ALL = 0, WNOHANG_WEXITED_WNOWAIT = 1 | 4 | 0x1000000, AT_EMPTY_PATH = 0x1000, EINTR = 4, PAGE = 4096,
-  SIG_INT = 2, SIG_USR1 = 10, SIG_TERM = 15,
+  SIG_INT = 2, SIG_USR1 = 10, SIG_TERM = 15, POLLRDHUP = 0x2000, MSG_PEEK_DONTWAIT = 0x2 | 0x40,
+};
+
+struct poll {
+  int fd;
+  short events, revents;
 };
 
 /* Linker: the first byte of the image, and where the plan begins. */
@@ -111,6 +116,22 @@ static inline __attribute__((always_inline)) void callByProgram(long *stack) {
   call(NR_prctl, PR_SET_MM, PR_SET_MM_MAP, (long)&map, sizeof map, 0, 0);
 }
 
+/* Whether something happened that counts. A connection (POLLRDHUP) that ended with nothing to be read is only let go of: with a
+ * daemon that ends, those of all its shims do, and each of them has a new one to wake up for soon. */
+static inline __attribute__((always_inline)) int happened(void) {
+  struct poll *polls = (struct poll *)(image + plan.polls);
+  int found = 0;
+  char byte;
+  for (unsigned long i = 0; i < plan.pollCount; i++) {
+    if (polls[i].revents == 0) continue;
+    if ((polls[i].events & POLLRDHUP) != 0 && call(NR_recvfrom, polls[i].fd, (long)&byte, 1, MSG_PEEK_DONTWAIT, 0, 0) == 0)
+      polls[i].fd = -1;
+    else
+      found = 1;
+  }
+  return found;
+}
+
 /* `from` is where the image was, when it has moved; `stack` what the kernel put there: the number of words, the words. */
 __attribute__((used)) void entry(char *from, long *stack) {
   if (from == 0) {
@@ -136,7 +157,8 @@ __attribute__((used)) void entry(char *from, long *stack) {
     int info[32];
     info[4] = 0;
     if (call(NR_waitid, P_ALL, 0, (long)info, WNOHANG_WEXITED_WNOWAIT, 0, 0) == 0 && info[4] != 0) break;
-    if (call(NR_ppoll, (long)(image + plan.polls), plan.pollCount, 0, 0, 8, 0) != -EINTR) break;
+    long count = call(NR_ppoll, (long)(image + plan.polls), plan.pollCount, 0, 0, 8, 0);
+    if (count != -EINTR && (count < 0 || happened())) break;
   }
   /* Which signal it was, if any. From here to where the program listens to them they are ignored: its event loop lets blocked
    * signals through, and what they do by themselves is to end it. */

@@ -51,8 +51,8 @@ for (const kind of ["ours", "1.6", "1.7"] as const satisfies readonly EngineKind
       "while [ ! -e /go ]; do sleep 0.1; done; exit 9",
     );
     await engine.end("SIGKILL");
-    // its connection ends: it wakes, and goes to sleep again
-    await until("the next sleep", () => asleep(stays.shim) && asleep(ends.shim));
+    // that their connection ended does not wake them
+    await until("the sleep", () => asleep(stays.shim) && asleep(ends.shim));
     process.kill(ends.pid, "SIGKILL");
     await until("the end", () => !alive(ends.pid));
     await engine.start();
