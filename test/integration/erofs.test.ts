@@ -6,7 +6,7 @@ import { basename, join } from "node:path";
 import { describe, test } from "node:test";
 import { testImages } from "../fixtures/images.ts";
 import { ctrOf, mountsBelow, peerCtr, startDaemon } from "../peers/peer.ts";
-import { ourBin } from "./program.ts";
+import { BUN, MAIN, ourBin } from "./program.ts";
 
 const works =
   process.getuid?.() === 0 &&
@@ -95,7 +95,10 @@ describe("erofs", { skip: !works, timeout: 120_000 }, () => {
       const [ref = ""] = ok("images", "ls", "-q").trim().split("\n");
       for (const [flags, type] of [
         [["--erofs", "raw", "--erofs-compressors", "lz4hc,9"], "application/vnd.erofs.layer.v1"],
-        [["--erofs", "zstd", "--erofs-mkfs-options", "-x2 --preserve-mtime"], "application/vnd.erofs.layer.v1+zstd"],
+        [
+          ["--erofs", "zstd", "--erofs-mkfs-options", "-x2 --preserve-mtime"],
+          "application/vnd.erofs.layer.v1+zstd",
+        ],
       ] as const) {
         const digest = ok("images", "convert", ...flags, ref, "example.invalid/made:x").trim();
         const manifest = manifestOf(digest, (blob) => JSON.parse(ok("content", "get", blob)));
@@ -118,6 +121,8 @@ describe("erofs", { skip: !works, timeout: 120_000 }, () => {
           "/verify.sh",
         ];
         assert.match(ok(...run), / 0 bad/);
+        const checked = spawnSync(BUN, [MAIN, "check", "-a", daemon.address], { encoding: "utf8" });
+        assert.equal(checked.status, 0, checked.stdout + checked.stderr);
         ok("images", "rm", "--sync", "example.invalid/made:x");
       }
       assert.match(ctr("images", "convert", "--erofs", "tar", ref, "x.invalid/y:z").err, /want raw or zstd/);

@@ -10,6 +10,9 @@ import { type TarEntry, type TarHandler, TarReader } from "../../plugins/diff/ta
 const { O, S } = fs;
 /** Bytes read at once. */
 const CHUNK = 1 << 20;
+/** Bytes that tell an EROFS image: its superblock's magic number is at 1024. */
+const IMAGE_HEAD = 1028;
+const EROFS_MAGIC = 0xe0f5e1e2;
 /** Differences told of one layer: the first says enough. */
 const MOST = 3;
 
@@ -102,9 +105,27 @@ function kept(xattrs: ReadonlyMap<ByteString, ByteString> | undefined): Readonly
 export async function compareTree(blob: AsyncIterable<Uint8Array>, folder: string): Promise<string> {
   const collector = new Collector();
   const reader = new TarReader(collector);
-  const decompressor = new Decompressor("detect", (bytes) => reader.push(bytes));
-  for await (const bytes of blob) await decompressor.write(bytes);
+  let head: Uint8Array | undefined = new Uint8Array(0);
+  let image = false;
+  const decompressor = new Decompressor("detect", (bytes) => {
+    if (image) return;
+    const whole = head === undefined ? bytes : Buffer.concat([head, bytes]);
+    if (head !== undefined && whole.length < IMAGE_HEAD) {
+      head = whole;
+      return;
+    }
+    image = head !== undefined && isErofs(whole);
+    head = undefined;
+    if (!image) reader.push(whole);
+  });
+  for await (const bytes of blob) {
+    await decompressor.write(bytes);
+    // mounted as it is: its files are nobody else's
+    if (image) return "";
+  }
   await decompressor.end();
+  if (image) return "";
+  if (head !== undefined) reader.push(head);
   reader.finish();
   const root = fs.open(fromText(folder), O.RDONLY | O.DIRECTORY | O.CLOEXEC);
   if (root < 0) throw new Error(`open "${folder}": ${fs.errnoName(root)}`);
@@ -204,4 +225,8 @@ function hashFile(dir: number, name: ByteString): string {
   } finally {
     fs.close(fd);
   }
+}
+
+function isErofs(head: Uint8Array): boolean {
+  return new DataView(head.buffer, head.byteOffset).getUint32(1024, true) === EROFS_MAGIC;
 }
