@@ -12,8 +12,10 @@ export const version: Action = async (context) => {
   toStdout(`Client:\n  Version:  ${own}\n  Revision: ${revision}\n  Go version: none (${runtime})\n\n`);
   await using transport = context.connect();
   const call = context.call();
-  const server = await serverVersion(transport, call);
-  const { uuid } = await introspectionClient(transport).server(call);
+  const [server, { uuid }] = await Promise.all([
+    serverVersion(transport, call),
+    introspectionClient(transport).server(call),
+  ]);
   toStdout(`Server:\n  Version:  ${server.version}\n  Revision: ${server.revision}\n  UUID: ${uuid}\n`);
   if (server.version !== own) toStderr("WARNING: version mismatch\n");
   return 0;
