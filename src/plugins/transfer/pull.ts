@@ -1,42 +1,22 @@
 /** Pull: from a source of blobs into the stores, unpacked when asked. */
 import type { Labels } from "../../core/any.ts";
 import type { NamespacedCall } from "../../core/call.ts";
-import type { ContentInfo } from "../../core/content/content.ts";
-import { failedPrecondition, invalidArgument, isAlreadyExists } from "../../core/errors.ts";
-import type { ChainId, Digest } from "../../core/ids/digest.ts";
+import { invalidArgument, isAlreadyExists } from "../../core/errors.ts";
+import type { ChainId } from "../../core/ids/digest.ts";
 import type { Image } from "../../core/images/images.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import { traced } from "../../core/tracing/traced.ts";
-import { createDeferred } from "../../lib/deferred.ts";
 import { Semaphore } from "../../lib/semaphore.ts";
-import {
-  type Index,
-  isImageManifest,
-  MAX_CONFIG,
-  MAX_MANIFEST,
-  type Manifest,
-  parseImageConfig,
-  parseManifestOrIndex,
-} from "../../oci/documents.ts";
-import { isConfigType, isLayerType } from "../../oci/media-types.ts";
+import { type Index, isImageManifest, type Manifest, parseImageConfig } from "../../oci/documents.ts";
+import { isLayerType } from "../../oci/media-types.ts";
 import { hostPlatform, matchAll, matchOnly, type PlatformMatcher } from "../../oci/platform.ts";
-import {
-  addLabels,
-  blobAttributes,
-  exclusive,
-  findBlob,
-  holdBlob,
-  mergeSources,
-  readBlob,
-  sourceLabel,
-  storeBlob,
-  storeBytes,
-} from "./blobs.ts";
+import { addLabels, findBlob, holdBlob, mergeSources, sourceLabel, storeBlob } from "./blobs.ts";
 import { type OnProgress, type TransferContext, withLease } from "./context.ts";
-import { childLabels, MAX_DEPTH, noMatch, selectManifests } from "./graph.ts";
+import { MAX_DEPTH, noMatch, selectManifests } from "./graph.ts";
 import type { UnpackOptions } from "./layer-job.ts";
 import { unpackImage } from "./layers.ts";
 import { ProgressTracker } from "./progress.ts";
+import { PullDocuments } from "./pull-documents.ts";
 import { releaseLayers } from "./refetch.ts";
 import { dropReceived, isInterruption, keepReceived } from "./resume.ts";
 import type { PullSource } from "./sources.ts";
@@ -108,9 +88,9 @@ async function pullTraced(ctx: TransferContext, call: NamespacedCall, o: PullOpt
       await run.tree(target, 0);
       if (!run.found && !o.allMetadata) throw noMatch(o.name, run.topIndex ?? EMPTY_INDEX);
       unpacked = await run.finish();
-      await run.stored();
+      await run.documents.stored();
     } catch (err) {
-      await run.stored().catch(() => {});
+      await run.documents.stored().catch(() => {});
       if (isInterruption(err)) await keepReceived(ctx, leased, o.name);
       throw err;
     }
@@ -161,9 +141,7 @@ class PullRun {
   readonly #matcher: PlatformMatcher;
   readonly #labels: Labels;
   readonly #wanted: { readonly desc: Descriptor; readonly manifest: Manifest }[] = [];
-  /** Documents on their way to the disk: what is in them is verified, so that nobody waits for it. */
-  readonly #storing: Promise<void>[] = [];
-  readonly #configs = new Map<Digest, Promise<Uint8Array>>();
+  readonly documents: PullDocuments;
 
   constructor(ctx: TransferContext, call: NamespacedCall, o: PullOptions, progress: ProgressTracker) {
     this.#ctx = ctx;
@@ -173,12 +151,15 @@ class PullRun {
     this.#downloads = o.downloads ?? new Semaphore(ctx.limits.downloads);
     this.#matcher = o.allPlatforms ? matchAll : (o.matcher ?? matchOnly(hostPlatform()));
     this.#labels = new Map([sourceLabel(o.source.host, o.source.repository)]);
+    const { source } = o;
+    const downloads = this.#downloads;
+    this.documents = new PullDocuments(ctx, call, { source, progress, downloads, labels: this.#labels });
   }
 
   /** Brings manifests and indexes, the wanted ones down to their configs. */
   async tree(desc: Descriptor, depth: number): Promise<void> {
     if (depth > MAX_DEPTH) throw invalidArgument(`index ${desc.digest}: nested deeper than ${MAX_DEPTH}`);
-    const doc = await this.#document(desc);
+    const doc = await this.documents.document(desc);
     if (doc.kind === "manifest") return this.#take(desc, doc);
     if (depth === 0) this.topIndex = doc;
     const all = this.#o.allPlatforms === true;
@@ -189,8 +170,8 @@ class PullRun {
     if (!this.#o.allMetadata) return;
     for (const child of doc.manifests) {
       if (chosen.includes(child)) continue;
-      const other = await this.#document(child);
-      if (other.kind === "manifest") await this.#blob(other.config);
+      const other = await this.documents.document(child);
+      if (other.kind === "manifest") await this.documents.blob(other.config);
     }
   }
 
@@ -202,104 +183,14 @@ class PullRun {
     )
       this.#ctx.stores.local?.applier.expect?.();
     this.#progress.children(desc, [manifest.config, ...manifest.layers]);
-    if (isImageManifest(manifest)) await this.#config(manifest.config);
-    else await this.#blob(manifest.config);
+    if (isImageManifest(manifest)) await this.documents.config(manifest.config);
+    else await this.documents.blob(manifest.config);
     if (desc.platform === undefined && isImageManifest(manifest) && !this.#o.allPlatforms) {
-      const config = await parseImageConfig(await this.#read(manifest.config));
+      const config = await parseImageConfig(await this.documents.read(manifest.config));
       if (!this.#matcher.match(config.platform)) return;
     }
     this.found = true;
     this.#wanted.push({ desc, manifest });
-  }
-
-  /** The verified bytes of a config, from the store or brought into it by {@link #config}. */
-  #read(config: Descriptor): Promise<Uint8Array> {
-    return this.#configs.get(config.digest) ?? readBlob(this.#ctx, this.#call, config, MAX_CONFIG);
-  }
-
-  /** Brings a config. */
-  async #config(desc: Descriptor): Promise<void> {
-    checkConfig(desc);
-    const known = this.#configs.get(desc.digest);
-    if (known !== undefined) return void (await known);
-    const bytes = this.#early<Uint8Array>(desc, async (give) => {
-      if ((await findBlob(this.#ctx, this.#call, desc.digest)) !== undefined) {
-        await this.#blob(desc);
-        give(await readBlob(this.#ctx, this.#call, desc, MAX_CONFIG));
-        return;
-      }
-      const got = await this.#small(desc, MAX_CONFIG);
-      give(got);
-      await storeBytes(this.#ctx, this.#call, desc, got, this.#labels);
-      this.#progress.step(desc, "complete");
-    });
-    this.#configs.set(desc.digest, bytes);
-    await bytes;
-  }
-
-  /** Fetches a small document. */
-  async #small(desc: Descriptor, max: number): Promise<Uint8Array> {
-    using _slot = await this.#downloads.acquire(this.#call.signal);
-    this.#progress.bytes(desc, 0n);
-    const read = (c: NamespacedCall): Promise<Uint8Array> => this.#o.source.read(desc, max, c.signal);
-    return await traced(this.#call, "fetch", read, blobAttributes(desc));
-  }
-
-  /**
-   * Runs `work` for a document, one pull at a time: the others find it in the store. What follows needs the verified bytes
-   * only, so it goes on when `work` gives them; {@link stored} waits for the rest.
-   */
-  #early<T>(desc: Descriptor, work: (give: (value: T) => void) => Promise<void>): Promise<T> {
-    const given = createDeferred<T>();
-    const done = exclusive(this.#ctx, this.#call, `document ${desc.digest}`, () => work(given.resolve));
-    done.catch(given.reject);
-    this.#storing.push(done);
-    return given.promise;
-  }
-
-  /** Waits until every document is stored. @throws the first failure */
-  async stored(): Promise<void> {
-    await Promise.allSettled(this.#storing);
-    await Promise.all(this.#storing);
-  }
-
-  /** A manifest or index: from the store when it is sound there, else from the source; labelled with its children. */
-  #document(desc: Descriptor): Promise<Manifest | Index> {
-    return this.#early<Manifest | Index>(desc, async (give) => {
-      const known = await findBlob(this.#ctx, this.#call, desc.digest);
-      const doc = known === undefined ? undefined : await this.#storedDocument(desc, known);
-      if (doc !== undefined) return give(doc);
-      const bytes = await this.#small(desc, MAX_MANIFEST);
-      const fresh = await parseManifestOrIndex(bytes, desc.mediaType);
-      give(fresh);
-      const labels = new Map([...this.#labels, ...childLabels(fresh)]);
-      await storeBytes(this.#ctx, this.#call, desc, bytes, labels);
-      this.#progress.step(desc, "complete");
-    });
-  }
-
-  async #storedDocument(desc: Descriptor, known: ContentInfo): Promise<Manifest | Index | undefined> {
-    try {
-      const bytes = await readBlob(this.#ctx, this.#call, desc, MAX_MANIFEST);
-      const doc = await parseManifestOrIndex(bytes, desc.mediaType);
-      await holdBlob(this.#ctx, this.#call, desc.digest);
-      const labels = new Map([...mergeSources(this.#labels, known.labels), ...childLabels(doc)]);
-      await addLabels(this.#ctx, this.#call, known, labels);
-      this.#progress.step(desc, "already exists");
-      return doc;
-    } catch (err) {
-      // Damaged on disk: a pull heals it (R1).
-      this.#call.log.warn("stored manifest is damaged: fetched again", { digest: desc.digest, err });
-      await this.#ctx.stores.content.delete(this.#call, desc.digest).catch(() => {});
-      return undefined;
-    }
-  }
-
-  async #blob(desc: Descriptor): Promise<void> {
-    checkConfig(desc);
-    using _slot = await this.#downloads.acquire(this.#call.signal);
-    const { source } = this.#o;
-    await storeBlob(this.#ctx, this.#call, { desc, source, labels: this.#labels, progress: this.#progress });
   }
 
   /** Layers: unpacked where asked, and the rest just stored. */
@@ -341,7 +232,7 @@ class PullRun {
     if (known !== undefined) {
       await holdBlob(this.#ctx, this.#call, layer.digest);
       await addLabels(this.#ctx, this.#call, known, mergeSources(this.#labels, known.labels));
-    } else if (!this.#o.discardUnpacked && !this.#lazy()) await this.#blob(layer);
+    } else if (!this.#o.discardUnpacked && !this.#lazy()) await this.documents.blob(layer);
   }
 
   async #layer(call: NamespacedCall, desc: Descriptor): Promise<void> {
@@ -361,7 +252,7 @@ class PullRun {
     const targets = this.#o.unpack ?? [];
     if (targets.length === 0 || !isImageManifest(manifest)) return [];
     if (manifest.layers.some((l) => !isLayerType(l.mediaType))) return [];
-    const { platform } = await parseImageConfig(await this.#read(manifest.config));
+    const { platform } = await parseImageConfig(await this.documents.read(manifest.config));
     return targets.filter((t) => t.matcher === undefined || t.matcher.match(platform));
   }
 
@@ -375,7 +266,7 @@ class PullRun {
       snapshotter: target.snapshotter,
       manifest,
       manifestDesc,
-      config: await parseImageConfig(await this.#read(manifest.config)),
+      config: await parseImageConfig(await this.documents.read(manifest.config)),
       source: this.#o.source,
       blobLabels: this.#labels,
       progress: this.#progress,
@@ -385,17 +276,11 @@ class PullRun {
       syncFs: this.#o.syncFs,
     };
     const chainId = await unpackImage(this.#ctx, call, options);
-    await this.stored();
+    await this.documents.stored();
     if (chainId !== undefined)
       await labelConfig(this.#ctx, call, manifest.config, target.snapshotter, chainId);
     return chainId;
   }
-}
-
-/** @throws failed-precondition when a config is too large to be one */
-function checkConfig(desc: Descriptor): void {
-  if (isConfigType(desc.mediaType) && desc.size > BigInt(MAX_CONFIG))
-    throw failedPrecondition(`config ${desc.digest}: ${desc.size} bytes, larger than ${MAX_CONFIG}`);
 }
 
 /** Waits for all; the first failure that is not a follow-up of another. */
