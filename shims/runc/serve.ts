@@ -27,8 +27,14 @@ const TOLD_MS = 500;
 /** A shim without container and connection for two of these periods ends by itself. Milliseconds. */
 const IDLE_MS = 60_000;
 const FORWARD_MS = 5000;
-/** Quiet time after which free memory is given back: later than a burst of starts lasts, since that costs 10 ms of the processor. */
+/**
+ * Quiet time after which free memory is given back: later than a burst of starts lasts, since that costs 10 ms of the processor, and
+ * later than the sleep, which does it better and for nothing. Milliseconds.
+ */
 const QUIET_MS = 6_000;
+const AFTER_SLEEP_MS = 2_000;
+/** One that sleeps later than this does not wait for that. Milliseconds. */
+const LONG_MS = 30_000;
 const SIGINT = 2;
 const SIGUSR1 = 10;
 const SIGTERM = 15;
@@ -137,11 +143,13 @@ async function run(
       (await loadSandboxes()).methods[name](payload, of),
     );
   }
+  const baseMs = sleepAfter(message.sleepAfterMs);
+  const trimMs = baseMs > LONG_MS ? QUIET_MS : Math.max(QUIET_MS, baseMs + AFTER_SLEEP_MS);
   // After some activity and then quiet, what it needed is given back.
   let quiet: NodeJS.Timeout | undefined;
   const onCall = (): void => {
     clearTimeout(quiet);
-    quiet = setTimeout(trimMemory, QUIET_MS);
+    quiet = setTimeout(trimMemory, trimMs);
   };
   const server = createMethodServer(methods, onCall);
   becomeSubreaper();
@@ -200,7 +208,6 @@ async function run(
   woken?.done();
   if (woken?.signal === SIGUSR1) dump();
   else if (woken?.signal === SIGTERM || woken?.signal === SIGINT) onTerminate();
-  const baseMs = sleepAfter(message.sleepAfterMs);
   const sleep = sleepWhenQuiet({
     baseMs,
     quietMs: woken?.quietMs ?? baseMs,
