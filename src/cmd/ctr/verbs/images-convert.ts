@@ -131,7 +131,9 @@ class Conversion {
     const { diffIds } = await readConfig(this.#ctx, this.#call, doc.config);
     const layers = json["layers"] as DescriptorJson[];
     const { erofs } = this.#what;
-    if (erofs !== undefined && isImageManifest(doc)) {
+    // attestations look like images, but have no layers of files
+    const files = isImageManifest(doc) && doc.layers.every((layer) => media.isLayerType(layer.mediaType));
+    if (erofs !== undefined && files) {
       const made = await erofsManifest(this.#ctx, this.#call, { desc, doc, diffIds, ...erofs });
       for (const [i, layer] of made.layers.entries()) {
         const entry = layers[i];
