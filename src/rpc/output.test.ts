@@ -33,6 +33,7 @@ test("what can wait leaves with the next write, in order, and alone when there i
   const { stream, next } = recorder();
   const output = new Output(stream);
   output.pushLater(Buffer.from("a"));
+  output.flush();
   output.push(Buffer.from("b"));
   assert.equal(await next(), "ab");
   output.pushLater(Buffer.from("c"));

@@ -32,6 +32,9 @@ export class Output {
   #waiting = false;
   #ended = false;
   #drained: Deferred<void> | undefined;
+  /** What is in no hurry; it goes in front of what is written next. */
+  #later: Uint8Array[] = [];
+  #laterBytes = 0;
   #company: NodeJS.Timeout | undefined;
 
   /** @param fill called once before each write: puts DATA that may go now in with `push` */
@@ -52,7 +55,7 @@ export class Output {
 
   /** Bytes not taken by the kernel yet. */
   get pending(): number {
-    return this.#bytes + this.#socket.writableLength;
+    return this.#bytes + this.#laterBytes + this.#socket.writableLength;
   }
 
   /** Resolves when the socket took what it was given, or will take nothing more. */
@@ -72,12 +75,21 @@ export class Output {
   /** The same for what need not leave at once: it goes with the next write, or alone after a while. */
   pushLater(chunk: Uint8Array): void {
     if (this.#ended) return;
-    this.#chunks.push(chunk);
-    this.#bytes += chunk.length;
+    this.#later.push(chunk);
+    this.#laterBytes += chunk.length;
     this.#company ??= setTimeout(() => {
       this.#company = undefined;
+      this.#takeLater();
       this.schedule();
     }, COMPANY_MS);
+  }
+
+  #takeLater(): void {
+    if (this.#laterBytes === 0) return;
+    this.#chunks = [...this.#later, ...this.#chunks];
+    this.#bytes += this.#laterBytes;
+    this.#later = [];
+    this.#laterBytes = 0;
   }
 
   /** Writes at the end of this turn. */
@@ -103,6 +115,7 @@ export class Output {
     if (this.#ended) return;
     this.#fill();
     if (this.#bytes === 0) return;
+    this.#takeLater();
     const chunks = this.#chunks;
     const bytes = this.#bytes;
     this.#chunks = [];
@@ -149,6 +162,7 @@ export class Output {
   /** Writes what is left and half-closes. Later pushes are dropped. */
   end(): void {
     if (this.#ended) return;
+    this.#takeLater();
     this.flush();
     clearTimeout(this.#company);
     this.#ended = true;
@@ -162,6 +176,8 @@ export class Output {
     this.#ended = true;
     this.#chunks = [];
     this.#bytes = 0;
+    this.#later = [];
+    this.#laterBytes = 0;
     this.#wake();
   }
 
