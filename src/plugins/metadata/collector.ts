@@ -8,7 +8,7 @@ import type { Namespace } from "../../core/ids/namespace.ts";
 import type { SnapshotBackend } from "../../core/snapshots/snapshotter.ts";
 import { nowNs } from "../../lib/time.ts";
 import type { SqliteContentStore } from "./content.ts";
-import type { StoreContext } from "./context.ts";
+import { type StoreContext, within } from "./context.ts";
 import { type Candidate, type Graph, liveReferences, readGraph } from "./graph.ts";
 import type { SnapshotRemovals } from "./snapshot-removals.ts";
 
@@ -18,6 +18,8 @@ const BATCH = 25;
 /** Milliseconds of work before a pause, and its length as a multiple of them. */
 const WORK_MS = 2;
 const REST = 1.5;
+/** Longest time that blobs wait for the files of snapshots, ms. */
+const DRAIN_MS = 10_000;
 
 /**
  * Mark and sweep that never stops the world. The graph is read and marked in slices while clients go on; whatever they
@@ -116,6 +118,8 @@ export class Collector implements Collectable {
             // files go when it is certain that nothing names them any more
             await db.flush();
             for (const candidate of gone) {
+              // not beside a commit's flush: both would wait for the same journal and the same threads
+              await db.quiet();
               await after?.(candidate);
               await pace.rest();
             }
@@ -171,6 +175,8 @@ export class Collector implements Collectable {
         ).changes,
       (dead) => this.#removeSnapshot(dead),
     );
+    // one kind of files after the other: few threads do this, and what clients commit; a backend that hangs holds up nothing
+    await within(this.#removals.drain(), DRAIN_MS);
     const content = await sweep(
       graph.blobs,
       (id, { namespace, key }) =>

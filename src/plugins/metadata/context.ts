@@ -121,3 +121,12 @@ export function resourceKind(type: string): { kind: NodeKind; prefix: string } |
     return { kind: "snapshot", prefix: type.slice("snapshots/".length).concat("/") };
   return undefined;
 }
+
+/** Waits for `work`, but not longer than `ms`. */
+export async function within(work: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, limit]).finally(() => clearTimeout(timer));
+}

@@ -69,7 +69,7 @@ export class Database {
   #gate: Promise<void> | undefined;
   #checkpointing: Promise<void> | undefined;
   #idle: NodeJS.Timeout | undefined;
-  #lastWalSize = 0;
+  #measuring = false;
   #reserved = false;
   #failed: unknown;
   #closed = false;
@@ -92,7 +92,7 @@ export class Database {
     this.rescued = state.rescued;
     this.#sync = new GroupSync(async () => {
       if (this.#options.noSync !== true) await this.#wal.datasync();
-      await this.#afterSync();
+      this.#measureLog();
     });
   }
 
@@ -202,6 +202,11 @@ export class Database {
     return this.#sync.wait();
   }
 
+  /** Resolves when no client waits for the disk, or after what is being flushed now: background work begins behind it. */
+  quiet(): Promise<void> {
+    return this.#sync.current();
+  }
+
   /**
    * Decodes rows; one that cannot be decoded is left out, and moved to the table `quarantine` with the reason, so that a
    * bad record is neither fatal nor lost. Rows need their key in `rowid`.
@@ -306,9 +311,21 @@ export class Database {
       .finally(() => this.#undecided.delete(name));
   }
 
-  async #afterSync(): Promise<void> {
-    this.#lastWalSize = (await this.#wal.stat()).size;
-    if (this.#lastWalSize > CHECKPOINT_BYTES && !this.#closed) this.#startCheckpoint();
+  /** Starts a checkpoint when the log is long. Those who wait for a flush do not wait for this. */
+  #measureLog(): void {
+    if (this.#measuring || this.#closed) return;
+    this.#measuring = true;
+    const measure = async (): Promise<void> => {
+      try {
+        const { size } = await this.#wal.stat();
+        if (size > CHECKPOINT_BYTES && !this.#closed) this.#startCheckpoint();
+      } catch {
+        // closed meanwhile, or a disk that fails: the next flush tells
+      } finally {
+        this.#measuring = false;
+      }
+    };
+    void measure();
   }
 
   #startCheckpoint(): void {
@@ -329,7 +346,6 @@ export class Database {
       // at once: on a full disk others wait for what this gave up
       this.#setAside(size);
       await this.#datasync(this.#wal);
-      this.#lastWalSize = 0;
       await this.keepReserve();
     } finally {
       this.#gate = undefined;

@@ -7,6 +7,7 @@ import { createDeferred, type Deferred } from "../../lib/deferred.ts";
 export class GroupSync {
   readonly #flush: () => Promise<void>;
   #running = false;
+  #turn: Deferred<void> | undefined;
   #next: Deferred<void> | undefined;
 
   constructor(flush: () => Promise<void>) {
@@ -21,9 +22,15 @@ export class GroupSync {
     return mine;
   }
 
+  /** Resolves when the flush that runs now is over, however it ends; at once when none does. */
+  async current(): Promise<void> {
+    await this.#turn?.promise.catch(() => {});
+  }
+
   async #run(): Promise<void> {
     this.#running = true;
     for (let turn = this.#next; turn !== undefined; turn = this.#next) {
+      this.#turn = turn;
       this.#next = undefined;
       try {
         await this.#flush();
@@ -32,6 +39,7 @@ export class GroupSync {
         turn.reject(err);
       }
     }
+    this.#turn = undefined;
     this.#running = false;
   }
 }

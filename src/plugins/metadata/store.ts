@@ -12,7 +12,7 @@ import { BlobFiles } from "./blob-files.ts";
 import { Collector } from "./collector.ts";
 import { SqliteContainerStore } from "./containers.ts";
 import { SqliteContentStore } from "./content.ts";
-import { StoreContext } from "./context.ts";
+import { StoreContext, within } from "./context.ts";
 import { Database } from "./db.ts";
 import { SqliteImageStore } from "./images.ts";
 import { SqliteLeaseManager } from "./leases.ts";
@@ -159,13 +159,4 @@ export class SqliteMetadata implements MetadataStore {
       if (!known.has(digest)) await this.content.removeUnused(digest as Digest);
     }
   }
-}
-
-/** Waits for `work`, but not longer than `ms`. */
-async function within(work: Promise<void>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([work, limit]).finally(() => clearTimeout(timer));
 }
