@@ -3,7 +3,6 @@
  * archive that `ctr images import` takes (OCI layout plus Docker's manifest.json), for linux on amd64 and arm64. Their
  * programs are in images/, the modules beside this file are made by scripts/build-images.ts.
  */
-import { gunzipSync } from "node:zlib";
 import { notFound } from "../../core/errors.ts";
 
 /** Short names of the built-in images. */
@@ -40,6 +39,8 @@ export async function builtinArchive(name: string, arch: string = ociArch()): Pr
     });
   }
   const { archive } = await load();
+  // not loaded where no image is wanted
+  const { gunzipSync } = process.getBuiltinModule("node:zlib");
   return gunzipSync(Buffer.from(archive.join(""), "base64"));
 }
 

@@ -148,6 +148,22 @@ test("imports: globs relative to the file, later wins, lists united, cycles igno
   assert.equal(config.files.length, 2);
 });
 
+test("imports: what patterns take, in order of names", () => {
+  for (const name of ["b.toml", "a.toml", ".hidden.toml", "a.toml.bak", "atoml", "sub/c.toml"])
+    file(`drop/${name}`, "version = 3\n");
+  const taken = (pattern: string): string[] =>
+    loadConfig(file("patterns.toml", `version = 3\nimports = ["${pattern}"]\n`), true, known)
+      .files.slice(1)
+      .map((path) => path.slice(join(dir, "drop").length + 1));
+  assert.deepEqual(taken("drop/*.toml"), ["a.toml", "b.toml"]);
+  assert.deepEqual(taken("drop/a*ml"), ["a.toml", "atoml"]);
+  assert.deepEqual(taken("drop/?.toml"), ["a.toml", "b.toml"]);
+  assert.deepEqual(taken("drop/[b-z].toml"), ["b.toml"]);
+  assert.deepEqual(taken("drop/*/c.toml"), ["sub/c.toml"]);
+  assert.deepEqual(taken("drop/.*.toml"), [".hidden.toml"]);
+  assert.deepEqual(taken("nowhere/*.toml"), []);
+});
+
 test("config default is version 3, parses, and reads back without warnings", () => {
   const text = renderToml(toVersion3(effectiveConfig({}, known)));
   const parsed = parse(text) as Table;
