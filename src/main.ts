@@ -71,6 +71,8 @@ Run "gantry COMMAND --help" for the options of a command.
 async function run(): Promise<number> {
   const args = process.argv.slice(2);
   const byName = names[callName()];
+  // shims never compile: see smallProcessEnv
+  if ((byName ?? args[0]) !== "shim") compileLater();
   if (byName !== undefined) return start(byName, args);
   const [mode, ...rest] = args;
   if (mode !== undefined && Object.hasOwn(modes, mode)) return start(mode, rest);
@@ -115,7 +117,6 @@ function flushed(stream: NodeJS.WriteStream): Promise<void> {
   });
 }
 
-compileLater();
 const code = await run().catch((err: unknown) => {
   streams = bothStreams;
   process.stderr.write(`gantry: ${err instanceof Error ? err.message : String(err)}\n`);
