@@ -20,6 +20,7 @@ import { type Cgroup, type CgroupLayout, cgroupFrom } from "../../src/platform/c
 import type { OomWatch } from "../../src/platform/cgroups/oom-watch.ts";
 import { detachTree, mountAll } from "../../src/platform/mounts/mounts.ts";
 import type { Mount } from "../../src/platform/mounts/options.ts";
+import { findProgram } from "../../src/platform/process/find-program.ts";
 import { cgroupPaths } from "../../src/platform/process/proc.ts";
 import { Awake, type Kept } from "../shared/rest.ts";
 import { withConsole } from "./console.ts";
@@ -256,7 +257,8 @@ export class Container {
 
   async #launch(process: Process, pidFile: string, command: (io: RunIo) => Promise<number>): Promise<number> {
     const { namespace, options } = this.#facts;
-    const owner = { id: this.id, namespace, uid: options.ioUid, gid: options.ioGid };
+    const pipes = process === this.init && findProgram("criu") !== undefined;
+    const owner = { id: this.id, namespace, uid: options.ioUid, gid: options.ioGid, pipes };
     const io = await openStdio(process.streams, owner, this.#host.log);
     try {
       return await withConsole(process.streams.terminal, async (socket) => {

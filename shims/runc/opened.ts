@@ -38,6 +38,8 @@ export interface StdioState {
   /** All that is open, not counting terminal and logs. */
   readonly fds: readonly number[];
   readonly copies: readonly { readonly from: number; readonly to: SinkState }[];
+  /** Copies to the process's stdin. */
+  readonly inputs: readonly { readonly from: number; readonly to: number }[];
   readonly logs: readonly CriLogState[];
   /** Pid of the logger, 0 when it has ended. */
   readonly logger: number | undefined;
@@ -67,6 +69,8 @@ export class Opened {
   readonly begun = new Map<string, CriLogState["begun"]>();
   logger: LoggerProcess | undefined;
   readonly #running = new Map<number, SinkState>();
+  readonly #inputs = new Map<number, { readonly to: number; readonly ended: Promise<void> }>();
+  readonly #stopInput = new AbortController();
   #writing = 0;
 
   constructor(log: Logger) {
@@ -136,13 +140,30 @@ export class Opened {
       });
     this.copies.push(done);
   }
+  /** Copies a client's input, until {@link stopInput}: nobody waits for its end. */
+  copyIn(from: number, to: number): void {
+    const sink = this.sink({ fd: to });
+    const ended = copyFd(from, [sink], { signal: this.#stopInput.signal })
+      .then(() => {})
+      .catch((error: unknown) => this.log.warn("copy stdin", { err: error }))
+      .finally(() => sink.close(true).catch(() => {}))
+      .finally(() => {
+        this.#inputs.delete(from);
+        this.drop(from);
+      });
+    this.#inputs.set(from, { to, ended });
+  }
+  stopInput(): void {
+    this.#stopInput.abort();
+  }
   /** @throws Awake while something is being written */
-  rest(kept: Kept): Pick<StdioState, "fds" | "copies" | "logs" | "logger"> {
+  rest(kept: Kept): Pick<StdioState, "fds" | "copies" | "inputs" | "logs" | "logger"> {
     if (this.child.size > 0 || this.#writing > 0 || this.stop.signal.aborted) throw new Awake("streams");
     for (const fd of this.ours) kept.keep(fd);
     return {
       fds: [...this.ours],
       copies: [...this.#running].map(([from, to]) => ({ from: kept.watch(from), to })),
+      inputs: [...this.#inputs].map(([from, { to }]) => ({ from: kept.watch(from), to })),
       logs: [...this.logs.values()].filter((log) => log.isOpen).map((log) => log.rest(kept)),
       logger: this.logger?.pid,
     };
@@ -151,7 +172,8 @@ export class Opened {
     for (const fd of this.child) close(fd);
     this.child.clear();
     this.stop.abort();
-    await Promise.all(this.copies);
+    this.#stopInput.abort();
+    await Promise.all([...this.copies, ...[...this.#inputs.values()].map(({ ended }) => ended)]);
     for (const fd of this.ours) close(fd);
     this.ours.clear();
     await this.logger?.close();

@@ -3,7 +3,7 @@
  * `GANTRY_SLEEP_ROUNDS` sets the length of the hunt for races.
  */
 import assert from "node:assert/strict";
-import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { readFd } from "../../src/platform/fs/fd-stream.ts";
@@ -198,6 +198,47 @@ test("a file and a logger program", { skip }, async () => {
     assert.equal(readFileSync(logged, "utf8"), "got that\n");
     close(input);
   });
+});
+
+test("FIFOs where CRIU is installed: init has nothing but pipes; input, output and their ends go through sleeps", {
+  skip,
+}, async () => {
+  const programs = join(daemon.dir, "programs");
+  mkdirSync(programs);
+  writeFileSync(join(programs, "criu"), "#!/bin/sh\nexit 1\n", { mode: 0o755 });
+  const before = process.env["PATH"];
+  process.env["PATH"] = `${before}:${programs}`;
+  const streams = { stdin: fifo("criu-in"), stdout: fifo("criu-out"), stderr: fifo("criu-err") };
+  const [out, err] = [openFifoReader(streams.stdout), openFifoReader(streams.stderr)];
+  const input = openFifo(streams.stdin);
+  const script = "while read x; do echo got $x; done; echo the end >&2; exit 4";
+  try {
+    await withSleeper("criu", script, streams, async ({ shim, id, pid, init }) => {
+      process.env["PATH"] = before;
+      for (const fd of [0, 1, 2]) assert.match(readlinkSync(`/proc/${init}/fd/${fd}`), /^pipe:/);
+      out.release();
+      err.release();
+      const chunks = readFd(out.fd);
+      for (const word of ["one", "two"]) {
+        writeAll(input, new TextEncoder().encode(`${word}\n`));
+        const { value } = await chunks.next();
+        assert.equal(new TextDecoder().decode(value ?? new Uint8Array()), `got ${word}\n`);
+        await untilAsleep(pid);
+      }
+      // the end of input: the client's writer and the one that the shim holds for it
+      close(input);
+      await shim.v3.closeIO({ id, stdin: true });
+      assert.equal((await shim.v3.wait({ id })).exitStatus, 4);
+      assert.equal((await chunks.next()).done, true);
+      let said = "";
+      for await (const chunk of readFd(err.fd)) said += new TextDecoder().decode(chunk);
+      assert.equal(said, "the end\n");
+    });
+  } finally {
+    process.env["PATH"] = before;
+    close(out.fd);
+    close(err.fd);
+  }
 });
 
 test("a terminal: both ways and its size", { skip }, async () => {

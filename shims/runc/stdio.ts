@@ -6,6 +6,9 @@
  * writer, and the death of the shim tears no line. The shim keeps every FIFO open in both directions while the process
  * lives, so a client may go away and come back without SIGPIPE or an early end of file. Files get a pipe and a copy in
  * between: a container must not be able to truncate or seek in a host file. With a terminal, the master is copied.
+ *
+ * CRIU can dump pipes, but no FIFO of a mount that the container does not have: a process that may be checkpointed gets pipes and
+ * copies of FIFOs, too.
  */
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
@@ -17,6 +20,7 @@ import {
   AT_EMPTY_PATH,
   O_APPEND,
   O_CREAT,
+  O_NONBLOCK,
   O_RDONLY,
   O_RDWR,
   O_WRONLY,
@@ -39,6 +43,8 @@ export interface StdioOwner {
   /** Owner of the files the container gets; 0 and 0 leaves them as they are. */
   readonly uid: number;
   readonly gid: number;
+  /** The process gets nothing but pipes, so that it can be checkpointed. */
+  readonly pipes: boolean;
 }
 
 type Target =
@@ -114,6 +120,7 @@ export async function adoptStdio(state: StdioState, log: Logger): Promise<Proces
   }
   if (state.terminal === undefined) {
     for (const { from, to } of state.copies) opened.copy(from, to);
+    for (const { from, to } of state.inputs) opened.copyIn(from, to);
     return plainStdio(opened, [-1, -1, -1], state.input, state.keepers);
   }
   const { master, input, output, reader, keeper } = state.terminal;
@@ -139,7 +146,11 @@ function openPlain(
   const inFd = ((): number => {
     if (stdin.kind !== "fifo") return opened.forChild(open("/dev/null", O_RDONLY));
     input = opened.keep(openFifo(stdin.path));
-    return opened.forChild(open(stdin.path, O_RDONLY));
+    if (!owner.pipes) return opened.forChild(open(stdin.path, O_RDONLY));
+    const ends = pipe2();
+    const from = opened.keep(open(stdin.path, O_RDONLY | O_NONBLOCK));
+    opened.copyIn(from, opened.keep(ends.write));
+    return opened.forChild(ends.read);
   })();
   const keepers: number[] = [];
   const output = (target: Target, name: StreamName): number => {
@@ -147,6 +158,7 @@ function openPlain(
       case "null":
         return opened.forChild(open("/dev/null", O_RDWR));
       case "fifo":
+        if (owner.pipes) return piped({ fd: opened.keep(openFifo(target.path)) });
         keepers.push(opened.keep(openFifo(target.path)));
         return opened.forChild(open(target.path, O_WRONLY));
       case "binary": {
@@ -183,6 +195,7 @@ function plainStdio(
     closeStdin: () => opened.drop(input),
     exited: () => {
       opened.drop(input);
+      opened.stopInput();
       for (const fd of keepers) opened.drop(fd);
     },
     get drained() {

@@ -1,7 +1,7 @@
 /** From a runtime name to the executable of its shim (runtime v2 naming). */
-import { accessSync, constants } from "node:fs";
-import { delimiter, dirname, isAbsolute, join } from "node:path";
+import { dirname, isAbsolute } from "node:path";
 import { invalidArgument, notFound } from "../../core/errors.ts";
+import { findProgram, isExecutable } from "../../platform/process/find-program.ts";
 import { execPath, isCompiled, reExec } from "../../platform/runtime.ts";
 
 /** How to start a shim. */
@@ -29,7 +29,7 @@ export const OWN_RUNTIME = "io.containerd.runc.v2";
 export function resolveShim(name: string, path: string | undefined): ShimCommand {
   const wanted = path !== undefined && path !== "" ? path : name;
   if (isAbsolute(wanted)) {
-    if (!executable(wanted)) throw notFound(`runtime "${wanted}": no such executable`);
+    if (!isExecutable(wanted)) throw notFound(`runtime "${wanted}": no such executable`);
     return { command: wanted, prefix: [], own: false, path: wanted };
   }
   if (wanted.includes("/")) throw invalidArgument(`runtime "${wanted}": a path must be absolute`);
@@ -46,21 +46,9 @@ export function resolveShim(name: string, path: string | undefined): ShimCommand
     });
   }
   const program = `containerd-shim-${kind}-${version}`;
-  for (const dir of [...(process.env["PATH"] ?? "").split(delimiter), dirname(execPath())]) {
-    const candidate = join(dir, program);
-    if (dir !== "" && executable(candidate))
-      return { command: candidate, prefix: [], own: false, path: candidate };
-  }
+  const found = findProgram(program, [dirname(execPath())]);
+  if (found !== undefined) return { command: found, prefix: [], own: false, path: found };
   throw notFound(`failed to resolve runtime path: runtime "${wanted}" binary not installed "${program}"`, {
     hint: `install ${program}, or use the runtime ${OWN_RUNTIME}`,
   });
-}
-
-function executable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }

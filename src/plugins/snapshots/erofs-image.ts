@@ -1,10 +1,10 @@
 /** Makes the read-only image of a layer with `mkfs.erofs` (erofs-utils). */
-import { existsSync } from "node:fs";
 import { open, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import { abortError, type Call } from "../../core/call.ts";
 import { diskFull, failedPrecondition, internal } from "../../core/errors.ts";
 import { SkipPlugin } from "../../core/plugin/plugin.ts";
+import { findProgram } from "../../platform/process/find-program.ts";
 import { run } from "../../platform/process/spawn.ts";
 import { isErrno } from "../../platform/syscalls/errors.ts";
 import { enableVerity, hasVerity, setImmutable } from "../../platform/syscalls/file-flags.ts";
@@ -113,7 +113,6 @@ export async function requireVerityIn(root: string): Promise<void> {
 export async function requireErofs(): Promise<void> {
   if (!/\terofs$/m.test(await readFile("/proc/filesystems", "utf8")))
     throw new SkipPlugin("EROFS unsupported, please `modprobe erofs`");
-  const folders = (process.env["PATH"] ?? "").split(delimiter);
-  if (!folders.some((folder) => existsSync(join(folder, "mkfs.erofs"))))
+  if (findProgram("mkfs.erofs") === undefined)
     throw new SkipPlugin("mkfs.erofs was not found: install erofs-utils");
 }
