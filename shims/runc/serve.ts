@@ -167,7 +167,13 @@ async function run(
       );
       return 0;
     }
-    answerServe({ status: "ok", pid: process.pid });
+    try {
+      answerServe({ status: "ok", pid: process.pid });
+    } catch {
+      // whoever wanted this shim was killed meanwhile, and nobody knows of it
+      await server.stopListening();
+      return 0;
+    }
   } else {
     for (const state of before.containers) {
       const { namespace: of } = state.facts;

@@ -112,3 +112,23 @@ test("a shim whose bundle is gone is ended with its container; mounts and work f
     await ctr.ok("containers", "rm", lost);
     await remove(ctr, kept);
   }, RESTARTED));
+
+for (const [when, script] of [
+  ["before", 'touch "$MARK"; sleep 2; exec runc "$@"'],
+  ["after", 'runc "$@"; code=$?; touch "$MARK"; sleep 2; exit $code'],
+] as const)
+  test(`a shim whose daemon is killed while runc creates (${when} the container is there) ends, with what it made`, () =>
+    holder.check(async ({ ctr, engine, image, dir }) => {
+      const [runc, mark] = [join(dir, `runc-${when}`), join(dir, `mark-${when}`)];
+      const slow = script.replace("$MARK", mark);
+      writeFileSync(runc, `#!/bin/sh\ncase " $* " in *" create "*) ${slow};; esac\nexec runc "$@"\n`, {
+        mode: 0o755,
+      });
+      const id = engine.id("late");
+      const client = ctr.start(["run", "-d", "--runc-binary", runc, image, id, "sleep", "1000"]);
+      await until("the create", () => existsSync(mark));
+      await engine.end("SIGKILL");
+      assert.notEqual((await client.done).code, 0);
+      await engine.start();
+      await ctr.ok("containers", "rm", id);
+    }, RESTARTED));

@@ -95,7 +95,9 @@ export function attachStdio(stdio: Stdio, remove: () => void = () => {}): Client
     if (path === "") continue;
     const reader = openFifoReader(path);
     readers.push(reader);
-    copies.push(copyFd(reader.fd, [target], { signal: stop.signal }).catch(() => {}));
+    const copied = copyFd(reader.fd, [target], { signal: stop.signal });
+    copied.catch(() => {}); // told when all of it is waited for
+    copies.push(copied);
   }
   let stdinFd: number | undefined;
   const opened = (): void => {

@@ -23,6 +23,7 @@ import {
   sandboxOf,
 } from "./bundle.ts";
 import { endsBefore, factsOf } from "./dead-shim.ts";
+import { endLateShim } from "./late-shim.ts";
 import { deleteShim } from "./launch.ts";
 import { LostEvents } from "./lost-events.ts";
 import type { ShimCommand } from "./resolve.ts";
@@ -174,12 +175,19 @@ export class TaskTable {
     if (!passed.deleted && exit !== undefined) events.send(call, "/tasks/delete", factsOf(bundle, exit));
     this.tasks.delete(key);
     // not every shim's delete does it
-    const socket = (task?.address ?? readAddress(bundle))?.address;
-    if (socket !== undefined) await removeStaleSocket(socket).catch(() => {});
+    const address = task?.address ?? readAddress(bundle);
+    if (address !== undefined) await removeStaleSocket(address.address).catch(() => {});
     await removeFifos(task === undefined ? readStdio(bundle) : task.stdio);
     await this.removeBundle(bundle).catch((err: unknown) =>
       log.warn("remove bundle", { id: bundle.id, err }),
     );
+    // while a new task of this id has to wait
+    if (shim.own && address !== undefined && !this.#isShared(address))
+      await endLateShim(address.address, () => this.connect(bundle, shim, address), timeouts.cleanup, log);
+  }
+
+  #isShared({ address }: ShimAddress): boolean {
+    return [...this.tasks.values()].some((task) => task.address.address === address);
   }
 
   /** The bundles of the shim that serves this one. */
