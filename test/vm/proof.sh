@@ -1,6 +1,6 @@
 #!/bin/bash
 # proof.sh PHASE, in the guest: what an operator does on a fresh machine. PHASE is "first", "limits" (resources in cgroup v2 by
-# both cgroup drivers) or "after-reboot"; /root/t has the tarball, crictl pod files are written here. One line per step; ends with "PHASE: N failed".
+# both cgroup drivers), "checkpoint" (with the real CRIU) or "after-reboot"; /root/t has the tarball, crictl pod files are written here. One line per step; ends with "PHASE: N failed".
 # shellcheck disable=SC1091,SC2016,SC2317 # scripts for containers, functions called by name
 set -u
 phase=${1:?phase}
@@ -49,7 +49,9 @@ if [ "$phase" = first ]; then
   echo "== $(. /etc/os-release; echo "$PRETTY_NAME"), $(uname -r), cgroup $(stat -fc %T /sys/fs/cgroup), AppArmor $(cat /sys/module/apparmor/parameters/enabled 2> /dev/null), $(systemctl --version | head -n 1)"
   step "unpack the tarball" sh -c "mkdir -p gantry && tar -xzf gantry.tar.gz -C gantry"
   # the packages that the installer brings stay; what is compared is what it lays out itself
-  apt-get -qq -y install runc containernetworking-plugins iptables > /dev/null 2>&1
+  apt-get -qq -y install runc containernetworking-plugins iptables criu > /dev/null 2>&1
+  # only one phase has it: containers of a machine that can checkpoint get other streams
+  mv /usr/sbin/criu /usr/sbin/criu.off
   files > before.txt
   step "install.sh --offline (starts the service, runs hello)" ./gantry/install.sh --offline --packages /var/debs
   step "the service is active and enabled" sh -c 'systemctl is-active containerd && systemctl is-enabled containerd'
@@ -140,6 +142,38 @@ if [ "$phase" = limits ]; then
   sed -i 's/SystemdCgroup = false/SystemdCgroup = true/' /etc/containerd/conf.d/10-systemd.toml
   step "and back" systemctl restart containerd
   rmdir /sys/fs/cgroup/kubepods-limits 2> /dev/null
+fi
+
+# A process that tells when it was started and counts in its memory: both go on in a restored one.
+if [ "$phase" = checkpoint ]; then
+  mv /usr/sbin/criu.off /usr/sbin/criu
+  step "criu check" criu check
+  count='read t _ < /proc/uptime; i=0; while :; do i=$((i+1)); echo $t $i > /n; sleep 1; done'
+  told() { ctr tasks exec --exec-id "x$(now)" "$1" cat /n; }
+  goes_on() { # goes_on ID START FROM: of the same start, and further
+    local start n
+    read -r start n < <(told "$1")
+    printf '%s %s\n' "$start" "$n"
+    [ "$start" = "$2" ] && [ "$n" -gt "$3" ]
+  }
+  step "a container that counts" ctr run -d $IMAGE counter sh -c "$count"
+  eventually want '^[0-9.]+ [0-9]{2,}$' told counter
+  step "checkpoint into a folder, it runs on" sh -c 'ctr tasks checkpoint --image-path /root/t/ck counter && ls /root/t/ck/pages-1.img && ctr tasks ls | grep -q "counter.*RUNNING"'
+  step "checkpoint with image and files" ctr containers checkpoint --image --rw --task counter ck/counter:1
+  read -r start from < <(told counter)
+  step "remove it" sh -c 'ctr tasks rm -f counter; ctr containers rm counter'
+  ctr containers restore --rw --live again ck/counter:1 > restore.txt 2>&1 &
+  step "restored, the process goes on" eventually goes_on again "$start" "$from"
+  # CRIU gives up when a process of the container ends just then
+  step "checkpoint --exit ends it" eventually sh -c 'ctr tasks checkpoint --exit --image-path /root/t/ck2 again'
+  step "it has ended" eventually want '^again *[0-9]* *STOPPED|^TASK' sh -c 'ctr tasks ls | grep -v "again.*RUNNING" | tail -n 1'
+  wait
+  ctr tasks rm -f again > /dev/null 2>&1
+  step "remove it and its image" sh -c 'ctr containers rm again && ctr images rm ck/counter:1'
+  step "a pod's container that counts" sh -c "sed -e 's/\"name\":\"p\"/\"name\":\"ck\"/' -e 's/\"uid\":\"u1\"/\"uid\":\"ck\"/' -e 's/,\"port_mappings\":.*/}/' pod.json > ckpod.json && crictl runp ckpod.json > ckpod.id && crictl create \$(cat ckpod.id) con.json ckpod.json > ck.id && crictl start \$(cat ck.id)"
+  step "crictl checkpoint" sh -c 'crictl checkpoint --export=/root/t/ck.tar $(cat ck.id) && tar -tf ck.tar | grep -x checkpoint/pages-1.img && tar -tf ck.tar | grep -x rootfs-diff.tar'
+  step "it runs on" sh -c 'crictl exec $(cat ck.id) true && crictl rmp -f $(cat ckpod.id)'
+  mv /usr/sbin/criu /usr/sbin/criu.off
 fi
 
 if [ "$phase" = after-reboot ]; then

@@ -1,7 +1,8 @@
 #!/bin/bash
 # run.sh [SUITE...]: the fresh-machine proof in a virtual machine (QEMU, no KVM needed): Debian 12 (bookworm) unless suites are named.
-# Makes the machine's disk on first use (2 to 10 minutes), builds the release tarball, installs it offline, runs containers and
-# a pod under systemd with cgroup v2 and AppArmor, reboots, looks again, uninstalls. Needs root and Debian's package sources.
+# Makes the disk of the machine on first use (2 to 10 minutes), builds the release tarball, installs it offline, runs containers and a
+# pod under systemd with cgroup v2 and AppArmor, checkpoints and restores with CRIU, reboots, looks again, uninstalls. Needs root and
+# package sources of Debian.
 # GANTRY_TARBALL names a release that is proven instead of one built from this tree.
 # Not part of the gate: 8 to 20 minutes for each suite. Exit code: the number of failed steps.
 set -euo pipefail
@@ -68,6 +69,9 @@ for suite in "${suites[@]}"; do
   total=$((total + rc))
   rc=0
   test/vm/vm exec 'bash /root/t/proof.sh limits' || rc=$?
+  total=$((total + rc))
+  rc=0
+  test/vm/vm exec 'bash /root/t/proof.sh checkpoint' || rc=$?
   total=$((total + rc))
   test/vm/vm reboot "$suite"
   rc=0
