@@ -4,12 +4,15 @@ import { invalidArgument } from "../../core/errors.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
 import { processOf } from "../../oci/spec/options.ts";
 import type { Spec, User } from "../../oci/spec/types.ts";
-import { isNumeric, resolveUser, splitUser, type UserDatabase } from "../../oci/spec/users.ts";
-import { layersOf, readInLayers } from "../../platform/fs/layer-files.ts";
-import { readFileInRoot } from "../../platform/fs/read-in-root.ts";
-
-/** Largest user database read. Bytes (S24). */
-const MAX_DATABASE = 10 << 20;
+import {
+  isNumeric,
+  resolveUser,
+  splitUser,
+  type UserDatabase,
+  unreadableDatabase,
+} from "../../oci/spec/users.ts";
+import { layersOf } from "../../platform/fs/layer-files.ts";
+import { databaseInLayers, databaseInRoot } from "../../platform/fs/user-database.ts";
 
 /** Sets uid, gid and groups. `mounts` of a snapshot made just now. `isDefault`: neither image nor user asked, so a broken database is no error. */
 export async function applyUser(
@@ -34,10 +37,7 @@ function layered(mounts: readonly Mount[]): UserDatabase | undefined {
   const layers = layersOf(mounts);
   if (layers === undefined) return undefined;
   try {
-    const passwd = readInLayers(layers, "etc/passwd", MAX_DATABASE);
-    const group = readInLayers(layers, "etc/group", MAX_DATABASE);
-    if (passwd === undefined || group === undefined) return undefined;
-    return { passwd: textOf(passwd.bytes), group: textOf(group.bytes) };
+    return databaseInLayers(layers);
   } catch {
     return undefined;
   }
@@ -46,33 +46,16 @@ function layered(mounts: readonly Mount[]): UserDatabase | undefined {
 async function mounted(mounts: readonly Mount[], isDefault: boolean): Promise<UserDatabase> {
   const { withTempMount } = await import("../../platform/mounts/mounts.ts");
   const readonly = mounts.map((m) => ({ ...m, options: [...m.options.filter((o) => o !== "rw"), "ro"] }));
-  return await withTempMount(readonly, async (root) => database(root, isDefault));
-}
-
-function textOf(bytes: Uint8Array | undefined): string | undefined {
-  return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
+  return await withTempMount(readonly, async (root) => databaseInRoot(root, unreadableDatabase(isDefault)));
 }
 
 /** A USER value in the root of a process that runs: for exec. */
 export function userOfProcess(value: string, pid: number): User {
   const { user, group } = splitUser(value);
   const numbers = isNumeric(user) && (group === undefined || isNumeric(group));
-  const { home: _home, ...found } = resolveUser(value, database(`/proc/${pid}/root`, numbers));
+  const { home: _home, ...found } = resolveUser(
+    value,
+    databaseInRoot(`/proc/${pid}/root`, unreadableDatabase(numbers)),
+  );
   return found;
-}
-
-function database(root: string, lenient: boolean): UserDatabase {
-  const read = (path: string): string | undefined => {
-    try {
-      const bytes = readFileInRoot(root, path, MAX_DATABASE);
-      return textOf(bytes);
-    } catch (err) {
-      if (lenient) return undefined;
-      throw invalidArgument(
-        `read ${path} of the image: ${err instanceof Error ? err.message : String(err)}`,
-        { cause: err },
-      );
-    }
-  };
-  return { passwd: read("/etc/passwd"), group: read("/etc/group") };
 }

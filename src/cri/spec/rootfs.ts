@@ -2,19 +2,16 @@
  * Looks into the root file system of a container before it runs: user database, places that must be what they seem, content of
  * volumes. Everything in there is the image's: links never lead out.
  */
-import { invalidArgument, messageOf } from "../../core/errors.ts";
+import { invalidArgument } from "../../core/errors.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
-import type { UserDatabase } from "../../oci/spec/users.ts";
-import { isFolderOrMissing, layersOf, readInLayers } from "../../platform/fs/layer-files.ts";
-import { readFileInRoot } from "../../platform/fs/read-in-root.ts";
+import { type UserDatabase, unreadableDatabase } from "../../oci/spec/users.ts";
+import { isFolderOrMissing, layersOf } from "../../platform/fs/layer-files.ts";
+import { databaseInLayers, databaseInRoot } from "../../platform/fs/user-database.ts";
 import { withTempMount } from "../../platform/mounts/mounts.ts";
 import { S_IFDIR, S_IFLNK } from "../../platform/syscalls/constants.ts";
 import { isErrno } from "../../platform/syscalls/errors.ts";
 import { lstat } from "../../platform/syscalls/stat.ts";
 import { copyVolumes, type VolumeCopy } from "./volumes.ts";
-
-/** Largest user database read. Bytes (S24). */
-const MAX_DATABASE = 10 << 20;
 
 /** Mount points of the runtime's own. */
 const PLACES = ["proc", "sys", "dev"];
@@ -40,7 +37,7 @@ export async function lookIntoRootfs(mounts: readonly Mount[], look: RootfsLook)
   if (found !== undefined) return found;
   return withTempMount(readonlyMounts(mounts), async (root) => {
     checkPlaces(root);
-    const db = look.database ? readDatabase(root, look.lenient) : NOTHING;
+    const db = look.database ? databaseInRoot(root, unreadableDatabase(look.lenient)) : NOTHING;
     await copyVolumes(root, look.volumes, look.signal);
     return db;
   });
@@ -53,10 +50,7 @@ function lookIntoLayers(mounts: readonly Mount[], database: boolean): UserDataba
   try {
     if (!PLACES.every((place) => isFolderOrMissing(layers, place))) return undefined;
     if (!database) return NOTHING;
-    const passwd = readInLayers(layers, "etc/passwd", MAX_DATABASE);
-    const group = readInLayers(layers, "etc/group", MAX_DATABASE);
-    if (passwd === undefined || group === undefined) return undefined;
-    return { passwd: textOf(passwd.bytes), group: textOf(group.bytes) };
+    return databaseInLayers(layers);
   } catch {
     return undefined;
   }
@@ -87,20 +81,4 @@ function checkPlaces(root: string): void {
       if (!isErrno(err, "ENOENT")) throw err;
     }
   }
-}
-
-function readDatabase(root: string, lenient: boolean): UserDatabase {
-  const read = (path: string): string | undefined => {
-    try {
-      return textOf(readFileInRoot(root, path, MAX_DATABASE));
-    } catch (err) {
-      if (lenient) return undefined;
-      throw invalidArgument(`read ${path} of the image: ${messageOf(err)}`, { cause: err });
-    }
-  };
-  return { passwd: read("/etc/passwd"), group: read("/etc/group") };
-}
-
-function textOf(bytes: Uint8Array | undefined): string | undefined {
-  return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
 }

@@ -2,7 +2,7 @@
  * USER values of images and flags: `uid`, `uid:gid`, `name`, `name:group`, mixed. Hostile input (S18, S19, S24): only whole
  * decimal numbers are numbers, ids stay below 2^31, a number is never looked up as a name.
  */
-import { invalidArgument } from "../../core/errors.ts";
+import { invalidArgument, messageOf } from "../../core/errors.ts";
 import type { User } from "./types.ts";
 
 /** A line of /etc/passwd. */
@@ -25,6 +25,14 @@ export interface UserDatabase {
   readonly passwd: string | undefined;
   readonly group: string | undefined;
 }
+
+/** What to do with a database that cannot be read. `lenient`: nobody asked for a user by name. @throws invalid-argument */
+export const unreadableDatabase =
+  (lenient: boolean) =>
+  (path: string, err: unknown): undefined => {
+    if (lenient) return undefined;
+    throw invalidArgument(`read ${path} of the image: ${messageOf(err)}`, { cause: err });
+  };
 
 /** Largest id: the kernel's -1 and anything that could wrap is out. */
 const MAX_ID = 2 ** 31 - 1;
