@@ -7,7 +7,14 @@ import {
 } from "../../../api/gen/containerd/types/runc/options/oci_pb.ts";
 import { containersClient } from "../../../client/containers.ts";
 import { tasksClient } from "../../../client/tasks.ts";
-import { invalidArgument, isNotFound, messageOf, notFound } from "../../../core/errors.ts";
+import {
+  codeOf,
+  GantryError,
+  invalidArgument,
+  isNotFound,
+  messageOf,
+  notFound,
+} from "../../../core/errors.ts";
 import { formatRfc3339 } from "../../../lib/time.ts";
 import { toStderr, toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
@@ -135,7 +142,15 @@ export const checkpoint: Action = async (context, args, options) => {
     typeUrl: CheckpointOptionsSchema.typeName,
     value: toBinary(CheckpointOptionsSchema, wanted),
   };
-  const made = await hintTask(id, tasksClient(transport).checkpoint(context.call(), id, any, ""));
+  const made = await hintTask(id, tasksClient(transport).checkpoint(context.call(), id, any, "")).catch(
+    (err: unknown) => {
+      if (!/"criu": executable file not found/.test(messageOf(err))) throw err;
+      throw new GantryError(codeOf(err), messageOf(err), {
+        cause: err,
+        hint: "install criu on this machine, then create the container again (it must be there before)",
+      });
+    },
+  );
   for (const d of made) toStdout(`${d.digest}\n`);
   return 0;
 };
