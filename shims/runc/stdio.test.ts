@@ -7,7 +7,8 @@ import { codeOf } from "../../src/core/errors.ts";
 import { alloc } from "../../src/platform/ffi/memory.ts";
 import { readFd } from "../../src/platform/fs/fd-stream.ts";
 import { createFifo, openFifoReader } from "../../src/platform/fs/fifo.ts";
-import { close, tryRead } from "../../src/platform/syscalls/files.ts";
+import { O_NONBLOCK, O_RDONLY } from "../../src/platform/syscalls/constants.ts";
+import { close, open, tryRead } from "../../src/platform/syscalls/files.ts";
 import { Options } from "../shared/messages.ts";
 import { encode } from "../shared/wire.ts";
 import { busyboxRoot, cannotRun, type FakeDaemon, fakeDaemon, rootMount, startShim } from "./testing.ts";
@@ -231,5 +232,24 @@ test("the last output is read before Delete is answered, when somebody reads at 
       await deleted;
     }).catch((err: unknown) => assert.equal(codeOf(err), "not-found"));
     assert.deepEqual(order, read ? ["last\n", "deleted"] : ["deleted"]);
+  }
+});
+
+test("a client that opens its FIFO late gets all of it, with a terminal and without", { skip }, async () => {
+  for (const terminal of [false, true]) {
+    const id = `late-${terminal}`;
+    const path = join(daemon.dir, id);
+    createFifo(path);
+    const reading = (async () => {
+      // a quick process is long over
+      await new Promise((resolve) => setTimeout(resolve, 400));
+      const fd = open(path, O_RDONLY | O_NONBLOCK);
+      let text = "";
+      for await (const chunk of readFd(fd)) text += new TextDecoder().decode(chunk);
+      close(fd);
+      return text.trimEnd();
+    })();
+    assert.equal(await toTheEnd(id, "echo all", { stdout: path, terminal }), 0);
+    assert.equal(await reading, "all");
   }
 });

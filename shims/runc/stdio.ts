@@ -15,7 +15,8 @@ import { dirname } from "node:path";
 import { invalidArgument } from "../../src/core/errors.ts";
 import type { Logger } from "../../src/core/log.ts";
 import type { Stdio } from "../../src/core/tasks/tasks.ts";
-import { adoptFifoReader, openFifo, openFifoReader } from "../../src/platform/fs/fifo.ts";
+import { sleep } from "../../src/lib/retry.ts";
+import { adoptFifoReader, openFifo, openFifoReader, openReadFifo } from "../../src/platform/fs/fifo.ts";
 import {
   AT_EMPTY_PATH,
   O_APPEND,
@@ -35,6 +36,11 @@ import { type LogAddress, parseLogAddress } from "../shared/log-address.ts";
 import { knownLogger, startLogger } from "./logger.ts";
 import { Opened, type ProcessStdio, type SinkState, type StdioState } from "./opened.ts";
 import { terminalStdio } from "./terminal.ts";
+
+/** Longest wait for a client that opens its end of a FIFO later than it says, in milliseconds. */
+const READER_MS = 2000;
+/** Between two looks at that, in milliseconds. */
+const LOOK_MS = 2;
 
 /** Whose streams they are; loggers get these names. */
 export interface StdioOwner {
@@ -99,13 +105,42 @@ export async function openStdio(streams: Stdio, owner: StdioOwner, log: Logger):
       const { CriLog } = await import("../shared/cri-log.ts");
       opened.logs.set(target.path, new CriLog(target.path, target.max, log, target.rotate));
     }
+    const writers = await writersWhenRead([stdout, stderr], opened);
     return streams.terminal
       ? openTerminal(opened, stdin, stdout)
-      : openPlain(opened, stdin, stdout, stderr, owner);
+      : openPlain(opened, stdin, stdout, stderr, owner, writers);
   } catch (error) {
     await opened.closeAll();
     throw error;
   }
+}
+
+/**
+ * Waits, with a bound, until somebody reads the FIFOs of output, as containerd's shim does by opening them: clients open theirs on
+ * threads of their own, and stop those, come to read or not, when Delete is answered. What a process that was quicker than such a
+ * thread had written would be lost with its last writer.
+ * @returns a writer for each FIFO with a reader, to be closed with the child's ends
+ */
+async function writersWhenRead(targets: readonly Target[], opened: Opened): Promise<Map<string, number>> {
+  const writers = new Map<string, number>();
+  const late = performance.now() + READER_MS;
+  for (const target of targets) {
+    if (target.kind !== "fifo" || writers.has(target.path)) continue;
+    for (;;) {
+      const fd = openReadFifo(target.path);
+      if (fd !== undefined) {
+        // held: a reader that saw a writer come and go would take that for the end
+        writers.set(target.path, opened.forChild(fd));
+        break;
+      }
+      if (performance.now() >= late) {
+        opened.log.warn("start with a FIFO that nobody reads", { path: target.path });
+        break;
+      }
+      await sleep(LOOK_MS);
+    }
+  }
+  return writers;
 }
 
 /** The streams of a process that was started before the shim slept. */
@@ -134,6 +169,7 @@ function openPlain(
   stdout: Target,
   stderr: Target,
   owner: StdioOwner,
+  writers: ReadonlyMap<string, number>,
 ): ProcessStdio {
   /** A pipe whose other end is copied. */
   const piped = (to: SinkState): number => {
@@ -160,7 +196,7 @@ function openPlain(
       case "fifo":
         if (owner.pipes) return piped({ fd: opened.keep(openFifo(target.path)) });
         keepers.push(opened.keep(openFifo(target.path)));
-        return opened.forChild(open(target.path, O_WRONLY));
+        return writers.get(target.path) ?? opened.forChild(open(target.path, O_WRONLY));
       case "binary": {
         const fd = opened.logger?.[name];
         // Only stdout names the logger; it serves both streams.

@@ -1,6 +1,6 @@
 import * as c from "../syscalls/constants.ts";
 import { isErrno, SyscallError } from "../syscalls/errors.ts";
-import { close, open, pollFd, unreadBytes } from "../syscalls/files.ts";
+import { close, open, pollFd, setNonblocking, unreadBytes } from "../syscalls/files.ts";
 import { fstat } from "../syscalls/stat.ts";
 import { mkfifo } from "../syscalls/tree.ts";
 import { createFdSink, type FdSink, readFd } from "./fd-stream.ts";
@@ -21,6 +21,23 @@ export function createFifo(path: string, mode = 0o600): void {
  */
 export function openFifo(path: string): number {
   return mustBeFifo(open(path, c.O_RDWR | c.O_NONBLOCK), path);
+}
+
+/**
+ * Opens a FIFO for writing that somebody has open for reading. The fd blocks.
+ * @returns undefined while nobody has
+ * @throws SyscallError EINVAL when the path is no FIFO
+ */
+export function openReadFifo(path: string): number | undefined {
+  let fd: number;
+  try {
+    fd = open(path, c.O_WRONLY | c.O_NONBLOCK);
+  } catch (error) {
+    if (isErrno(error, "ENXIO")) return undefined;
+    throw error;
+  }
+  setNonblocking(mustBeFifo(fd, path), false);
+  return fd;
 }
 
 /** A FIFO opened for reading. */
