@@ -23,12 +23,14 @@ export interface Session {
 
 /**
  * Starts the process, waits for its end and for its output. `wait` is asked before `start`, so that no exit is missed.
+ * @param end what else is to be done about the end, while the last output comes
  * @returns how it ended
  */
 export async function runForeground(
   s: Session,
   start: boolean,
   started: (pid: number) => void = () => {},
+  end: () => Promise<unknown> = async () => {},
 ): Promise<Exit> {
   using _raw = s.terminal && process.stdin.isTTY === true ? enterRawMode(0) : { [Symbol.dispose]() {} };
   const exit = s.tasks.wait(s.call, s.id, s.execId);
@@ -49,9 +51,9 @@ export async function runForeground(
       if (!ended) void s.tasks.closeIO(s.call, s.id, s.execId, true).catch(() => {});
     });
   });
-  const end = await exit;
-  await s.io.drained();
-  return end;
+  const status = await exit;
+  await Promise.all([s.io.drained(), end()]);
+  return status;
 }
 
 function forwardSignals(s: Session): Disposable {

@@ -91,9 +91,9 @@ export const exec: Action = async (context, args, options) => {
       await tasks.start(call, id, execId);
       return 0;
     }
-    const exit = await runForeground({ tasks, call, id, execId, io, terminal }, true);
-    await tasks.deleteProcess(call, id, execId);
-    return exit.status;
+    const session = { tasks, call, id, execId, io, terminal };
+    const deleted = () => tasks.deleteProcess(call, id, execId);
+    return (await runForeground(session, true, undefined, deleted)).status;
   } finally {
     io.dispose();
   }
