@@ -6,35 +6,28 @@
  */
 import { unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import {
-  alreadyExists,
-  failedPrecondition,
-  invalidArgument,
-  isNotFound,
-  messageOf,
-  notFound,
-} from "../../src/core/errors.ts";
+import { failedPrecondition, messageOf, notFound } from "../../src/core/errors.ts";
 import type { Logger } from "../../src/core/log.ts";
 import type { Exit, Stdio } from "../../src/core/tasks/tasks.ts";
-import { type Cgroup, type CgroupLayout, cgroupFrom } from "../../src/platform/cgroups/cgroups.ts";
-import type { OomWatch } from "../../src/platform/cgroups/oom-watch.ts";
+import type { Cgroup, CgroupLayout } from "../../src/platform/cgroups/cgroups.ts";
 import { detachTree, mountAll } from "../../src/platform/mounts/mounts.ts";
 import type { Mount } from "../../src/platform/mounts/options.ts";
 import { findProgram } from "../../src/platform/process/find-program.ts";
 import { cgroupPaths } from "../../src/platform/process/proc.ts";
 import { Awake, type Kept } from "../shared/rest.ts";
 import { withConsole } from "./console.ts";
+import { type CgroupState, ContainerCgroup } from "./container-cgroup.ts";
 import type { TaskEvents } from "./events.ts";
+import { Execs, type ExecsState } from "./execs.ts";
 import { writeExit } from "./exit-record.ts";
+import { Leftovers } from "./leftovers.ts";
 import { type Options, runcOf, saveOptions } from "./options.ts";
 import { exitOf, Process, type ProcessState, startMark } from "./process.ts";
 import { checkRootfs } from "./rootfs-check.ts";
 import type { CheckpointFlags, Runc, RunIo } from "./runc.ts";
-import { type SpecTraits, traitsOf, withTerminal } from "./spec.ts";
+import { type SpecTraits, traitsOf } from "./spec.ts";
 import { adoptStdio, openStdio } from "./stdio.ts";
 
-/** Longest wait for execs to be reaped before init's exit is told, in milliseconds. */
-const EXECS_MS = 10_000;
 /** A shim that stays lets go of a removed container's root after this pause, in milliseconds. */
 const RELEASE_MS = 500;
 
@@ -42,8 +35,6 @@ const RELEASE_MS = 500;
 const SIGKILL = 9;
 /** Exit status of what it ended. */
 const KILLED = 128 + SIGKILL;
-
-const OK = (): { readonly error?: unknown } => ({});
 
 /** What a container is made from. */
 export interface ContainerInit extends Stdio {
@@ -68,14 +59,9 @@ export interface ContainerState {
   readonly facts: ContainerInit;
   readonly traits: SpecTraits;
   readonly init: ProcessState;
-  readonly execs: readonly ProcessState[];
-  readonly specs: ReadonlyMap<string, Uint8Array>;
-  readonly execCount: number;
-  readonly oomSeen: bigint;
-  readonly cgroup: ReadonlyMap<string, string> | undefined;
-  readonly removing: boolean;
-  /** What the OCI runtime keeps of it is removed. */
-  readonly cleared: boolean;
+  readonly execs: ExecsState;
+  readonly cgroup: CgroupState;
+  readonly leftovers: { readonly taken: boolean; readonly gone: boolean };
 }
 
 export class Container {
@@ -85,13 +71,14 @@ export class Container {
   readonly #facts: ContainerInit;
   readonly #host: ContainerHost;
   readonly #runc: Runc;
-  readonly #execs = new Map<string, Process>();
+  readonly #execs = new Execs();
   readonly #traits: SpecTraits;
-  #cgroup: Cgroup | undefined;
-  #cgroupPaths: ReadonlyMap<string, string> | undefined;
-  #oomWatch: OomWatch | undefined;
-  #oomSeen = 0n;
-  #execCount = 0;
+  readonly #cgroup: ContainerCgroup;
+  readonly #leftovers: Leftovers;
+  /** Init was reaped; its exit may still have to be told. */
+  #initEnded = false;
+  /** A client had init killed. */
+  #killAsked = false;
 
   private constructor(facts: ContainerInit, host: ContainerHost, traits: SpecTraits, init: Process) {
     this.#facts = facts;
@@ -101,6 +88,8 @@ export class Container {
     this.init = init;
     this.#runc = runcOf(facts.options, facts.namespace, facts.bundle);
     this.#traits = traits;
+    this.#cgroup = new ContainerCgroup(host.layout, () => host.events.oom(facts.id));
+    this.#leftovers = new Leftovers(this.#runc, facts.id, traits);
   }
 
   /** Makes a container up to where its init waits for {@link start}. On failure nothing is left. */
@@ -128,25 +117,14 @@ export class Container {
   rest(kept: Kept): ContainerState {
     // between init's end and its exit being told, or while its remains are being removed
     if (this.#initEnded !== (this.init.exit !== undefined)) throw new Awake(`container ${this.id} is ending`);
-    if (this.#cleared !== undefined && this.#clearedWell === undefined)
-      throw new Awake(`container ${this.id} is being removed`);
-    const watch = this.init.alive ? this.#oomWatch?.rest() : undefined;
-    if (watch !== undefined) {
-      for (const fd of watch.keep) kept.pass(fd, watch.made.includes(fd));
-      kept.watch(watch.poll, watch.events);
-      if ((this.#cgroup?.oomKills() ?? 0n) > this.#oomSeen) throw new Awake("out-of-memory kill to be told");
-    }
+    if (this.#leftovers.isLeaving) throw new Awake(`container ${this.id} is being removed`);
     return {
       facts: this.#facts,
       traits: this.#traits,
       init: this.init.rest(kept),
-      execs: [...this.#execs.values()].map((exec) => exec.rest(kept)),
-      specs: new Map([...this.#specs].map(([id, spec]) => [id, new Uint8Array(spec)])),
-      execCount: this.#execCount,
-      oomSeen: this.#oomSeen,
-      cgroup: this.#cgroupPaths,
-      removing: this.#removing,
-      cleared: this.#clearedWell === true,
+      execs: this.#execs.rest(kept),
+      cgroup: this.#cgroup.rest(kept, this.init.alive),
+      leftovers: { taken: this.#leftovers.taken, gone: this.#leftovers.areGone },
     };
   }
 
@@ -157,27 +135,13 @@ export class Container {
       return Process.restored(process, io);
     };
     const container = new Container(state.facts, host, state.traits, await known(state.init));
-    container.#execCount = state.execCount;
-    container.#oomSeen = state.oomSeen;
-    container.#removing = state.removing;
+    container.#leftovers.restore(state.leftovers);
     container.#initEnded = container.init.exit !== undefined;
-    for (const [id, spec] of state.specs) container.#specs.set(id, spec);
-    for (const exec of state.execs) container.#execs.set(exec.execId, await known(exec));
-    if (state.cleared) container.#whenCleared(Promise.resolve());
-    container.#follow(state.cgroup);
-    container.#tellOom();
-    for (const exec of container.#execs.values())
-      if (exec.alive) void container.#watchExec(exec, exec.pid, 0n);
+    container.#execs.restore(state.execs, await Promise.all(state.execs.processes.map(known)));
+    container.#cgroup.restore(state.cgroup, container.init.alive);
+    for (const exec of container.#execs.alive) void container.#watchExec(exec, exec.pid, 0n);
     if (container.init.alive) void container.#watchInit(container.init.pid, 0n);
     return container;
-  }
-
-  /** Knows its cgroup from now on. */
-  #follow(paths: ReadonlyMap<string, string> | undefined): void {
-    this.#cgroupPaths = paths;
-    this.#cgroup = paths === undefined ? undefined : cgroupFrom(paths, this.#host.layout());
-    if (!this.init.alive) return;
-    this.#oomWatch = this.#cgroup?.watchOom(() => this.#tellOom());
   }
 
   get #rootfs(): string {
@@ -226,10 +190,9 @@ export class Container {
     if (!this.init.alive) throw failedPrecondition(`cannot exec in a ${this.init.phase.tag} container`);
     if (this.init.phase.tag === "paused") throw failedPrecondition("cannot exec in a paused container");
     const since = startMark();
-    const name = join(this.bundle, `exec-${++this.#execCount}`);
-    const spec = this.#specs.get(exec.execId) ?? new Uint8Array();
+    const name = join(this.bundle, `exec-${this.#execs.next()}`);
     try {
-      writeFileSync(`${name}.json`, spec, { mode: 0o600 });
+      writeFileSync(`${name}.json`, this.#execs.spec(exec.execId), { mode: 0o600 });
       const pid = await this.#launch(exec, `${name}.pid`, (io) =>
         this.#runc.exec(this.id, `${name}.json`, io),
       );
@@ -244,14 +207,13 @@ export class Container {
       });
     }
   }
-  readonly #specs = new Map<string, Uint8Array>();
 
   /** Runs a command that makes init, and watches over what it made. */
   async #launchInit(command: (io: RunIo) => Promise<number>): Promise<void> {
     const since = startMark();
     const pid = await this.#launch(this.init, join(this.bundle, "init.pid"), command);
     this.init.phase = { tag: "created", pid };
-    this.#follow(cgroupPaths(pid));
+    this.#cgroup.follow(cgroupPaths(pid), true);
     void this.#watchInit(pid, since);
   }
 
@@ -279,7 +241,7 @@ export class Container {
   async #watchExec(exec: Process, pid: number, since: bigint): Promise<void> {
     const exit = await exitOf(pid, since);
     await exec.starting;
-    this.#tellOom();
+    this.#cgroup.look();
     exec.apply({ tag: "exited", exit });
     this.#host.events.exited(this.id, exec.execId, exit);
   }
@@ -289,9 +251,9 @@ export class Container {
     this.#initEnded = true;
     await this.init.starting;
     if (this.#traits.sharesPids) await this.#runc.kill(this.id, 9, true).catch(() => {});
-    await this.#execsEnded();
-    this.#oomWatch?.[Symbol.dispose]();
-    this.#tellOom(exit.status === KILLED && !this.#killAsked);
+    await this.#execs.ended();
+    this.#cgroup.unwatch();
+    this.#cgroup.look(exit.status === KILLED && !this.#killAsked);
     try {
       writeExit(this.bundle, exit);
     } catch (error) {
@@ -300,71 +262,14 @@ export class Container {
     await this.init.logged();
     this.init.apply({ tag: "exited", exit });
     this.#host.events.exited(this.id, "", exit);
-    // the delete that follows finds it done, or nearly
-    if (!this.#traits.hooks && !this.#removing) this.#whenCleared(this.#clear());
-  }
-
-  #whenCleared(work: Promise<void>): void {
-    this.#cleared = work.then(OK, (error: unknown) => ({ error }));
-    void this.#cleared.then((result) => {
-      this.#clearedWell = !("error" in result);
-    });
-  }
-  #clearedWell: boolean | undefined;
-  #initEnded = false;
-  /** A client had init killed. */
-  #killAsked = false;
-  /** Another command of the OCI runtime removes the container. */
-  #removing = false;
-  /** Removal of what the OCI runtime keeps of the container, begun at init's end. */
-  #cleared: Promise<{ readonly error?: unknown }> | undefined;
-
-  async #clear(): Promise<void> {
-    const { hooks, sharesPids } = this.#traits;
-    if (!hooks && !sharesPids && this.#initEnded && !this.#removing) {
-      // whoever waits for the exit is answered first
-      await new Promise((resolve) => setImmediate(resolve));
-      if (this.#runc.forget(this.id)) return;
-    }
-    await this.#runc.delete(this.id, false).catch((error: unknown) => {
-      if (!isNotFound(error)) throw error;
-    });
-  }
-
-  async #execsEnded(): Promise<void> {
-    const running = [...this.#execs.values()].filter((p) => p.alive || p.starting !== undefined);
-    if (running.length === 0) return;
-    let timer: NodeJS.Timeout | undefined;
-    const ended = running.map(async (exec) => {
-      await exec.starting;
-      if (exec.alive) await exec.wait();
-    });
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, EXECS_MS);
-    });
-    await Promise.race([Promise.all(ended), late]);
-    clearTimeout(timer);
-  }
-
-  /** Compares the kernel's count of out-of-memory kills with what was told. `atLast`: something killed init, and not us. */
-  #tellOom(atLast = false): void {
-    try {
-      const kills = (atLast ? this.#cgroup?.oomKillsAtLast() : this.#cgroup?.oomKills()) ?? 0n;
-      if (kills <= this.#oomSeen) return;
-      this.#oomSeen = kills;
-    } catch {
-      return;
-    }
-    this.#host.events.oom(this.id);
+    this.#leftovers.begin();
   }
 
   /** Adds an exec. @throws already-exists, invalid-argument */
   exec(execId: string, streams: Stdio, spec: Uint8Array): void {
-    if (execId === "") throw invalidArgument("exec id must not be empty");
-    if (this.#execs.has(execId)) throw alreadyExists(`id ${execId}`);
+    this.#execs.assertNew(execId);
     if (this.init.exit !== undefined) throw failedPrecondition("cannot exec in a stopped container");
-    this.#specs.set(execId, withTerminal(spec, streams.terminal));
-    this.#execs.set(execId, new Process(execId, streams, { tag: "added" }));
+    this.#execs.add(execId, streams, spec);
     this.#host.events.execAdded(this.id, execId);
   }
 
@@ -387,8 +292,7 @@ export class Container {
     await exec.starting;
     exec.apply({ tag: "deleted" });
     await exec.closeStreams();
-    this.#execs.delete(execId);
-    this.#specs.delete(execId);
+    this.#execs.remove(execId);
     return exec.exit ?? { pid: 0, status: 0, exitedAt: 0n };
   }
 
@@ -397,18 +301,17 @@ export class Container {
     const { init } = this;
     await init.starting;
     if (init.phase.tag === "created") {
-      this.#removing = true;
+      this.#leftovers.taken = true;
       await this.#runc.delete(this.id, true);
       await init.wait();
     } else if (init.phase.tag === "running" || init.phase.tag === "paused") {
       throw failedPrecondition("cannot delete a running process");
     }
-    for (const exec of this.#execs.values()) await exec.closeStreams();
+    for (const exec of this.#execs.all) await exec.closeStreams();
     await init.closeStreams();
-    const cleared = await this.#cleared;
-    if (cleared === undefined || "error" in cleared) await this.#clear();
+    await this.#leftovers.remove();
     await this.#unmount();
-    this.#oomWatch?.[Symbol.dispose]();
+    this.#cgroup.unwatch();
     if (init.phase.tag !== "deleted") init.apply({ tag: "deleted" });
     const exit = init.exit ?? { pid: 0, status: 0, exitedAt: 0n };
     this.#host.events.deleted(this.id, exit);
@@ -459,7 +362,7 @@ export class Container {
   async checkpoint(flags: CheckpointFlags): Promise<void> {
     if (this.init.phase.tag !== "running" && this.init.phase.tag !== "paused")
       throw failedPrecondition(`cannot checkpoint a ${this.init.phase.tag} process`);
-    this.#removing = !flags.leaveRunning;
+    this.#leftovers.taken = !flags.leaveRunning;
     await this.#runc.checkpoint(this.id, flags);
     this.#host.events.checkpointed(this.id, flags.imagePath);
   }
@@ -467,14 +370,13 @@ export class Container {
   /** Every process inside, with the exec id of those that are execs. */
   pids(): { pid: number; execId: string }[] {
     if (!this.init.alive) return [];
-    const byPid = new Map([...this.#execs.values()].filter((p) => p.alive).map((p) => [p.pid, p.execId]));
-    return (this.#cgroup?.procs() ?? [this.init.pid]).map((pid) => ({ pid, execId: byPid.get(pid) ?? "" }));
+    const byPid = new Map(this.#execs.alive.map((exec) => [exec.pid, exec.execId]));
+    return (this.#cgroup.procs() ?? [this.init.pid]).map((pid) => ({ pid, execId: byPid.get(pid) ?? "" }));
   }
 
   /** @throws not-found when it never had a cgroup */
   get cgroup(): Cgroup {
-    if (this.#cgroup === undefined || !this.#cgroup.exists()) throw notFound("cgroup does not exist");
-    return this.#cgroup;
+    return this.#cgroup.existing;
   }
 
   async #unmount(): Promise<void> {

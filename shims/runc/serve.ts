@@ -251,7 +251,7 @@ async function run(
 
 /** Loggers that run: the only children of the runtime that a sleep may outlast. */
 function loggersOf({ init, execs }: ContainerState): number {
-  return [init, ...execs].filter(({ io }) => (io?.logger ?? 0) > 0).length;
+  return [init, ...execs.processes].filter(({ io }) => (io?.logger ?? 0) > 0).length;
 }
 
 /** One above the daemon's own, so that the kernel kills the shim before the daemon and long after containers. */
