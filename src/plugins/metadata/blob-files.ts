@@ -7,8 +7,8 @@ import { chmod, mkdir, open, readdir, rename, rm, stat, unlink } from "node:fs/p
 import { join } from "node:path";
 import { algorithmOf, type Digest, hexOf } from "../../core/ids/digest.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
+import { syncDir } from "../../platform/fs/atomic-write.ts";
 import { CachedFolder } from "../../platform/fs/cached-file.ts";
-import { syncFolder } from "./db.ts";
 import { mapFsError } from "./fs-error.ts";
 import { GroupSync } from "./group-sync.ts";
 
@@ -122,7 +122,7 @@ export class BlobFiles {
   #syncFolder(path: string): Promise<void> {
     let group = this.#folders.get(path);
     if (group === undefined) {
-      group = new GroupSync(() => syncFolder(path));
+      group = new GroupSync(() => syncDir(path));
       this.#folders.set(path, group);
     }
     return group.wait();

@@ -1,3 +1,4 @@
+import type { SQLInputValue } from "node:sqlite";
 import type { NamespacedCall } from "../../core/call.ts";
 import type { Container, ContainerInput, ContainerStore } from "../../core/containers/containers.ts";
 import { alreadyExists, invalidArgument, notFound, wrap } from "../../core/errors.ts";
@@ -8,8 +9,7 @@ import { checkIdentifier } from "../../core/ids/namespace.ts";
 import { checkLabels, keptLabels } from "../../core/labels.ts";
 import { nowNs } from "../../lib/time.ts";
 import type { StoreContext } from "./context.ts";
-import type { Row, SQLInputValue } from "./db.ts";
-import { anyMap, anyValue, encodeAnyMap, encodeLabels, int, labels, text } from "./rows.ts";
+import { anyMap, anyValue, encodeAnyMap, encodeLabels, int, labels, type Row, text } from "./rows.ts";
 
 const COLUMNS = `rowid, id, labels, image, runtime, runtime_options_url, runtime_options, spec_url, spec, snapshotter,
   snapshot_key, extensions, sandbox, created, updated`;

@@ -20,9 +20,8 @@ import { formatRfc3339, nowNs } from "../../lib/time.ts";
 import type { BlobFiles } from "./blob-files.ts";
 import { FileBlobReader, MemoryBlobReader } from "./blob-reader.ts";
 import type { StoreContext } from "./context.ts";
-import type { Row } from "./db.ts";
 import { ExternalIngest, type Ingest, type IngestOwner, IngestWriter } from "./ingests.ts";
-import { encodeLabels, int, labels, maybe, text } from "./rows.ts";
+import { encodeLabels, int, labels, maybe, type Row, text } from "./rows.ts";
 
 /** How long an ingest that no lease holds is kept, in nanoseconds. */
 const INGEST_LIFE = 24n * 3600n * 1_000_000_000n;

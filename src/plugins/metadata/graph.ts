@@ -15,8 +15,8 @@ import { messageOf } from "../../core/errors.ts";
 import { type Condition, conditionHolds, expiryOf, FLAT, labelRefs } from "../../core/gc/labels.ts";
 import { type NodeId, type NodeKind, nodeId, parseNode, parseSnapshotKey } from "../../core/gc/nodes.ts";
 import { resourceKind } from "./context.ts";
-import type { Database, Row } from "./db.ts";
-import { int, labels, maybe, text } from "./rows.ts";
+import type { Database } from "./db.ts";
+import { int, labels, maybe, type Row, text } from "./rows.ts";
 import type { Table } from "./schema.ts";
 
 /** Rows handled before the event loop gets a turn. */

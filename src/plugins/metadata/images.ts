@@ -1,3 +1,4 @@
+import type { SQLInputValue } from "node:sqlite";
 import type { TimeNs } from "../../core/any.ts";
 import type { NamespacedCall } from "../../core/call.ts";
 import { alreadyExists, invalidArgument, messageOf, notFound, wrap } from "../../core/errors.ts";
@@ -11,8 +12,7 @@ import { checkLabels, keptLabels } from "../../core/labels.ts";
 import type { Descriptor, Platform } from "../../core/oci.ts";
 import { nowNs } from "../../lib/time.ts";
 import type { StoreContext } from "./context.ts";
-import type { Row, SQLInputValue } from "./db.ts";
-import { encodeLabels, int, labels, text } from "./rows.ts";
+import { encodeLabels, int, labels, type Row, text } from "./rows.ts";
 
 const COLUMNS = "rowid, name, labels, media_type, digest, size, target, created, updated";
 

@@ -9,8 +9,7 @@ import { checkLabels, keptLabels } from "../../core/labels.ts";
 import type { Lease, LeaseManager, LeaseResource } from "../../core/leases/leases.ts";
 import { nowNs } from "../../lib/time.ts";
 import type { StoreContext } from "./context.ts";
-import type { Row } from "./db.ts";
-import { encodeLabels, int, labels, text } from "./rows.ts";
+import { encodeLabels, int, labels, type Row, text } from "./rows.ts";
 
 /** Leases in the database. */
 export class SqliteLeaseManager implements LeaseManager {

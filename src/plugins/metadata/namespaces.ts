@@ -6,8 +6,7 @@ import { type Namespace, parseNamespace } from "../../core/ids/namespace.ts";
 import { checkLabels, keptLabels, noLabels } from "../../core/labels.ts";
 import type { NamespaceInfo, NamespaceStore } from "../../core/namespaces/namespaces.ts";
 import type { StoreContext } from "./context.ts";
-import type { Row } from "./db.ts";
-import { encodeLabels, labels, text } from "./rows.ts";
+import { encodeLabels, labels, type Row, text } from "./rows.ts";
 
 /** Namespaces in the database. They also appear by themselves when something is written into them. */
 export class SqliteNamespaceStore implements NamespaceStore {

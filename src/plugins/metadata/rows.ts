@@ -1,8 +1,11 @@
 /** Small conversions between rows and values. A value of the wrong type throws: the row is damaged. */
 
+import type { SQLOutputValue } from "node:sqlite";
 import type { AnyValue, Labels } from "../../core/any.ts";
 import { keptLabels } from "../../core/labels.ts";
-import type { Row } from "./db.ts";
+
+/** A row as SQLite gives it; integers are bigint. */
+export type Row = Readonly<Record<string, SQLOutputValue>>;
 
 /** A text column. */
 export function text(row: Row, column: string): string {

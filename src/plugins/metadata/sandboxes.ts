@@ -1,3 +1,4 @@
+import type { SQLInputValue } from "node:sqlite";
 import type { NamespacedCall } from "../../core/call.ts";
 import { alreadyExists, invalidArgument, notFound, wrap } from "../../core/errors.ts";
 import { checkFields, maskLabels, maskMap } from "../../core/fieldmask.ts";
@@ -8,8 +9,7 @@ import { checkLabels, keptLabels } from "../../core/labels.ts";
 import type { Sandbox, SandboxInput, SandboxStore } from "../../core/sandbox/sandbox.ts";
 import { nowNs } from "../../lib/time.ts";
 import type { StoreContext } from "./context.ts";
-import type { Row, SQLInputValue } from "./db.ts";
-import { anyMap, anyValue, encodeAnyMap, encodeLabels, int, labels, text } from "./rows.ts";
+import { anyMap, anyValue, encodeAnyMap, encodeLabels, int, labels, type Row, text } from "./rows.ts";
 
 const COLUMNS = `rowid, id, labels, runtime, runtime_options_url, runtime_options, spec_url, spec, extensions, sandboxer,
   created, updated`;

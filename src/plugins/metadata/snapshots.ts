@@ -26,9 +26,8 @@ import type {
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { nowNs } from "../../lib/time.ts";
 import type { StoreContext } from "./context.ts";
-import type { Row } from "./db.ts";
 import { mapFsError } from "./fs-error.ts";
-import { encodeLabels, int, labels, maybe, text } from "./rows.ts";
+import { encodeLabels, int, labels, maybe, type Row, text } from "./rows.ts";
 import type { SnapshotFlushes } from "./snapshot-flushes.ts";
 import type { SnapshotRemovals } from "./snapshot-removals.ts";
 
