@@ -2,6 +2,7 @@ import { Controller } from "../api/gen/containerd/services/sandbox/v1/sandbox_pb
 import type { NamespacedCall } from "../core/call.ts";
 import { isNotFound, notFound } from "../core/errors.ts";
 import type { EventPublisher } from "../core/events/events.ts";
+import { checkIdentifier } from "../core/ids/namespace.ts";
 import type { SandboxController, SandboxInput, SandboxStore } from "../core/sandbox/sandbox.ts";
 import {
   fromAnyMaybe,
@@ -52,6 +53,8 @@ export function sandboxControllerService(
   return bindService(Controller, {
     async create(r, { call: given }) {
       const call = given.namespaced();
+      // it becomes the name of folders that are emptied before they are used
+      checkIdentifier(r.sandboxId);
       // clients of containerd 1.7 name a record of the store instead
       const sandbox: SandboxInput =
         r.sandbox === undefined

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -69,4 +69,16 @@ test("bundles of earlier versions are read: streams and sandbox in files of thei
   writeFileSync(join(bundle.path, "sandbox"), "pod");
   assert.deepEqual(readStdio(bundle), stdio);
   assert.equal(sandboxOf(bundle), "pod");
+});
+
+test("an id that is no identifier makes no bundle, and removes nothing", async (t) => {
+  const make = folders(t);
+  const canary = join(make("one").path, "../../../canary/file");
+  mkdirSync(join(canary, ".."));
+  writeFileSync(canary, "");
+  for (const id of ["", ".", "..", "../../canary", "a/../../../canary", "a/b", `${"a".repeat(77)}`]) {
+    const use = { remapped: false, own: true };
+    await assert.rejects(createBundle(make(id), new Uint8Array(), use), { code: "invalid-argument" });
+    assert.ok(existsSync(canary), id);
+  }
 });

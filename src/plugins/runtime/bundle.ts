@@ -18,6 +18,7 @@ import {
 import { chmod, mkdir, readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { messageOf, notImplemented } from "../../core/errors.ts";
+import { checkIdentifier } from "../../core/ids/namespace.ts";
 import type { Stdio } from "../../core/tasks/tasks.ts";
 import { removeTree } from "../../platform/fs/remove-tree.ts";
 import { spreadFolders } from "../../platform/fs/spread.ts";
@@ -60,12 +61,16 @@ export interface BundleUse {
 /** Namespaces whose folder was seen to. */
 const spread = new Set<string>();
 
-/** Makes a bundle. What an earlier, failed task of the same id left is removed first. */
+/**
+ * Makes a bundle. What an earlier, failed task of the same id left is removed first.
+ * @throws invalid-argument for an id that is no identifier: it could name any folder of the machine
+ */
 export async function createBundle(
   bundle: Bundle,
   spec: Uint8Array,
   { remapped, own }: BundleUse,
 ): Promise<void> {
+  checkIdentifier(bundle.id);
   if (existsSync(bundle.path)) await deleteBundle(bundle);
   const namespace = dirname(bundle.path);
   if (!spread.has(namespace)) {
