@@ -1,11 +1,10 @@
-import { fromBinary } from "@bufbuild/protobuf";
 import { StreamInitSchema, Streaming } from "../api/gen/containerd/services/streaming/v1/streaming_pb.ts";
 import { isTypeUrl } from "../api/typeurl.ts";
 import type { AnyValue } from "../core/any.ts";
 import { invalidArgument, unavailable } from "../core/errors.ts";
 import type { AnyStream, StreamManager } from "../core/streaming/streaming.ts";
 import { AsyncQueue } from "../lib/async-queue.ts";
-import { fromAny, toAny } from "../rpc/convert/basic.ts";
+import { decodeAny, fromAny, toAny } from "../rpc/convert/basic.ts";
 import { bindService, type ServiceBinding } from "../rpc/types.ts";
 
 /** Messages a stream holds before the sender waits. */
@@ -19,7 +18,7 @@ export function streamingService(manager: StreamManager): ServiceBinding {
       const first = await incoming.next();
       if (first.done === true || !isTypeUrl(first.value, StreamInitSchema.typeName))
         throw invalidArgument("the first message of a stream must be StreamInit");
-      const { id } = fromBinary(StreamInitSchema, first.value.value);
+      const { id } = decodeAny(StreamInitSchema, first.value, "first message of a stream");
       const outgoing = new AsyncQueue<AnyValue>(QUEUE);
       // Not one promise that every receive races with: it would hold each message until the end.
       const waiting = new Set<() => void>();

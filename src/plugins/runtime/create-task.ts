@@ -1,6 +1,5 @@
 /** Makes tasks: bundle, shim, and the task in it. */
 import { join } from "node:path";
-import { fromBinary } from "@bufbuild/protobuf";
 import {
   OptionsSchema,
   type Options as RuncOptions,
@@ -11,7 +10,7 @@ import { alreadyExists, isUnavailable, wrap } from "../../core/errors.ts";
 import type { CreateTask } from "../../core/tasks/tasks.ts";
 import { traced } from "../../core/tracing/traced.ts";
 import { withWarmAttachLock } from "../../platform/cgroups/attach-lock.ts";
-import { toAny } from "../../rpc/convert/basic.ts";
+import { decodeAny, toAny } from "../../rpc/convert/basic.ts";
 import { toMount } from "../../rpc/convert/oci.ts";
 import { callOptions } from "../../rpc/headers.ts";
 import {
@@ -143,6 +142,6 @@ function resolveFor(name: string, path: string | undefined): ShimCommand {
 /** Options of the runc runtime, when they are such. */
 function runcOptions(options: AnyValue | undefined): RuncOptions | undefined {
   return options?.typeUrl.endsWith(OptionsSchema.typeName) === true
-    ? fromBinary(OptionsSchema, options.value)
+    ? decodeAny(OptionsSchema, options, "runtime options")
     : undefined;
 }

@@ -1,11 +1,10 @@
 /** The runtime plugin `io.containerd.runtime.v2.task`: tasks over shims. */
-import { fromBinary } from "@bufbuild/protobuf";
 import { RuntimeInfoSchema, RuntimeRequestSchema } from "../../api/gen/containerd/types/introspection_pb.ts";
 import type { AnyValue } from "../../core/any.ts";
 import { invalidArgument } from "../../core/errors.ts";
 import { EVENTS, METADATA, RUNTIME } from "../../core/plugin/kinds.ts";
 import { definePlugin, one } from "../../core/plugin/plugin.ts";
-import { fromAnyMaybe } from "../../rpc/convert/basic.ts";
+import { decodeAny, fromAnyMaybe } from "../../rpc/convert/basic.ts";
 import { bundleOf } from "./bundle.ts";
 import { shimInfo } from "./launch.ts";
 import { TaskManager } from "./manager.ts";
@@ -68,7 +67,7 @@ export default definePlugin({
 /** Answers introspection's PluginInfo: what a runtime's shim says of itself. */
 async function runtimeInfo(question: AnyValue | undefined): Promise<AnyValue | undefined> {
   if (question === undefined) return undefined;
-  const request = fromBinary(RuntimeRequestSchema, question.value);
+  const request = decodeAny(RuntimeRequestSchema, question, "runtime request");
   const shim = resolveShim(
     request.runtimePath === "" ? "io.containerd.runc.v2" : request.runtimePath,
     undefined,

@@ -1,6 +1,5 @@
 /** The TaskService over shims: each method finds the task and asks its shim. */
 
-import { fromBinary } from "@bufbuild/protobuf";
 import { CheckpointOptionsSchema } from "../../api/gen/containerd/types/runc/options/oci_pb.ts";
 import type { AnyValue } from "../../core/any.ts";
 import type { NamespacedCall } from "../../core/call.ts";
@@ -11,7 +10,7 @@ import { compileFilters } from "../../core/filters/filter.ts";
 import type { Exit, ProcessState, TaskService } from "../../core/tasks/tasks.ts";
 import { nowNs } from "../../lib/time.ts";
 import { warmAttachLock, withWarmAttachLock } from "../../platform/cgroups/attach-lock.ts";
-import { fromAnyMaybe, fromTimestamp, toAny, toRecord } from "../../rpc/convert/basic.ts";
+import { decodeAny, fromAnyMaybe, fromTimestamp, toAny, toRecord } from "../../rpc/convert/basic.ts";
 import { fromStatus } from "../../rpc/convert/tasks.ts";
 import { callOptions } from "../../rpc/headers.ts";
 import type { TaskManager } from "./manager.ts";
@@ -145,7 +144,8 @@ export function createTaskService(
       return answer.processes.map((p) => ({ pid: p.pid, info: fromAnyMaybe(p.info) }));
     },
     async checkpoint(call, id, given) {
-      const wanted = given === undefined ? undefined : fromBinary(CheckpointOptionsSchema, given.value);
+      const wanted =
+        given === undefined ? undefined : decodeAny(CheckpointOptionsSchema, given, "checkpoint options");
       const task = manager.get(call, id);
       const run = async (path: string): Promise<void> => {
         const wire = { id, path, ...(given === undefined ? {} : { options: toAny(given) }) };

@@ -8,6 +8,7 @@ import type { AnyValue } from "../../core/any.ts";
 import { canceled, invalidArgument, unavailable } from "../../core/errors.ts";
 import type { AnyStream } from "../../core/streaming/streaming.ts";
 import { createDeferred } from "../../lib/deferred.ts";
+import { decodeAny } from "../../rpc/convert/basic.ts";
 
 /** Credit the reader keeps out, in bytes. */
 const WINDOW = 1024 * 1024;
@@ -95,7 +96,7 @@ function isType(message: AnyValue, name: string): boolean {
 function decodeData(message: AnyValue): Uint8Array {
   if (!isType(message, DataSchema.typeName))
     throw invalidArgument(`stream message "${message.typeUrl}": want ${DataSchema.typeName}`);
-  return fromBinary(DataSchema, message.value).data;
+  return decodeAny(DataSchema, message, "stream message").data;
 }
 
 function dataMessage(data: Uint8Array): AnyValue {

@@ -1,5 +1,5 @@
 /** Sources and destinations of transfers as clients send them. */
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import type { Platform as WirePlatform } from "../../api/gen/containerd/types/platform_pb.ts";
 import {
   ImageStoreSchema,
@@ -25,6 +25,7 @@ import type { AnyStream } from "../../core/streaming/streaming.ts";
 import { Semaphore } from "../../lib/semaphore.ts";
 import { matchAny, matchOrdered, normalizePlatform, type PlatformMatcher } from "../../oci/platform.ts";
 import type { CredentialSource, Credentials } from "../../registry/types.ts";
+import { decodeAny } from "../../rpc/convert/basic.ts";
 import { belongsTo, IMAGE_NAME, type Naming, nameFrom, REF_NAME, translate } from "./archive/naming.ts";
 import type { UnpackTarget } from "./pull.ts";
 
@@ -116,7 +117,7 @@ export function streamCredentials(stream: AnyStream, reference: string): Credent
 }
 
 function decodeCredentials(any: AnyValue): Credentials | undefined {
-  const answer = fromBinary(AuthResponseSchema, any.value);
+  const answer = decodeAny(AuthResponseSchema, any, "answer with credentials");
   switch (answer.authType) {
     case AuthType.CREDENTIALS:
       return answer.username === ""

@@ -1,7 +1,9 @@
 /** Conversions between wire records and core's: times, labels, typed blobs. */
 
+import { type DescMessage, fromBinary, type MessageShape } from "@bufbuild/protobuf";
 import type { Any, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { AnyValue, Labels, TimeNs } from "../../core/any.ts";
+import { invalidArgument, messageOf } from "../../core/errors.ts";
 import { keptLabels } from "../../core/labels.ts";
 import { joinNs, splitNs } from "../../lib/time.ts";
 
@@ -58,6 +60,21 @@ export function fromAny(any: Any): AnyValue {
 
 export function fromAnyMaybe(any: Any | undefined): AnyValue | undefined {
   return any === undefined ? undefined : fromAny(any);
+}
+
+/**
+ * The message that a client packed into a typed blob, whatever the type it named.
+ * @param what the blob, for the error: `checkpoint options`
+ * @throws invalid-argument when the bytes are no such message
+ */
+export function decodeAny<D extends DescMessage>(desc: D, value: AnyValue, what: string): MessageShape<D> {
+  try {
+    return fromBinary(desc, value.value);
+  } catch (err) {
+    throw invalidArgument(`${what}: not a message of type "${desc.typeName}": ${messageOf(err)}`, {
+      cause: err,
+    });
+  }
 }
 
 /** Paths of a field mask; empty when absent. */
