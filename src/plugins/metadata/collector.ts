@@ -89,7 +89,7 @@ export class Collector implements Collectable {
       const absorb = (): void => {
         for (const node of touched) live.add(node);
         touched.clear();
-        for (const node of this.#content.openIngests()) live.add(node);
+        for (const node of this.#content.ingests.openIngests()) live.add(node);
         while (live.step(Number.MAX_SAFE_INTEGER)) {
           // all in this turn
         }
@@ -162,7 +162,7 @@ export class Collector implements Collectable {
     const ingests = await sweep(
       graph.ingests,
       (id) => db.run("DELETE FROM ingests WHERE id = ?", id).changes,
-      ({ id }) => this.#content.files.removeIngest(id),
+      ({ id }) => this.#content.blobs.files.removeIngest(id),
     );
     const snapshots = await sweep(
       graph.snapshots,
@@ -182,7 +182,7 @@ export class Collector implements Collectable {
       (id, { namespace, key }) =>
         db.run("DELETE FROM blobs WHERE rowid = ? AND ns = ? AND digest = ?", id, namespace, key).changes,
       // one after the other: many at once would fill the thread pool that commits wait for
-      ({ node }) => this.#content.removeUnused(parseNode(node).key as Digest),
+      ({ node }) => this.#content.blobs.removeUnused(parseNode(node).key as Digest),
     );
     return { content, snapshots, ingests, images, leases };
   }

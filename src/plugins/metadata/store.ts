@@ -130,7 +130,7 @@ export class SqliteMetadata implements MetadataStore {
     for (const row of db.all("SELECT ns, digest FROM blobs")) {
       if (signal.aborted) return;
       const call = background.in(text(row, "ns") as Namespace);
-      await this.content.forgetDamaged(call, text(row, "digest") as Digest);
+      await this.content.blobs.forgetDamaged(call, text(row, "digest") as Digest);
     }
   }
 
@@ -143,7 +143,7 @@ export class SqliteMetadata implements MetadataStore {
 
   async #sweepFiles(signal: AbortSignal): Promise<void> {
     const { db } = this.#context;
-    const { files } = this.content;
+    const { files } = this.content.blobs;
     const ingests = await files.listIngests();
     const open = new Set(db.all("SELECT id FROM ingests").map((row) => String(int(row, "id"))));
     for (const name of ingests) {
@@ -156,7 +156,7 @@ export class SqliteMetadata implements MetadataStore {
     const known = new Set(db.all("SELECT DISTINCT digest FROM blobs").map((row) => text(row, "digest")));
     for (const digest of listed) {
       if (signal.aborted) return;
-      if (!known.has(digest)) await this.content.removeUnused(digest as Digest);
+      if (!known.has(digest)) await this.content.blobs.removeUnused(digest as Digest);
     }
   }
 }

@@ -8,6 +8,7 @@ import type { Digest } from "../../core/ids/digest.ts";
 import { noLabels } from "../../core/labels.ts";
 import { nowNs } from "../../lib/time.ts";
 import type { BlobFiles } from "./blob-files.ts";
+import type { NewBlob } from "./blobs.ts";
 import type { StoreContext } from "./context.ts";
 import { IngestFile } from "./ingest-file.ts";
 
@@ -39,12 +40,7 @@ export interface IngestOwner {
    * Makes the blob visible: `place` puts its file in place when the namespace does not have it yet, then the row is
    * written and the ingest's row removed. @throws already-exists when the namespace has it
    */
-  record(
-    call: NamespacedCall,
-    ingest: Ingest,
-    blob: { digest: Digest; size: bigint; labels: Labels },
-    place: () => Promise<void>,
-  ): Promise<void>;
+  record(call: NamespacedCall, ingest: Ingest, blob: NewBlob, place: () => Promise<void>): Promise<void>;
 }
 
 /** What both writers do alike. */
