@@ -1,6 +1,6 @@
 import { Diff } from "../api/gen/containerd/services/diff/v1/diff_pb.ts";
 import type { Applier, Comparer } from "../core/diff/diff.ts";
-import { fromAny, fromLabels, fromTimestampMaybe } from "../rpc/convert/basic.ts";
+import { fromAny, fromLabels, fromStoredTime } from "../rpc/convert/basic.ts";
 import { fromDescriptor, fromMount, toDescriptor } from "../rpc/convert/oci.ts";
 import { bindService, type ServiceBinding } from "../rpc/types.ts";
 
@@ -28,7 +28,7 @@ export function diffService(differ: Applier & Comparer): ServiceBinding {
           mediaType: request.mediaType === "" ? undefined : request.mediaType,
           ref: request.ref === "" ? undefined : request.ref,
           labels: fromLabels(request.labels),
-          sourceDateEpoch: fromTimestampMaybe(request.sourceDateEpoch),
+          sourceDateEpoch: fromStoredTime(request.sourceDateEpoch, "source date epoch"),
         },
       );
       return { diff: toDescriptor(made) };

@@ -2,7 +2,7 @@ import { Images, type Image as Wire } from "../api/gen/containerd/services/image
 import { invalidArgument, messageOf } from "../core/errors.ts";
 import { parseDigest } from "../core/ids/digest.ts";
 import type { Image, ImageInput, ImageStore } from "../core/images/images.ts";
-import { fieldPaths, fromLabels, fromTimestampMaybe, toRecord, toTimestamp } from "../rpc/convert/basic.ts";
+import { fieldPaths, fromLabels, fromStoredTime, toRecord, toTimestamp } from "../rpc/convert/basic.ts";
 import { fromDescriptor, toDescriptor } from "../rpc/convert/oci.ts";
 import { bindService, type ServiceBinding } from "../rpc/types.ts";
 
@@ -19,12 +19,16 @@ export function imagesService(store: ImageStore): ServiceBinding {
       const image = fromWire(request.image);
       return {
         image: toWire(
-          await store.create(call.namespaced(), image, fromTimestampMaybe(request.sourceDateEpoch)),
+          await store.create(
+            call.namespaced(),
+            image,
+            fromStoredTime(request.sourceDateEpoch, "source date epoch"),
+          ),
         ),
       };
     },
     async update(request, { call }) {
-      const epoch = fromTimestampMaybe(request.sourceDateEpoch);
+      const epoch = fromStoredTime(request.sourceDateEpoch, "source date epoch");
       const fields = fieldPaths(request.updateMask);
       const wire = request.image;
       // clients that change only labels send no target

@@ -31,6 +31,17 @@ export function fromTimestampMaybe(ts: Timestamp | undefined): TimeNs | undefine
   return ts === undefined ? undefined : joinNs(ts.seconds, ts.nanos);
 }
 
+/**
+ * A time that is stored: 64 bits of nanoseconds, years 1677 to 2262, as Go's clients can say it.
+ * @throws invalid-argument beyond
+ */
+export function fromStoredTime(ts: Timestamp | undefined, what: string): TimeNs | undefined {
+  const ns = fromTimestampMaybe(ts);
+  if (ns !== undefined && BigInt.asIntN(64, ns) !== ns)
+    throw invalidArgument(`${what}: ${ts?.seconds} seconds are out of range`);
+  return ns;
+}
+
 export function toRecord<V>(map: ReadonlyMap<string, V>): Record<string, V> {
   return Object.fromEntries(map);
 }
