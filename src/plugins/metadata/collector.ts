@@ -21,6 +21,14 @@ const REST = 1.5;
 /** Longest time that blobs wait for the files of snapshots, ms. */
 const DRAIN_MS = 10_000;
 
+/** What is collected, and what helps. */
+export interface CollectorParts {
+  readonly context: StoreContext;
+  readonly content: SqliteContentStore;
+  readonly backends: ReadonlyMap<string, SnapshotBackend>;
+  readonly removals: SnapshotRemovals;
+}
+
 /**
  * Mark and sweep that never stops the world. The graph is read and marked in slices while clients go on; whatever they
  * make or attach meanwhile is recorded by the barrier ({@link StoreContext.touch}) and marked, with what it refers to,
@@ -33,12 +41,7 @@ export class Collector implements Collectable {
   readonly #removals: SnapshotRemovals;
   #running: Promise<GcStats> | undefined;
 
-  constructor(
-    context: StoreContext,
-    content: SqliteContentStore,
-    backends: ReadonlyMap<string, SnapshotBackend>,
-    removals: SnapshotRemovals,
-  ) {
+  constructor({ context, content, backends, removals }: CollectorParts) {
     this.#context = context;
     this.#content = content;
     this.#backends = backends;

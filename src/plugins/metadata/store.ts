@@ -40,6 +40,13 @@ export interface MetadataOptions {
   readonly bootId?: string;
 }
 
+/** What the stores share. */
+interface StoreParts {
+  readonly context: StoreContext;
+  readonly removals: SnapshotRemovals;
+  readonly flushes: SnapshotFlushes;
+}
+
 /** Milliseconds that running removals of snapshots get when the store closes. */
 const DRAIN_MS = 3_000;
 
@@ -58,12 +65,7 @@ export class SqliteMetadata implements MetadataStore {
   readonly #flushes: SnapshotFlushes;
   readonly #backends: ReadonlyMap<string, SnapshotBackend>;
 
-  private constructor(
-    context: StoreContext,
-    removals: SnapshotRemovals,
-    flushes: SnapshotFlushes,
-    options: MetadataOptions,
-  ) {
+  private constructor({ context, removals, flushes }: StoreParts, options: MetadataOptions) {
     this.#context = context;
     this.#flushes = flushes;
     this.#removals = removals;
@@ -83,10 +85,10 @@ export class SqliteMetadata implements MetadataStore {
     this.snapshotters = new Map(
       [...options.backends].map(([name, backend]) => [
         name,
-        new SqliteSnapshotter(context, backend, removals, options.noSync ? undefined : flushes),
+        new SqliteSnapshotter({ context, backend, removals, flushes: options.noSync ? undefined : flushes }),
       ]),
     );
-    this.garbage = new Collector(context, this.content, options.backends, removals);
+    this.garbage = new Collector({ context, content: this.content, backends: options.backends, removals });
   }
 
   /** Opens the database and its stores. */
@@ -98,7 +100,7 @@ export class SqliteMetadata implements MetadataStore {
     await removals.start(options.backends.values());
     const flushes = new SnapshotFlushes(context, options.backends.values());
     await flushes.start(options.bootId ?? readBootId());
-    return new SqliteMetadata(context, removals, flushes, options);
+    return new SqliteMetadata({ context, removals, flushes }, options);
   }
 
   snapshotter(name: string): Snapshotter {
