@@ -30,8 +30,8 @@ export function h2CodeName(code: number): string {
 export class H2ConnectionError extends Error {
   override readonly name = "H2ConnectionError";
   readonly h2code: number;
-  constructor(h2code: number, message: string) {
-    super(message);
+  constructor(h2code: number, message: string, options?: ErrorOptions) {
+    super(message, options);
     this.h2code = h2code;
   }
 }
