@@ -8,7 +8,13 @@ export function newId(): string {
   return randomBytes(32).toString("hex");
 }
 
-/** The name one pod may have at a time. @throws invalid-argument when a part is missing */
+/**
+ * What would end or begin a pair of CNI's arguments, which are `K8S_POD_NAME=x;K8S_POD_UID=y`: a uid of `x;IP=10.0.0.1` would choose
+ * the pod's address, and with a pair that plugins cannot read the network could never be taken down.
+ */
+const NOT_IN_CNI_ARGS = /[;=\0\n]/;
+
+/** The name one pod may have at a time. @throws invalid-argument when a part is missing, or is none for CNI */
 export function podName(metadata: PodSandboxMetadata | undefined): string {
   if (metadata === undefined) throw invalidArgument("sandbox config must include metadata");
   const { name, namespace, uid, attempt } = metadata;
@@ -16,8 +22,13 @@ export function podName(metadata: PodSandboxMetadata | undefined): string {
     ["name", name],
     ["namespace", namespace],
     ["uid", uid],
-  ] as const)
+  ] as const) {
     if (value === "") throw invalidArgument(`sandbox config: metadata.${what} is empty`);
+    if (NOT_IN_CNI_ARGS.test(value))
+      throw invalidArgument(
+        `sandbox config: metadata.${what} ${JSON.stringify(value)} holds ";", "=" or a line's end`,
+      );
+  }
   return [name, namespace, uid, attempt].join("_");
 }
 

@@ -138,8 +138,8 @@ export function fuzzMessage(random: Random, desc: DescMessage, pool: Pool, depth
     // recursive messages, and lists of them, must end
     const times =
       field.fieldKind === "list" || field.fieldKind === "map" ? random.below(depth > 2 ? 4 : 2) : 1;
-    for (let i = 0; i < times; i++) out.push(oneField(random, field, pool, depth));
-    if (random.oneIn(60)) out.push(oneField(random, field, pool, depth));
+    for (let i = 0; i < times; i++) out.push(fuzzField(random, field, pool, depth));
+    if (random.oneIn(60)) out.push(fuzzField(random, field, pool, depth));
   }
   if (random.oneIn(40)) out.push(tag(1 + random.below(40), 2), delimited(random.bytes(random.below(40))));
   if (pool.broken === true && random.oneIn(80)) out.push(random.bytes(1 + random.below(20)));
@@ -147,7 +147,8 @@ export function fuzzMessage(random: Random, desc: DescMessage, pool: Pool, depth
   return pool.broken === true && random.oneIn(80) ? all.subarray(0, random.below(all.length)) : all;
 }
 
-function oneField(random: Random, field: DescField, pool: Pool, depth: number): Uint8Array {
+/** One field with its tag. */
+export function fuzzField(random: Random, field: DescField, pool: Pool, depth: number): Uint8Array {
   const { number } = field;
   if (pool.broken === true && random.oneIn(150)) return wrongType(random, number);
   if (field.fieldKind === "map") {
