@@ -17,6 +17,7 @@ import { cgroupPaths } from "../../src/platform/process/proc.ts";
 import { Awake, type Kept } from "../shared/rest.ts";
 import { withConsole } from "./console.ts";
 import { type CgroupState, ContainerCgroup } from "./container-cgroup.ts";
+import { restoreInPlace } from "./criu.ts";
 import type { TaskEvents } from "./events.ts";
 import { Execs, type ExecsState } from "./execs.ts";
 import { writeExit } from "./exit-record.ts";
@@ -174,6 +175,7 @@ export class Container {
     const { init } = this;
     if (init.phase.tag === "added") {
       const { id, bundle, checkpoint } = this.#facts;
+      if (this.#host.layout().mode === "v2") restoreInPlace(bundle);
       await this.#launchInit((io) => this.#runc.restore(id, bundle, checkpoint, io));
     } else {
       if (init.phase.tag !== "created") throw failedPrecondition(`cannot start a ${init.phase.tag} process`);

@@ -24,7 +24,7 @@ export function traitsOf(bundle: string): SpecTraits {
   };
 }
 
-/** Sets `terminal` in an OCI process without parsing its 64-bit numbers: of two equal keys the last counts. */
+/** Sets `terminal` in an OCI process. */
 export function withTerminal(spec: Uint8Array, terminal: boolean): Uint8Array {
   const text = new TextDecoder().decode(spec);
   let given: { terminal?: boolean };
@@ -34,7 +34,12 @@ export function withTerminal(spec: Uint8Array, terminal: boolean): Uint8Array {
     throw invalidArgument("read process of exec: not JSON", { cause: error });
   }
   if ((given.terminal ?? false) === terminal) return spec;
+  return new TextEncoder().encode(withMember(text, "terminal", terminal));
+}
+
+/** Sets a member of a JSON object without parsing its 64-bit numbers: of two equal keys the last counts. */
+export function withMember(text: string, name: string, value: unknown): string {
   const body = text.trimEnd().slice(0, -1).trimEnd();
   const comma = body.endsWith("{") ? "" : ",";
-  return new TextEncoder().encode(`${body}${comma}"terminal":${terminal}}`);
+  return `${body}${comma}${JSON.stringify(name)}:${JSON.stringify(value)}}`;
 }

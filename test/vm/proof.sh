@@ -164,14 +164,21 @@ if [ "$phase" = checkpoint ]; then
   step "remove it" sh -c 'ctr tasks rm -f counter; ctr containers rm counter'
   ctr containers restore --rw --live again ck/counter:1 > restore.txt 2>&1 &
   step "restored, the process goes on" eventually goes_on again "$start" "$from"
+  step "in a cgroup of its own" want '/again$' sh -c "cat /proc/\$(ctr tasks ls | awk '\$1 == \"again\" { print \$2 }')/cgroup"
+  # CRIU gives up when a process of the container ends just then
+  step "checkpoint of what was restored" eventually ctr containers checkpoint --image --rw --task again ck/again:1
+  read -r start from < <(told again)
   ctr tasks kill -s KILL again > /dev/null 2>&1
   wait
+  ctr containers restore --rw --live third ck/again:1 > restore.txt 2>&1 &
+  step "restored once more, the process goes on" eventually goes_on third "$start" "$from"
+  ctr tasks kill -s KILL third > /dev/null 2>&1
+  wait
   step "a container to be ended" ctr run -d $IMAGE last sh -c "$count"
-  # CRIU gives up when a process of the container ends just then
   step "checkpoint --exit ends it" eventually ctr tasks checkpoint --exit --image-path /root/t/ck2 last
   step "it has ended" eventually want '^last +[0-9]+ +STOPPED' ctr tasks ls
   ctr tasks rm last > /dev/null 2>&1
-  step "remove it and its image" sh -c 'ctr containers rm again last && ctr images rm ck/counter:1'
+  step "remove it and its image" sh -c 'ctr containers rm again third last && ctr images rm ck/counter:1 ck/again:1'
   step "a pod's container that counts" sh -c "sed -e 's/\"name\":\"p\"/\"name\":\"ck\"/' -e 's/\"uid\":\"u1\"/\"uid\":\"ck\"/' -e 's/,\"port_mappings\":.*/}/' pod.json > ckpod.json && crictl runp ckpod.json > ckpod.id && crictl create \$(cat ckpod.id) con.json ckpod.json > ck.id && crictl start \$(cat ck.id)"
   step "crictl checkpoint" sh -c 'crictl checkpoint --export=/root/t/ck.tar $(cat ck.id) && tar -tf ck.tar | grep -x checkpoint/pages-1.img && tar -tf ck.tar | grep -x rootfs-diff.tar'
   step "it runs on" sh -c 'crictl exec $(cat ck.id) true && crictl rmp -f $(cat ckpod.id)'
