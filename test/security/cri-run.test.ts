@@ -1,5 +1,5 @@
 /**
- * Hostile images through CRI, daemon, shim and real runc (reliability S23, S24, S26, S28): what the engine puts into a container
+ * Hostile images through CRI, daemon, shim and real runc (reliability S23, S24, S26, S28, S30): what the engine puts into a container
  * (hosts, hostname, resolv.conf, /dev/shm, volumes, mounts) lands inside or nowhere. Needs root, runc and CNI.
  */
 import assert from "node:assert/strict";
@@ -125,6 +125,29 @@ describe("hostile images in pods", { skip: cannotRun }, () => {
       assert.match(said, /mounted(.|\n)*over|refused/, target);
     }
     assert.deepEqual(readdirSync(source), ["mark"]);
+  });
+
+  test("logs stay below the pod's folder, which is an absolute path (S30)", async () => {
+    const create = async (logPath: string, logDirectory: string): Promise<string> => {
+      const config = bed.container("logged", "true", { logPath });
+      const sandboxConfig = { ...pod, logDirectory } as typeof pod;
+      const { containerId } = await bed.runtime.createContainer({ podSandboxId, config, sandboxConfig });
+      await bed.runtime.removeContainer({ containerId });
+      return "taken";
+    };
+    const logs = join(bed.dir, "logs");
+    assert.equal(await create("sub/x.log", logs), "taken");
+    for (const [path, dir] of [
+      ["../canary/file", logs],
+      ["a/../../canary/file", logs],
+      ["..", logs],
+      [".", logs],
+      ["a\0b", logs],
+      ["x.log", "logs"],
+      ["x.log", ".."],
+    ] as const)
+      await assert.rejects(create(path, dir), { code: "invalid-argument" }, `${path} below ${dir}`);
+    assert.equal(readFileSync(join(canary, "file"), "utf8"), SECRET);
   });
 
   test("user databases that are no small files (S24), HOME with a line of its own (S23)", async () => {

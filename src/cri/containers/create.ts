@@ -1,7 +1,7 @@
 /** CreateContainer: image, snapshot, spec, record. The process is made by StartContainer. */
 import { createHash } from "node:crypto";
 import { mkdir } from "node:fs/promises";
-import { join, normalize, sep } from "node:path";
+import { isAbsolute, join, normalize, sep } from "node:path";
 import type { ContainerConfig, PodSandboxConfig } from "../../api/gen/cri/runtime/v1/api_pb.ts";
 import type { Call, NamespacedCall } from "../../core/call.ts";
 import { failedPrecondition, invalidArgument, isNotFound, messageOf, wrap } from "../../core/errors.ts";
@@ -186,6 +186,8 @@ function logPathOf({ config, pod, logDirectory }: Making): string {
   const dir = logDirectory || pod.config.logDirectory;
   if (dir === "" || config.logPath === "") return "";
   const base = normalize(dir);
+  // else it would begin wherever the daemon was started
+  if (!isAbsolute(base)) throw invalidArgument(`log directory "${dir}": not an absolute path`);
   const path = join(base, config.logPath);
   if (config.logPath.includes("\0") || !path.startsWith(base.endsWith(sep) ? base : `${base}${sep}`))
     throw invalidArgument(`log path "${config.logPath}": leaves the log directory of the pod`);
