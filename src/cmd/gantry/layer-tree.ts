@@ -1,6 +1,8 @@
 /** Compares an unpacked layer with the blob it came from: what the archive says each file is against what is on disk. */
 import { createHash, type Hash } from "node:crypto";
+import { errnoName } from "../../platform/syscalls/errors.ts";
 import * as fs from "../../platform/syscalls/raw-fs.ts";
+import * as xattrs from "../../platform/syscalls/raw-xattr.ts";
 import { AUFS_META, baseOf, cleanPath, dirOf, WHITEOUT } from "../../plugins/diff/extract/paths.ts";
 import { Decompressor } from "../../plugins/diff/helper/decompress.ts";
 import { type ByteString, fromText, show } from "../../plugins/diff/tar/byte-string.ts";
@@ -128,7 +130,7 @@ export async function compareTree(blob: AsyncIterable<Uint8Array>, folder: strin
   if (head !== undefined) reader.push(head);
   reader.finish();
   const root = fs.open(fromText(folder), O.RDONLY | O.DIRECTORY | O.CLOEXEC);
-  if (root < 0) throw new Error(`open "${folder}": ${fs.errnoName(root)}`);
+  if (root < 0) throw new Error(`open "${folder}": ${errnoName(root)}`);
   const problems: string[] = [];
   try {
     for (const [path, expected] of collector.files) {
@@ -150,11 +152,11 @@ export async function compareTree(blob: AsyncIterable<Uint8Array>, folder: strin
 function compareFile(root: number, path: ByteString, expected: Expected): string | undefined {
   // links in a layer's paths lead to places below its root, as when it was unpacked
   const dir = fs.openInRoot(root, dirOf(path) || "/", O.PATH | O.DIRECTORY | O.CLOEXEC);
-  if (dir < 0) return `is missing (${fs.errnoName(dir)})`;
+  if (dir < 0) return `is missing (${errnoName(dir)})`;
   try {
     const name = baseOf(path);
     const stat = fs.lstat(name, dir);
-    if (typeof stat === "number") return stat === -fs.ERRNO.ENOENT ? "is missing" : fs.errnoName(stat);
+    if (typeof stat === "number") return stat === -fs.ERRNO.ENOENT ? "is missing" : errnoName(stat);
     const kind = KINDS.get(expected.type);
     if (kind === undefined || (stat.mode & S.IFMT) !== kind) return "is of another type";
     if (stat.uid !== expected.uid || stat.gid !== expected.gid) return "has another owner";
@@ -187,7 +189,7 @@ function otherAttribute(dir: number, name: ByteString, expected: Expected): Byte
   if (expected.xattrs.size === 0) return undefined;
   const path = `/proc/self/fd/${dir}/${name}`;
   for (const [key, value] of expected.xattrs) {
-    const found = fs.lgetxattr(path, key);
+    const found = xattrs.lgetxattr(path, key);
     if (found === value || found === -fs.ERRNO.ENOTSUP) continue;
     // user attributes are for files and folders only: on others they were dropped
     if (found === -fs.ERRNO.ENODATA && key.startsWith("user.") && !OWN_ATTRIBUTES.has(expected.type))
@@ -213,12 +215,12 @@ const buffer = new Uint8Array(CHUNK);
 
 function hashFile(dir: number, name: ByteString): string {
   const fd = fs.open(name, O.RDONLY | O.NOFOLLOW | O.NONBLOCK | O.CLOEXEC, 0, dir);
-  if (fd < 0) return fs.errnoName(fd);
+  if (fd < 0) return errnoName(fd);
   try {
     const hash = createHash("sha256");
     for (;;) {
       const n = fs.read(fd, buffer);
-      if (n < 0) return fs.errnoName(n);
+      if (n < 0) return errnoName(n);
       if (n === 0) return hash.digest("hex");
       hash.update(buffer.subarray(0, n));
     }

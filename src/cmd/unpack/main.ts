@@ -6,17 +6,17 @@
  * name but the layer's own entries (S5).
  */
 import { codeOf, GantryError, messageOf } from "../../core/errors.ts";
-import * as fs from "../../platform/syscalls/raw-fs.ts";
+import { dieWithParent, umask } from "../../platform/syscalls/raw-process.ts";
 import type { CompareInstruction } from "../../plugins/diff/helper/protocol.ts";
 import { report } from "../../plugins/diff/helper/report.ts";
 import type { TreeJob } from "../../plugins/snapshots/tree-jobs.ts";
 
 /** Runs one helper. Exit code 0 = done, 1 = failed (told on stdout by unpack, on stderr by tree jobs), 2 = wrong use. */
 export async function main(args: string[]): Promise<number> {
-  fs.dieWithParent();
+  dieWithParent();
   const [text] = args;
   if (text === "-") {
-    fs.umask(0);
+    umask(0);
     return reporting(async () => (await import("../../plugins/diff/helper/apply.ts")).serveApply());
   }
   if (text === undefined || !text.startsWith("{")) {
@@ -25,7 +25,7 @@ export async function main(args: string[]): Promise<number> {
   }
   const instruction = JSON.parse(text) as CompareInstruction | TreeJob;
   if (instruction.parent !== process.ppid) return 1; // the daemon is gone already
-  fs.umask(0);
+  umask(0);
   if (instruction.mode !== "compare") return tree(instruction);
   return reporting(async () =>
     (await import("../../plugins/diff/helper/compare.ts")).runCompare(instruction),

@@ -1,17 +1,6 @@
 import { Buffer } from "node:buffer";
-import {
-  close,
-  ERRNO,
-  errnoName,
-  fchmod,
-  O,
-  open,
-  readdir,
-  rename,
-  rmdir,
-  S,
-  unlink,
-} from "../syscalls/raw-fs.ts";
+import { errnoName } from "../syscalls/errors.ts";
+import { close, ERRNO, fchmod, O, open, readdir, rename, rmdir, S, unlink } from "../syscalls/raw-fs.ts";
 
 /** Directories held open at a time; deeper ones are moved up first, so depth costs neither fds nor stack (S9). */
 const MAX_OPEN = 64;

@@ -49,9 +49,10 @@ const TEXTS: Readonly<Record<string, string>> = {
   ETIMEDOUT: "connection timed out",
 };
 
-/** Name of an errno, such as "ENOENT". */
+/** Name of an errno, such as "ENOENT". Takes it as C has it, or negative as the kernel returns it. */
 export function errnoName(errno: number): string {
-  return NAMES.get(errno) ?? `E${errno}`;
+  const positive = Math.abs(errno);
+  return NAMES.get(positive) ?? `E${positive}`;
 }
 
 /** A failed kernel call. `message` reads as Go's: `openat "/x": no such file or directory`. */

@@ -6,31 +6,54 @@
  * Synchronous: for helper processes, or for calls that cannot wait.
  */
 import { Buffer } from "node:buffer";
-import { openLibc } from "./raw-libc.ts";
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  AT_REMOVEDIR,
+  AT_SYMLINK_NOFOLLOW,
+  O_APPEND,
+  O_CLOEXEC,
+  O_CREAT,
+  O_DIRECTORY,
+  O_EXCL,
+  O_NOFOLLOW,
+  O_NONBLOCK,
+  O_PATH,
+  O_RDONLY,
+  O_RDWR,
+  O_TRUNC,
+  O_WRONLY,
+  RESOLVE_IN_ROOT,
+  RESOLVE_NO_MAGICLINKS,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFIFO,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+  S_IFSOCK,
+} from "./constants.ts";
+import { c, PATH_ROOM, pathA, pathB, put, ret, tooLong } from "./raw-call.ts";
 
-const { calls: c, errno } = openLibc();
-
-const AT_FDCWD = -100;
-const AT_SYMLINK_NOFOLLOW = 0x100;
-const AT_REMOVEDIR = 0x200;
-const AT_EMPTY_PATH = 0x1000;
 const STATX_BASIC = 0x7ff;
 const SYS_OPENAT2 = 437;
+const FICLONE = 0x40049409;
 
-/** Flags of open(2); equal on every architecture we build for unless computed. */
+/** Flags of open(2). */
 export const O = {
-  RDONLY: 0,
-  WRONLY: 1,
-  RDWR: 2,
-  CREAT: 0o100,
-  EXCL: 0o200,
-  TRUNC: 0o1000,
-  APPEND: 0o2000,
-  NONBLOCK: 0o4000,
-  CLOEXEC: 0o2000000,
-  DIRECTORY: process.arch === "arm64" ? 0o40000 : 0o200000,
-  NOFOLLOW: process.arch === "arm64" ? 0o100000 : 0o400000,
-  PATH: 0o10000000,
+  RDONLY: O_RDONLY,
+  WRONLY: O_WRONLY,
+  RDWR: O_RDWR,
+  CREAT: O_CREAT,
+  EXCL: O_EXCL,
+  TRUNC: O_TRUNC,
+  APPEND: O_APPEND,
+  NONBLOCK: O_NONBLOCK,
+  CLOEXEC: O_CLOEXEC,
+  DIRECTORY: O_DIRECTORY,
+  NOFOLLOW: O_NOFOLLOW,
+  PATH: O_PATH,
 } as const;
 
 /** errno values this layer's callers look at. */
@@ -67,27 +90,28 @@ export const ERRNO = {
   EDQUOT: 122,
 } as const;
 
-const NAMES = new Map<number, string>(Object.entries(ERRNO).map(([name, value]) => [value, name]));
-
-/** Name of an errno value, e.g. `ENOENT`. */
-export function errnoName(value: number): string {
-  return NAMES.get(Math.abs(value)) ?? `errno ${Math.abs(value)}`;
-}
-
 /** File types of st_mode. */
 export const S = {
-  IFMT: 0o170000,
-  IFSOCK: 0o140000,
-  IFLNK: 0o120000,
-  IFREG: 0o100000,
-  IFBLK: 0o060000,
-  IFDIR: 0o040000,
-  IFCHR: 0o020000,
-  IFIFO: 0o010000,
+  IFMT: S_IFMT,
+  IFSOCK: S_IFSOCK,
+  IFLNK: S_IFLNK,
+  IFREG: S_IFREG,
+  IFBLK: S_IFBLK,
+  IFDIR: S_IFDIR,
+  IFCHR: S_IFCHR,
+  IFIFO: S_IFIFO,
 } as const;
 
-/** What statx tells. Times in seconds and nanoseconds since the epoch. */
-export interface RawStat {
+/** Access and modification time, in seconds and nanoseconds since the epoch. */
+export interface RawTimes {
+  readonly atimeSec: number;
+  readonly atimeNsec: number;
+  readonly mtimeSec: number;
+  readonly mtimeNsec: number;
+}
+
+/** What statx tells. */
+export interface RawStat extends RawTimes {
   readonly mode: number;
   readonly nlink: number;
   readonly uid: number;
@@ -96,10 +120,6 @@ export interface RawStat {
   readonly size: number;
   /** 512-byte blocks used. */
   readonly blocks: number;
-  readonly atimeSec: number;
-  readonly atimeNsec: number;
-  readonly mtimeSec: number;
-  readonly mtimeNsec: number;
   readonly devMajor: number;
   readonly devMinor: number;
   readonly rdevMajor: number;
@@ -118,32 +138,14 @@ export function textPath(path: string): string {
   return Buffer.from(path, "utf8").toString("latin1");
 }
 
-const PATH_ROOM = 8192;
-const pathA = Buffer.from(new ArrayBuffer(PATH_ROOM));
-const pathB = Buffer.from(new ArrayBuffer(PATH_ROOM));
-const nameA = Buffer.from(new ArrayBuffer(PATH_ROOM));
+const target = Buffer.from(new ArrayBuffer(PATH_ROOM));
 const times = new BigInt64Array(new ArrayBuffer(128));
+const timesBytes = new Uint8Array(times.buffer);
 const statBuffer = new DataView(new ArrayBuffer(256));
 const statBytes = new Uint8Array(statBuffer.buffer);
 const how = new BigUint64Array(new ArrayBuffer(128));
-let value = Buffer.from(new ArrayBuffer(65536 + 64));
+const howBytes = new Uint8Array(how.buffer);
 const dents = Buffer.from(new ArrayBuffer(65536));
-const EMPTY = Buffer.from(new ArrayBuffer(128));
-
-/** Writes `text` and a NUL into a scratch buffer; undefined when it does not fit. */
-function put(buffer: Buffer, text: string): Buffer {
-  const length = Math.min(text.length, PATH_ROOM - 1);
-  buffer.write(text, 0, length, "latin1");
-  buffer[length] = 0;
-  return buffer;
-}
-
-const tooLong = (text: string): boolean => text.length >= PATH_ROOM;
-
-/** Result of a call: its value, or the negative errno. */
-function ret(result: number): number {
-  return result < 0 ? -(errno[0] ?? 0) : result;
-}
 
 /** open(2) relative to `dir` (default: the working directory). */
 export function open(path: string, flags: number, mode = 0, dir = AT_FDCWD): number {
@@ -156,8 +158,8 @@ export function openInRoot(dir: number, path: string, flags: number): number {
   if (tooLong(path)) return -ERRNO.ENAMETOOLONG;
   how[0] = BigInt(flags);
   how[1] = 0n;
-  how[2] = 0x10n | 0x02n; // RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-  return ret(Number(c.syscall(SYS_OPENAT2, dir, put(pathA, path), new Uint8Array(how.buffer), 24)));
+  how[2] = BigInt(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+  return ret(Number(c.syscall(SYS_OPENAT2, dir, put(pathA, path), howBytes, 24)));
 }
 
 /** close(2). */
@@ -214,12 +216,12 @@ export function syncfs(fd: number): number {
   return ret(c.syncfs(fd));
 }
 /** Copies up to `length` bytes between the files' positions, inside the kernel. */
-export function copyRange(from: number, to: number, length: number): number {
+function copyRange(from: number, to: number, length: number): number {
   return ret(Number(c.copy_file_range(from, null, to, null, length, 0)));
 }
 /** Shares the extents of `from` with `to` (FICLONE). */
 export function clone(from: number, to: number): number {
-  return ret(c.ioctl(to, 0x40049409, from));
+  return ret(c.ioctl(to, FICLONE, from));
 }
 
 /**
@@ -267,31 +269,23 @@ export function chmod(path: string, mode: number, dir = AT_FDCWD): number {
   return ret(c.fchmodat(dir, put(pathA, path), mode, 0));
 }
 
-function setTimes(aSec: number, aNsec: number, mSec: number, mNsec: number): Uint8Array {
-  times[0] = BigInt(aSec);
-  times[1] = BigInt(aNsec);
-  times[2] = BigInt(mSec);
-  times[3] = BigInt(mNsec);
+/** The scratch buffer with both times. */
+function putTimes(given: RawTimes): Uint8Array {
+  times[0] = BigInt(given.atimeSec);
+  times[1] = BigInt(given.atimeNsec);
+  times[2] = BigInt(given.mtimeSec);
+  times[3] = BigInt(given.mtimeNsec);
   return timesBytes;
 }
-const timesBytes = new Uint8Array(times.buffer);
 
 /** Access and modification time of an open file. */
-export function futimens(fd: number, aSec: number, aNsec: number, mSec: number, mNsec: number): number {
-  return ret(c.futimens(fd, setTimes(aSec, aNsec, mSec, mNsec)));
+export function futimens(fd: number, given: RawTimes): number {
+  return ret(c.futimens(fd, putTimes(given)));
 }
 /** Times of the path itself. */
-export function lutimens(
-  path: string,
-  aSec: number,
-  aNsec: number,
-  mSec: number,
-  mNsec: number,
-  dir = AT_FDCWD,
-): number {
+export function lutimens(path: string, given: RawTimes, dir = AT_FDCWD): number {
   if (tooLong(path)) return -ERRNO.ENAMETOOLONG;
-  const t = setTimes(aSec, aNsec, mSec, mNsec);
-  return ret(c.utimensat(dir, put(pathA, path), t, AT_SYMLINK_NOFOLLOW));
+  return ret(c.utimensat(dir, put(pathA, path), putTimes(given), AT_SYMLINK_NOFOLLOW));
 }
 
 export function mkdir(path: string, mode: number, dir = AT_FDCWD): number {
@@ -329,8 +323,8 @@ export function rmdir(path: string, dir = AT_FDCWD): number {
 /** Target of a symlink, or a negative errno. */
 export function readlink(path: string, dir = AT_FDCWD): string | number {
   if (tooLong(path)) return -ERRNO.ENAMETOOLONG;
-  const n = ret(Number(c.readlinkat(dir, put(pathA, path), value, value.length)));
-  return n < 0 ? n : value.toString("latin1", 0, n);
+  const n = ret(Number(c.readlinkat(dir, put(pathA, path), target, target.length)));
+  return n < 0 ? n : target.toString("latin1", 0, n);
 }
 
 /** statx(2) of the path itself (no link followed); "" is `dir` itself. A negative errno on failure. */
@@ -359,47 +353,6 @@ export function lstat(path: string, dir = AT_FDCWD): RawStat | number {
   };
 }
 
-/** Attributes by descriptor. */
-export function fsetxattr(fd: number, name: string, data: string): number {
-  const n = putValue(data);
-  return ret(c.fsetxattr(fd, put(nameA, name), value, n, 0));
-}
-/** Attributes of the path itself. */
-export function lsetxattr(path: string, name: string, data: string): number {
-  if (tooLong(path)) return -ERRNO.ENAMETOOLONG;
-  const n = putValue(data);
-  return ret(c.lsetxattr(put(pathA, path), put(nameA, name), value, n, 0));
-}
-
-function putValue(data: string): number {
-  if (data.length > value.length) value = Buffer.from(new ArrayBuffer(data.length + 64));
-  value.write(data, 0, data.length, "latin1");
-  return data.length;
-}
-
-/** Names of the attributes; a negative errno on failure. */
-export function flistxattr(fd: number): string[] | number {
-  return names(ret(Number(c.flistxattr(fd, value, value.length))));
-}
-export function llistxattr(path: string): string[] | number {
-  if (tooLong(path)) return -ERRNO.ENAMETOOLONG;
-  return names(ret(Number(c.llistxattr(put(pathA, path), value, value.length))));
-}
-function names(n: number): string[] | number {
-  if (n <= 0) return n === 0 ? [] : n;
-  return value.toString("latin1", 0, n - 1).split("\0");
-}
-/** Value of an attribute; a negative errno on failure (ENODATA: it has none). */
-export function fgetxattr(fd: number, name: string): string | number {
-  const n = ret(Number(c.fgetxattr(fd, put(nameA, name), value, value.length)));
-  return n < 0 ? n : value.toString("latin1", 0, n);
-}
-export function lgetxattr(path: string, name: string): string | number {
-  if (tooLong(path)) return -ERRNO.ENAMETOOLONG;
-  const n = ret(Number(c.lgetxattr(put(pathA, path), put(nameA, name), value, value.length)));
-  return n < 0 ? n : value.toString("latin1", 0, n);
-}
-
 /** All entries of an open directory without `.` and `..`, in the file system's order. */
 export function readdir(fd: number): RawDirent[] | number {
   const entries: RawDirent[] = [];
@@ -415,39 +368,4 @@ export function readdir(fd: number): RawDirent[] | number {
       at += length;
     }
   }
-}
-
-/** Makes `path` the root and the working directory of this process. */
-export function chroot(path: string): number {
-  const n = ret(c.chroot(put(pathA, path)));
-  return n < 0 ? n : ret(c.chdir(put(pathA, "/")));
-}
-export function chdir(path: string): number {
-  return ret(c.chdir(put(pathA, path)));
-}
-export function fchdir(fd: number): number {
-  return ret(c.fchdir(fd));
-}
-/** Sets the file mode creation mask; returns the old one. */
-export function umask(mask: number): number {
-  return c.umask(mask);
-}
-/** This process dies when the thread that started it does. */
-export function dieWithParent(): number {
-  return ret(c.prctl(1, 9, 0, 0, 0));
-}
-/** unshare(CLONE_NEWNS) of the calling thread, with every mount made private. */
-export function privateMounts(): number {
-  const n = ret(c.unshare(0x00020000));
-  return n < 0 ? n : mount("none", "/", "", 0x40000 | 0x4000, "");
-}
-/** mount(2). */
-export function mount(source: string, target: string, type: string, flags: number, data: string): number {
-  const d = Buffer.from(`${data}\0`, "latin1");
-  const t = Buffer.from(`${type}\0`.padEnd(128, "\0"), "latin1");
-  return ret(c.mount(put(pathB, source), put(pathA, target), t, flags, data === "" ? EMPTY : d));
-}
-/** umount2(2); flags: 2 = MNT_DETACH. */
-export function umount(target: string, flags = 0): number {
-  return ret(c.umount2(put(pathA, target), flags));
 }

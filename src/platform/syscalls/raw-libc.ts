@@ -1,5 +1,5 @@
 /**
- * The libc functions behind raw-fs.ts, bound for both runtimes. Apart from the rest of ffi/ because these calls run some
+ * The libc functions behind raw-call.ts, bound for both runtimes. Apart from the rest of ffi/ because these calls run some
  * hundred thousand times per layer and must neither allocate nor throw.
  */
 
@@ -47,7 +47,6 @@ const SIGNATURES = {
   prctl: "illll>i",
   unshare: "i>i",
   mount: "ppplp>i",
-  umount2: "pi>i",
   syscall: "lippl>l",
 } as const satisfies Readonly<Record<string, string>>;
 

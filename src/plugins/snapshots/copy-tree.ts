@@ -1,6 +1,8 @@
 /** Copies a tree with everything the file system keeps about it: owners, modes, attributes, times, hard links, holes. */
 import { Buffer } from "node:buffer";
+import { errnoName } from "../../platform/syscalls/errors.ts";
 import * as fs from "../../platform/syscalls/raw-fs.ts";
+import * as xattrs from "../../platform/syscalls/raw-xattr.ts";
 
 const { ERRNO, O, S } = fs;
 
@@ -115,22 +117,21 @@ function copySparse(source: number, target: number, size: number): number {
 }
 
 function copyXattrs(from: string, to: string, path: string): void {
-  const names = fs.llistxattr(from);
+  const names = xattrs.llistxattr(from);
   if (typeof names === "number") {
     if (names === -ERRNO.ENOTSUP) return;
     throw failed("list attributes of", path, names);
   }
   for (const name of names) {
-    const value = fs.lgetxattr(from, name);
+    const value = xattrs.lgetxattr(from, name);
     if (typeof value === "number") continue;
-    const n = fs.lsetxattr(to, name, value);
+    const n = xattrs.lsetxattr(to, name, value);
     if (n < 0 && n !== -ERRNO.ENOTSUP) throw failed("set attribute of", path, n);
   }
 }
 
 function setTimes(to: string, stat: fs.RawStat, path: string): void {
-  const { atimeSec, atimeNsec, mtimeSec, mtimeNsec } = stat;
-  check("set times of", path, fs.lutimens(to, atimeSec, atimeNsec, mtimeSec, mtimeNsec));
+  check("set times of", path, fs.lutimens(to, stat));
 }
 
 function check(action: string, path: string, n: number): void {
@@ -138,7 +139,5 @@ function check(action: string, path: string, n: number): void {
 }
 
 function failed(action: string, path: string, n: number): Error {
-  return new Error(
-    `copy tree: ${action} "${Buffer.from(path, "latin1").toString("utf8")}": ${fs.errnoName(n)}`,
-  );
+  return new Error(`copy tree: ${action} "${Buffer.from(path, "latin1").toString("utf8")}": ${errnoName(n)}`);
 }

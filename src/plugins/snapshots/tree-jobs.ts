@@ -4,6 +4,7 @@ import { messageOf } from "../../core/errors.ts";
 import { removePath } from "../../platform/fs/raw-remove.ts";
 import { mountErofs } from "../../platform/mounts/erofs.ts";
 import { createSubvolume, destroySubvolume, snapshotSubvolume } from "../../platform/syscalls/btrfs.ts";
+import { errnoName } from "../../platform/syscalls/errors.ts";
 import * as fs from "../../platform/syscalls/raw-fs.ts";
 import { copySparse } from "./copy-sparse.ts";
 import { copyTree } from "./copy-tree.ts";
@@ -59,7 +60,7 @@ export function runTreeJob(job: TreeJob): void {
     case "sync": {
       const fd = fs.open(fs.textPath(job.path), fs.O.RDONLY | fs.O.DIRECTORY | fs.O.CLOEXEC);
       const n = fd < 0 ? fd : fs.syncfs(fd);
-      if (n < 0) throw new Error(`flush "${job.path}": ${fs.errnoName(n)}`);
+      if (n < 0) throw new Error(`flush "${job.path}": ${errnoName(n)}`);
       return;
     }
   }

@@ -1,7 +1,9 @@
 /** Turns changed files into the bytes of a layer. Runs in a helper process. */
 import { Buffer } from "node:buffer";
 import { internal } from "../../../core/errors.ts";
+import { errnoName } from "../../../platform/syscalls/errors.ts";
 import * as fs from "../../../platform/syscalls/raw-fs.ts";
+import * as xattrs from "../../../platform/syscalls/raw-xattr.ts";
 import { OPAQUE, WHITEOUT } from "../extract/paths.ts";
 import { type ByteString, show } from "../tar/byte-string.ts";
 import { TYPE } from "../tar/header.ts";
@@ -158,21 +160,21 @@ export class LayerWriter {
 /** Attributes that belong to an image: capabilities, ACLs and the user's own, not this machine's labels. */
 export function readXattrs(fd: number): Map<ByteString, ByteString> {
   const found = new Map<ByteString, ByteString>();
-  const names = fs.flistxattr(fd);
+  const names = xattrs.flistxattr(fd);
   if (typeof names === "number") return found;
   for (const name of names.sort()) {
     const wanted =
       name === "security.capability" ||
       name.startsWith("system.posix_acl_") ||
       (name.startsWith("user.") && !name.startsWith("user.overlay."));
-    const value = wanted ? fs.fgetxattr(fd, name) : -1;
+    const value = wanted ? xattrs.fgetxattr(fd, name) : -1;
     if (typeof value !== "number") found.set(name, value);
   }
   return found;
 }
 
 export function failed(action: string, path: ByteString, n: number): Error {
-  return internal(`make layer: ${action} "${show(path)}": ${fs.errnoName(n)}`);
+  return internal(`make layer: ${action} "${show(path)}": ${errnoName(n)}`);
 }
 
 /** Names in byte order, so that equal trees make equal layers. */

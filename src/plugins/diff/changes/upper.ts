@@ -1,4 +1,5 @@
 import * as fs from "../../../platform/syscalls/raw-fs.ts";
+import * as xattrs from "../../../platform/syscalls/raw-xattr.ts";
 import type { ByteString } from "../tar/byte-string.ts";
 import { failed, type LayerWriter, type Pieces, sortNames } from "./layer-writer.ts";
 
@@ -34,7 +35,7 @@ function* directory(writer: LayerWriter, path: ByteString, fd: number, xattr: st
     if (typeof entries === "number") throw failed("read directory", path, entries);
     if (has(fd, `${xattr}.overlay.redirect`)) throw new NeedsMergedView();
     yield* writer.enter(path, fd, stat, true);
-    if (path !== "" && fs.fgetxattr(fd, `${xattr}.overlay.opaque`) === "y") yield* writer.opaque();
+    if (path !== "" && xattrs.fgetxattr(fd, `${xattr}.overlay.opaque`) === "y") yield* writer.opaque();
     for (const { name } of sortNames(entries)) yield* entry(writer, path, fd, name, xattr);
     writer.leave();
   } finally {
@@ -77,5 +78,5 @@ function isMetacopy(dir: number, name: ByteString, xattr: string): boolean {
 }
 
 function has(fd: number, name: string): boolean {
-  return typeof fs.fgetxattr(fd, name) !== "number";
+  return typeof xattrs.fgetxattr(fd, name) !== "number";
 }

@@ -1,11 +1,14 @@
 import { type GantryError, internal, invalidArgument, resourceExhausted } from "../../../core/errors.ts";
+import { errnoName } from "../../../platform/syscalls/errors.ts";
 import * as fs from "../../../platform/syscalls/raw-fs.ts";
+import * as xattrs from "../../../platform/syscalls/raw-xattr.ts";
 import { type ByteString, show } from "../tar/byte-string.ts";
 import { TYPE } from "../tar/header.ts";
 import type { TarEntry, TarHandler } from "../tar/reader.ts";
 import { fail } from "./failure.ts";
 import { AUFS_META, baseOf, cleanPath, dirOf, OPAQUE, WHITEOUT } from "./paths.ts";
 import { clearDirectory, removeAll } from "./remove.ts";
+import { timesOf } from "./times.ts";
 
 const { ERRNO, O, S } = fs;
 
@@ -43,7 +46,7 @@ export interface ExtractState {
   /** Directories that hide everything of the lower layers. */
   readonly opaques: Set<ByteString>;
   /** Directory times to set at the end, in order of appearance. */
-  readonly times: Map<ByteString, readonly [sec: number, nsec: number]>;
+  readonly times: Map<ByteString, fs.RawTimes>;
   /** What could not be kept, for the log; bounded. */
   readonly warnings: string[];
 }
@@ -61,7 +64,7 @@ export class Extractor implements TarHandler, ExtractState {
   readonly links: DeferredLink[] = [];
   readonly whiteouts = new Set<ByteString>();
   readonly opaques = new Set<ByteString>();
-  readonly times = new Map<ByteString, readonly [number, number]>();
+  readonly times = new Map<ByteString, fs.RawTimes>();
   readonly warnings: string[] = [];
   /** Directories known to be real, so that no component needs a look again. */
   readonly #dirs = new Set<ByteString>([""]);
@@ -237,12 +240,12 @@ export class Extractor implements TarHandler, ExtractState {
     if (fd < 0) throw this.#failed("open directory", fd);
     try {
       this.#owner(fd, entry);
-      this.#xattrs(entry, (name, value) => fs.fsetxattr(fd, name, value));
+      this.#xattrs(entry, (name, value) => xattrs.fsetxattr(fd, name, value));
     } finally {
       fs.close(fd);
     }
     this.times.delete(path);
-    this.times.set(path, mtimeOf(entry));
+    this.times.set(path, timesOf(entry));
   }
 
   #createLink(path: ByteString, entry: TarEntry): void {
@@ -303,16 +306,14 @@ export class Extractor implements TarHandler, ExtractState {
     checkOwner(entry);
     this.#check("change owner", fs.lchown(path, entry.uid, entry.gid));
     if (mode) this.#check("change mode", fs.chmod(path, entry.mode));
-    this.#xattrs(entry, (name, value) => fs.lsetxattr(path, name, value));
-    const [sec, nsec] = mtimeOf(entry);
-    this.#check("set times", fs.lutimens(path, sec, nsec, sec, nsec));
+    this.#xattrs(entry, (name, value) => xattrs.lsetxattr(path, name, value));
+    this.#check("set times", fs.lutimens(path, timesOf(entry)));
   }
 
   #finishOpen(fd: number, entry: TarEntry): void {
     this.#owner(fd, entry);
-    this.#xattrs(entry, (name, value) => fs.fsetxattr(fd, name, value));
-    const [sec, nsec] = mtimeOf(entry);
-    this.#check("set times", fs.futimens(fd, sec, nsec, sec, nsec));
+    this.#xattrs(entry, (name, value) => xattrs.fsetxattr(fd, name, value));
+    this.#check("set times", fs.futimens(fd, timesOf(entry)));
   }
 
   #owner(fd: number, entry: TarEntry): void {
@@ -373,7 +374,7 @@ export class Extractor implements TarHandler, ExtractState {
 
   #failed(action: string, n: number): GantryError {
     const entry = this.#entry;
-    if (entry === undefined) return internal(`unpack: ${action}: ${fs.errnoName(n)}`);
+    if (entry === undefined) return internal(`unpack: ${action}: ${errnoName(n)}`);
     return fail(`unpack entry "${show(entry.name)}": ${action}`, n);
   }
 }
@@ -384,9 +385,4 @@ function checkOwner(entry: TarEntry): void {
     throw invalidArgument(
       `unpack entry "${show(entry.name)}": owner ${entry.uid}:${entry.gid} is out of range`,
     );
-}
-
-/** Times before the epoch become the epoch, as in containerd. */
-function mtimeOf(entry: TarEntry): readonly [number, number] {
-  return entry.mtime.sec < 0 ? [0, 0] : [entry.mtime.sec, entry.mtime.nsec];
 }

@@ -6,7 +6,8 @@ import {
   permissionDenied,
   resourceExhausted,
 } from "../../../core/errors.ts";
-import { ERRNO, errnoName } from "../../../platform/syscalls/raw-fs.ts";
+import { errnoName } from "../../../platform/syscalls/errors.ts";
+import { ERRNO } from "../../../platform/syscalls/raw-fs.ts";
 
 /** The typed error of a failed system call while unpacking: what a layer can cause is the layer's fault. */
 export function fail(what: string, negativeErrno: number): GantryError {

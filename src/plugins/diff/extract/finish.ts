@@ -3,10 +3,12 @@
  * Runs in the helper, still inside the chroot; lower layers are reached through descriptors only.
  */
 import * as fs from "../../../platform/syscalls/raw-fs.ts";
+import * as xattrs from "../../../platform/syscalls/raw-xattr.ts";
 import { type ByteString, show } from "../tar/byte-string.ts";
 import type { ExtractState } from "./extractor.ts";
 import { fail } from "./failure.ts";
 import { dirOf } from "./paths.ts";
+import { bothTimes } from "./times.ts";
 
 const { ERRNO, O, S } = fs;
 
@@ -56,10 +58,10 @@ function copyRoot({ parents }: FinishOptions): void {
 
 /** Sets the directory times, last seen first. */
 function setTimes(state: ExtractState): void {
-  for (const [path, [sec, nsec]] of [...state.times].reverse()) {
+  for (const [path, times] of [...state.times].reverse()) {
     const fd = fs.open(path, DIRECTORY);
     if (fd < 0) continue; // replaced by something else later in the layer
-    const n = fs.futimens(fd, sec, nsec, sec, nsec);
+    const n = fs.futimens(fd, times);
     fs.close(fd);
     if (n < 0) throw fail(`unpack entry "${show(path)}": set times`, n);
   }
@@ -110,7 +112,7 @@ function findLower(options: FinishOptions, path: ByteString): Found | undefined 
 }
 
 function isOpaque(fd: number, options: FinishOptions): boolean {
-  return fs.fgetxattr(fd, `${options.overlayXattr}.overlay.opaque`) === "y";
+  return xattrs.fgetxattr(fd, `${options.overlayXattr}.overlay.opaque`) === "y";
 }
 
 function isWhiteout(stat: fs.RawStat): boolean {
@@ -128,7 +130,7 @@ function copyDirectory(state: ExtractState, options: FinishOptions, path: ByteSt
     if (from >= 0 && to >= 0) {
       copyOwner(found.stat, to);
       copyXattrs(from, to);
-      if (!state.times.has(path)) state.times.set(path, [found.stat.mtimeSec, found.stat.mtimeNsec]);
+      if (!state.times.has(path)) state.times.set(path, bothTimes(found.stat.mtimeSec, found.stat.mtimeNsec));
     }
     if (from >= 0) fs.close(from);
     if (to >= 0) fs.close(to);
@@ -148,13 +150,13 @@ function copyOwner(stat: fs.RawStat, to: number): void {
 
 /** Copies attributes except overlay's marks. */
 function copyXattrs(from: number, to: number): void {
-  const names = fs.flistxattr(from);
+  const names = xattrs.flistxattr(from);
   if (typeof names === "number") return;
   for (const name of names) {
     if (name.includes(".overlay.")) continue;
-    const value = fs.fgetxattr(from, name);
+    const value = xattrs.fgetxattr(from, name);
     if (typeof value === "number") continue;
-    const n = fs.fsetxattr(to, name, value);
+    const n = xattrs.fsetxattr(to, name, value);
     if (n < 0 && n !== -ERRNO.ENOTSUP) throw fail(`unpack: copy attribute "${show(name)}"`, n);
   }
 }
@@ -214,7 +216,7 @@ function copyUp({ dir, name, stat }: Found, path: ByteString): void {
   if (n >= 0 && kind !== S.IFREG) n = fs.lchown(path, stat.uid, stat.gid);
   if (n >= 0 && kind !== S.IFREG && kind !== S.IFLNK) n = fs.chmod(path, stat.mode & 0o7777);
   if (n < 0) throw fail(what, n);
-  fs.lutimens(path, stat.atimeSec, stat.atimeNsec, stat.mtimeSec, stat.mtimeNsec);
+  fs.lutimens(path, stat);
 }
 
 function copyFile(dir: number, name: ByteString, stat: fs.RawStat, path: ByteString, what: string): number {
@@ -255,7 +257,7 @@ function whiteoutPlaces(state: ExtractState, options: FinishOptions): (dir: Byte
 function markOpaque(options: FinishOptions, path: ByteString): void {
   const fd = fs.open(path === "" ? "/" : path, DIRECTORY);
   if (fd < 0) return; // replaced by a file later in the layer, which hides as well
-  const n = fs.fsetxattr(fd, `${options.overlayXattr}.overlay.opaque`, "y");
+  const n = xattrs.fsetxattr(fd, `${options.overlayXattr}.overlay.opaque`, "y");
   fs.close(fd);
   if (n < 0) throw fail(`unpack: mark "${show(path)}" opaque`, n);
 }

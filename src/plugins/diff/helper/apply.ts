@@ -5,6 +5,7 @@ import { canceled, internal, resourceExhausted } from "../../../core/errors.ts";
 import type { Mount } from "../../../core/mounts/mount.ts";
 import { mountAll } from "../../../platform/mounts/mounts.ts";
 import * as fs from "../../../platform/syscalls/raw-fs.ts";
+import { chroot, fchdir } from "../../../platform/syscalls/raw-process.ts";
 import { Extractor } from "../extract/extractor.ts";
 import { fail } from "../extract/failure.ts";
 import { finishLayer } from "../extract/finish.ts";
@@ -173,8 +174,8 @@ async function applyOne(instruction: UnpackInstruction, frames: Frames): Promise
 
 /** Makes the root this process started with its root again. */
 function leave(host: number): void {
-  let n = fs.fchdir(host);
-  if (n >= 0) n = fs.chroot(".");
+  let n = fchdir(host);
+  if (n >= 0) n = chroot(".");
   if (n < 0) throw fail("change root back", n);
 }
 
@@ -215,7 +216,7 @@ function readSome(fd: number): Uint8Array {
 function enter(destination: Destination, instruction: UnpackInstruction): Extractor {
   const path = destination.kind === "directory" ? destination.path : mountPrivately(destination.mounts ?? []);
   const whiteouts = destination.whiteouts === "defer" || isEmpty(path) ? "defer" : "delete";
-  const n = fs.chroot(fromText(path));
+  const n = chroot(fromText(path));
   if (n < 0) throw fail(`change root to "${path}"`, n);
   return new Extractor({ whiteouts, limits: instruction.limits });
 }

@@ -1,4 +1,5 @@
 import * as fs from "../../../platform/syscalls/raw-fs.ts";
+import { mount, privateMounts } from "../../../platform/syscalls/raw-process.ts";
 import { fail } from "../extract/failure.ts";
 
 /** Covered by a file system of our own in the helper's mount namespace: nothing a helper does needs sysfs. */
@@ -13,9 +14,9 @@ let count = 0;
  */
 export function privateMountpoint(): string {
   if (count === 0) {
-    let n = fs.privateMounts();
+    let n = privateMounts();
     if (n < 0) throw fail("make a mount namespace", n);
-    n = fs.mount("tmpfs", SCRATCH, "tmpfs", MS_NOSUID_NODEV_NOEXEC, "mode=0700,size=64k");
+    n = mount("tmpfs", SCRATCH, "tmpfs", MS_NOSUID_NODEV_NOEXEC, "mode=0700,size=64k");
     if (n < 0) throw fail("mount scratch space", n);
   }
   const path = `${SCRATCH}/${count++}`;
