@@ -109,11 +109,11 @@ let streams = bothStreams;
  * Waits until what was written to a stream has left the process: exit() would drop it. Its end tells; its length is 0 and an empty
  * write is done while all but the first 64 KiB wait for the reader of a pipe.
  */
-function flushed(stream: NodeJS.WriteStream): Promise<void> {
+function flushed(stream: NodeJS.WriteStream): Promise<unknown> {
   return new Promise((resolve) => {
-    stream.once("error", () => resolve());
-    if (stream.destroyed) resolve();
-    else stream.end(() => resolve());
+    stream.once("error", resolve);
+    if (stream.destroyed) resolve(stream.errored);
+    else stream.end((err?: unknown) => resolve(err));
   });
 }
 
@@ -122,5 +122,9 @@ const code = await run().catch((err: unknown) => {
   process.stderr.write(`gantry: ${err instanceof Error ? err.message : String(err)}\n`);
   return 1;
 });
-for (const stream of streams()) await flushed(stream);
+for (const stream of streams()) {
+  const lost = (await flushed(stream)) ?? undefined;
+  if (lost !== undefined && stream === process.stdout)
+    (await import("./cmd/shared/output.ts")).outputFailed(lost);
+}
 process.exit(code);

@@ -1,11 +1,14 @@
 /** The `crictl` mode: the client of the Container Runtime Interface, for this engine or another. */
 import { GantryError, messageOf } from "../../core/errors.ts";
+import { guardOutput } from "../shared/output.ts";
 import { quickParse } from "../shared/quick-parse.ts";
+import { OutputUnread, UNREAD_STATUS } from "../shared/unread.ts";
 import { declarations, quickDeclarations } from "./declarations.ts";
 import { crictl } from "./tool.ts";
 
 /** @returns the exit code */
 export async function main(args: string[]): Promise<number> {
+  guardOutput("crictl", true);
   if (args.length === 1 && (args[0] === "-v" || args[0] === "--version")) {
     process.stdout.write(`${crictl.version}\n`);
     return 0;
@@ -27,6 +30,7 @@ export async function main(args: string[]): Promise<number> {
 
 /** One clear line, and what to do next. */
 async function report(err: unknown): Promise<number> {
+  if (err instanceof OutputUnread) return UNREAD_STATUS;
   const { isCommanderExit, usageExit } = await import("../shared/program.ts");
   if (isCommanderExit(err)) return usageExit(err);
   if (err instanceof Error && err.name === "AbortError") {

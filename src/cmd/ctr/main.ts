@@ -1,8 +1,9 @@
 /** The `ctr` mode: containerd's command line client. */
 
 import { GantryError, messageOf } from "../../core/errors.ts";
-import { toStderr, toStdout } from "../shared/output.ts";
+import { guardOutput, toStderr, toStdout } from "../shared/output.ts";
 import { quickParse } from "../shared/quick-parse.ts";
+import { OutputUnread, UNREAD_STATUS } from "../shared/unread.ts";
 import { quickDeclarations } from "./declarations.ts";
 import { ctr } from "./tool.ts";
 
@@ -10,6 +11,7 @@ export { madeStreams } from "../shared/output.ts";
 
 /** @returns the exit code */
 export async function main(given: string[]): Promise<number> {
+  guardOutput("ctr", false);
   // containerd's short name, which the argument library has no place for
   const args = given[0] === "h" ? ["help", ...given.slice(1)] : given;
   if (args.length === 1 && (args[0] === "--version" || args[0] === "-v")) {
@@ -34,6 +36,7 @@ export async function main(given: string[]): Promise<number> {
 
 /** One clear line, and what to do next. */
 function report(err: unknown): number {
+  if (err instanceof OutputUnread) return UNREAD_STATUS;
   const text = err instanceof GantryError ? err.wireMessage : messageOf(err);
   toStderr(`ctr: ${text}\n`);
   if (err instanceof GantryError && err.hint !== undefined) toStderr(`     ${err.hint}\n`);

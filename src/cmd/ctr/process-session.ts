@@ -5,6 +5,7 @@ import { isNotFound } from "../../core/errors.ts";
 import type { Exit, TaskService } from "../../core/tasks/tasks.ts";
 import { enterRawMode } from "../../platform/tty/raw-mode.ts";
 import { stdoutStream, toStderr } from "../shared/output.ts";
+import { OutputUnread, UNREAD_STATUS } from "../shared/unread.ts";
 import { parseSignal } from "./signals.ts";
 import type { ClientStdio } from "./stdio.ts";
 
@@ -19,12 +20,18 @@ export interface Session {
   readonly execId: string;
   readonly io: ClientStdio;
   readonly terminal: boolean;
+  /** The process lives on when nobody reads its output here any more. Default: false, it is ended. */
+  readonly keep?: boolean;
 }
+
+/** How long a process may take to end after it was told that nobody reads it, in milliseconds. */
+const UNREAD_MS = 2000;
 
 /**
  * Starts the process, waits for its end and for its output. `wait` is asked before `start`, so that no exit is missed.
  * @param end what else is to be done about the end, while the last output comes
- * @returns how it ended
+ * @returns how it ended; with status 141 when its output's reader was gone first
+ * @throws OutputUnread for a process that is kept
  */
 export async function runForeground(
   s: Session,
@@ -51,9 +58,31 @@ export async function runForeground(
       if (!ended) void s.tasks.closeIO(s.call, s.id, s.execId, true).catch(() => {});
     });
   });
-  const status = await exit;
-  await Promise.all([s.io.drained(), end()]);
+  const unread = s.io.unread.then(() => undefined);
+  let status = await Promise.race([exit, unread]);
+  if (status !== undefined) {
+    await Promise.all([s.io.drained(), end()]);
+    return status;
+  }
+  if (s.keep === true) throw new OutputUnread();
+  status = { ...(await endUnread(s, exit)), status: UNREAD_STATUS };
+  await end();
   return status;
+}
+
+/** Ends a process as a pipe's end does, one that does not mind by force. */
+async function endUnread(s: Session, exit: Promise<Exit>): Promise<Exit> {
+  const call = s.call.detached(10_000);
+  const kill = (signal: string): Promise<void> =>
+    s.tasks.kill(call, s.id, s.execId, parseSignal(signal), false).catch(() => {});
+  // the first process of a pid namespace minds only what it handles: programs that stop by SIGTERM do
+  await kill(s.execId === "" ? "SIGTERM" : "SIGPIPE");
+  const force = setTimeout(() => void kill("SIGKILL"), UNREAD_MS);
+  try {
+    return await exit;
+  } finally {
+    clearTimeout(force);
+  }
 }
 
 function forwardSignals(s: Session): Disposable {

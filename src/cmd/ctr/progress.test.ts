@@ -62,3 +62,29 @@ test("a failed transfer leaves the sums out", () => {
   view.end(true);
   assert.equal(screen.text, "host/app:1: resolved\n");
 });
+
+test("no line is longer than a narrow terminal, and NO_COLOR leaves colours out", () => {
+  const draw = (columns: number): string => {
+    const screen = recorder({ isTTY: true, columns, rows: 20 });
+    const view = new ProgressView(screen, () => 0);
+    view.update(step("registry.example/some/long/name/of/an/app:1", "Completed pull from registry.example"));
+    view.update(step(`layer-sha256:${"a".repeat(64)}`, "downloading", 900n * MIB, 1000n * MIB));
+    view.update(step(`layer-sha256:${"b".repeat(64)}`, "already exists", MIB, MIB));
+    view.end();
+    return screen.text;
+  };
+  const before = process.env["NO_COLOR"];
+  try {
+    delete process.env["NO_COLOR"];
+    assert.match(draw(100), /\x1b\[32m/);
+    process.env["NO_COLOR"] = "1";
+    assert.doesNotMatch(draw(100), /\x1b\[32m/);
+    for (const columns of [20, 40, 60, 69, 70, 80, 120]) {
+      const lines = draw(columns).split("\n").slice(0, -1);
+      for (const line of lines) assert.ok(line.replace(/\x1b\[\d*[A-Z]/g, "").length < columns, line);
+    }
+  } finally {
+    if (before === undefined) delete process.env["NO_COLOR"];
+    else process.env["NO_COLOR"] = before;
+  }
+});

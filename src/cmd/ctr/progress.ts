@@ -26,6 +26,8 @@ interface Part {
 
 const REDRAW_MS = 100;
 const BAR = 38;
+/** Columns of the shortest bar that says something. */
+const LEAST_BAR = 8;
 /** Bytes of a part whose start is worth a line. */
 const LARGE = 8n << 20n;
 const MOVING = new Set(["downloading", "uploading", "importing", "exporting"]);
@@ -113,7 +115,7 @@ export class ProgressView {
     let parts = [...this.#parts.values()];
     if (parts.length > room) parts = parts.filter((p) => !FINISHED.has(p.status));
     if (parts.length > room) parts = parts.slice(0, room);
-    const lines = [...partLines(parts, columns), this.#sums()];
+    const lines = [...partLines(parts, columns), this.#sums().slice(0, columns - 1)];
     const up = this.#drawn > 0 ? `\x1b[${this.#drawn}A` : "";
     this.#screen.write(`${up}${lines.map((l) => `\x1b[2K${l}\n`).join("")}\x1b[J`);
     this.#drawn = lines.length;
@@ -127,19 +129,27 @@ function partLines(parts: readonly Part[], columns: number): string[] {
   const cut = longest + BAR + 40 > columns;
   const names = parts.map((p) => `${cut ? p.name.replace(/(sha\d+:[0-9a-f]{12})[0-9a-f]+/, "$1") : p.name}:`);
   const name = Math.min(Math.max(...names.map((n) => n.length)), Math.max(20, columns - 40));
-  const bar = Math.max(8, Math.min(BAR, columns - name - 40));
+  const bar = Math.min(BAR, columns - name - 40);
   return parts.map((p, i) => {
     const label = (names[i] ?? "").slice(0, name).padEnd(name + 1);
+    // a line that is longer than the screen would take two of them, and the next picture start too low
+    const fit = (text: string): string => text.slice(0, columns - 1);
     // the image itself has no size: what is done with it now, in words
-    if (p.total === 0n) return `${label}${p.status}`.slice(0, Math.max(columns, 20) - 1);
+    if (p.total === 0n) return fit(`${label}${p.status}`);
+    if (bar < LEAST_BAR)
+      return fit(`${label}${p.status.padEnd(15)}${MOVING.has(p.status) ? bytesOf(p) : ""}`);
     return `${label}${p.status.slice(0, 14).padEnd(15)}${drawBar(p, bar)}`;
   });
 }
 
+const bytesOf = (p: Part): string => `${formatSize(p.done)}/${formatSize(p.total)}`;
+// NO_COLOR: https://no-color.org, any value but the empty one
+const green = (text: string): string =>
+  (process.env["NO_COLOR"] ?? "") === "" ? `\x1b[32m${text}\x1b[0m` : text;
+
 function drawBar(p: Part, width: number): string {
-  if (FINISHED.has(p.status)) return `|\x1b[32m${"+".repeat(width)}\x1b[0m|`;
+  if (FINISHED.has(p.status)) return `|${green("+".repeat(width))}|`;
   if (!MOVING.has(p.status) && p.status !== "extracting") return `|${"-".repeat(width)}|`;
   const filled = Math.min(width, Number((p.done * BigInt(width)) / p.total));
-  const bytes = `${formatSize(p.done)}/${formatSize(p.total)}`;
-  return `|\x1b[32m${"+".repeat(filled)}\x1b[0m${"-".repeat(width - filled)}| ${bytes}`;
+  return `|${green("+".repeat(filled))}${"-".repeat(width - filled)}| ${bytesOf(p)}`;
 }

@@ -52,6 +52,8 @@ export interface ClientStdio {
   opened(): void;
   /** Resolves when the output has been copied to its end. */
   drained(): Promise<void>;
+  /** Resolves when nobody reads this process's stdout any more, as in `| head -1`; most often never. */
+  readonly unread: Promise<void>;
   /** `onEof` runs when this process's stdin ends. */
   copyStdin(onEof: () => void): void;
   /** Ends copying and removes the FIFOs (unless detached). */
@@ -88,6 +90,10 @@ export function attachStdio(stdio: Stdio, remove: () => void = () => {}): Client
   const stop = new AbortController();
   const copies: Promise<unknown>[] = [];
   const readers: FifoReader[] = [];
+  let lost = (): void => {};
+  const unread = new Promise<void>((resolve) => {
+    lost = resolve;
+  });
   for (const [path, target] of [
     [stdio.stdout, 1],
     [stdio.stderr, 2],
@@ -95,7 +101,10 @@ export function attachStdio(stdio: Stdio, remove: () => void = () => {}): Client
     if (path === "") continue;
     const reader = openFifoReader(path);
     readers.push(reader);
-    const copied = copyFd(reader.fd, [target], { signal: stop.signal });
+    const onLost = (err: unknown): void => {
+      if (target === 1 && err instanceof Error && "code" in err && err.code === "EPIPE") lost();
+    };
+    const copied = copyFd(reader.fd, [target], { signal: stop.signal, onLost });
     copied.catch(() => {}); // told when all of it is waited for
     copies.push(copied);
   }
@@ -113,6 +122,7 @@ export function attachStdio(stdio: Stdio, remove: () => void = () => {}): Client
   return {
     stdio,
     opened,
+    unread,
     async drained() {
       opened();
       await Promise.all(copies);
@@ -170,5 +180,6 @@ function holdOpen(stdio: Stdio, remove: () => void): ClientStdio {
 }
 
 function fixed(stdio: Stdio): ClientStdio {
-  return { stdio, opened() {}, async drained() {}, copyStdin() {}, dispose() {}, abandon() {} };
+  const unread = new Promise<void>(() => {});
+  return { stdio, opened() {}, unread, async drained() {}, copyStdin() {}, dispose() {}, abandon() {} };
 }

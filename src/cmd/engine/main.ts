@@ -3,6 +3,7 @@ import { version } from "../../lib/version.ts";
 import type { GlobalOptions } from "../ctr/context.ts";
 import { ctr } from "../ctr/tool.ts";
 import type { CommandSpec, Tool } from "../shared/command.ts";
+import { guardOutput } from "../shared/output.ts";
 import { buildTool, isCommanderExit, type Program, usageExit } from "../shared/program.ts";
 import { declarations } from "./declarations.ts";
 import { report } from "./report.ts";
@@ -49,6 +50,7 @@ const PARTS: readonly CommandSpec<GlobalOptions>[] = [
 
 /** Runs a command with its name first, flags of the whole program before it. @returns the exit code */
 export async function main(args: string[]): Promise<number> {
+  guardOutput("gantry", true);
   try {
     const specs = [...declarations];
     if (args.includes("completion")) {

@@ -9,11 +9,11 @@ const MODULE = join(import.meta.dirname, "output.ts");
 const FILES = join(ROOT, "src/platform/syscalls/files.ts");
 
 /** Runs a script below a shell command line. */
-function run(script: string, line = '"$0" "$@"'): { out: string; code: number | null } {
-  const code = `import { madeStreams, stdoutStream, toStdout } from "${MODULE}"; ${script}`;
+function run(script: string, line = '"$0" "$@"'): { out: string; err: string; code: number | null } {
+  const code = `import { guardOutput, madeStreams, stdoutStream, toStdout } from "${MODULE}"; ${script}`;
   const program = join(ROOT, "node_modules/.bin/bun");
   const done = spawnSync("bash", ["-c", line, program, "-e", code], { encoding: "utf8" });
-  return { out: done.stdout, code: done.status };
+  return { out: done.stdout, err: done.stderr, code: done.status };
 }
 
 test("text and stream keep their order, and nothing that was never asked for is made", () => {
@@ -32,6 +32,24 @@ test("a full pipe that does not wait gets everything in the end", () => {
     for (const stream of madeStreams()) await new Promise((done) => stream.end(done));
     process.exit(0);`;
   assert.equal(run(script, '"$0" "$@" | { sleep 0.3; wc -c; }').out.trim(), "300004");
+});
+
+test("without a reader the program ends quietly, as by a SIGPIPE; what cannot be written is said", () => {
+  // a reader that is gone before the first byte: it holds the other end of a FIFO until it is told
+  const gone = `d=$(mktemp -d); mkfifo $d/f; exec 3<>$d/f 4>$d/f 3<&-; rm -r $d; "$0" "$@" >&4`;
+  const forEver = "setInterval(() => {}, 1000);";
+  for (const script of [
+    `toStdout("x\\n");`,
+    `stdoutStream().write("x\\n"); ${forEver}`,
+    `guardOutput("t", true); process.stdout.write("x\\n"); ${forEver}`,
+  ]) {
+    const unread = run(script, gone);
+    assert.deepEqual([unread.code, unread.err], [141, ""], script);
+    const full = run(`guardOutput("t", false); ${script}`, '"$0" "$@" >/dev/full');
+    assert.deepEqual([full.code, full.err], [1, "t: write output: no space left on device\n"], script);
+  }
+  const closed = run(`guardOutput("t", false); toStdout("x\\n");`, '"$0" "$@" >&-');
+  assert.match(closed.err, /^(t: write output: bad file descriptor\n)?$/);
 });
 
 test("ctr writes through this module only: else its end would not wait for the streams", () => {

@@ -124,6 +124,8 @@ export interface CopyOptions {
   readonly signal?: AbortSignal;
   /** Called at the first data. */
   readonly onFirst?: () => void;
+  /** Called with the error of the last target that could still be written to. */
+  readonly onLost?: (err: unknown) => void;
 }
 
 /**
@@ -136,7 +138,7 @@ export async function copyFd(
   to: readonly (number | FdSink)[],
   options: CopyOptions = {},
 ): Promise<bigint> {
-  const { signal, onFirst } = options;
+  const { signal, onFirst, onLost } = options;
   const made: FdSink[] = [];
   let bytes = 0n;
   try {
@@ -160,7 +162,11 @@ export async function copyFd(
       for await (const chunk of readFd(from, signal)) {
         if (bytes === 0n) onFirst?.();
         bytes += BigInt(chunk.length);
-        const writes = [...live].map((sink) => sink.write(chunk).catch(() => live.delete(sink)));
+        const writes = [...live].map((sink) =>
+          sink.write(chunk).catch((err: unknown) => {
+            if (live.delete(sink) && live.size === 0) onLost?.(err);
+          }),
+        );
         if (writes.length === 0) continue;
         const all = writes.length === 1 ? writes[0] : Promise.all(writes);
         await (signal === undefined ? all : untilAborted(all));

@@ -4,6 +4,7 @@ import type { ByteSink, ByteSource } from "../../../cri/streaming/runtime.ts";
 import { createFdSink, readFd } from "../../../platform/fs/fd-stream.ts";
 import { isatty } from "../../../platform/syscalls/tty.ts";
 import { enterRawMode } from "../../../platform/tty/raw-mode.ts";
+import { OutputUnread } from "../../shared/unread.ts";
 import type { RemoteStreams } from "./open.ts";
 import { type Outcome, readOutcome } from "./outcome.ts";
 
@@ -47,6 +48,12 @@ export async function runSession(streams: RemoteStreams, options: SessionOptions
     await Promise.all([receive(streams.stdout, 1), receive(streams.stderr, 2)]);
     const end = await outcome;
     return detached ? { code: 0, message: "" } : end;
+  } catch (err) {
+    if (err instanceof OutputUnread) {
+      outcome.catch(() => {});
+      streams.destroy();
+    }
+    throw err;
   } finally {
     options.signal.removeEventListener("abort", cut);
     stop.abort();
@@ -55,7 +62,10 @@ export async function runSession(streams: RemoteStreams, options: SessionOptions
   }
 }
 
-/** Copies to one of our fds. A reader that went away (`| head`) ends the copy, the rest is dropped. */
+/**
+ * Copies to one of our fds.
+ * @throws OutputUnread when the reader of our stdout went away (`| head`); of stderr the rest is dropped
+ */
 async function receive(source: ByteSource | undefined, fd: 1 | 2): Promise<void> {
   if (source === undefined) return;
   const sink = createFdSink(fd);
@@ -65,7 +75,9 @@ async function receive(source: ByteSource | undefined, fd: 1 | 2): Promise<void>
       if (!open) continue;
       try {
         await sink.write(chunk);
-      } catch {
+      } catch (err) {
+        if (fd === 1 && err instanceof Error && "code" in err && err.code === "EPIPE")
+          throw new OutputUnread();
         open = false;
       }
     }

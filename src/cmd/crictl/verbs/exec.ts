@@ -1,5 +1,6 @@
 /** exec, attach. */
 import { invalidArgument, notFound, unknownError, wrap } from "../../../core/errors.ts";
+import { OutputUnread } from "../../shared/unread.ts";
 import type { Action } from "../command.ts";
 import { type CriContext, interrupted } from "../context.ts";
 import { int64, type Options, on, text } from "../options.ts";
@@ -46,6 +47,7 @@ export const exec: Action = async (context, args, options) => {
         ? await execSync(cri, id, command, options)
         : await execStream(cri, id, command, options);
     } catch (err) {
+      if (err instanceof OutputUnread) throw err;
       if (ignore) return 0;
       throw wrap(err, `execing command in container ${id}`);
     }
@@ -140,6 +142,7 @@ export const attach: Action = async (context, args, options) => {
     if (interrupted().aborted) return INTERRUPTED;
     throw unknownError(outcome.message);
   } catch (err) {
+    if (err instanceof OutputUnread) throw err;
     throw wrap(err, `attaching running container ${id} failed`);
   }
 };

@@ -107,7 +107,7 @@ async function runContainer(
       await tasks.start(call, id, "");
       return 0;
     }
-    const exit = await runForeground({ tasks, call, id, execId: "", io, terminal }, true);
+    const exit = await runForeground({ tasks, call, id, execId: "", io, terminal, keep: !remove }, true);
     await tasks.delete(call, id);
     deleted = true;
     return exit.status;

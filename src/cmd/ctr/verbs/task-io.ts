@@ -40,7 +40,7 @@ export const start: Action = async (context, args, options) => {
       await tasks.start(call, id, "");
       return 0;
     }
-    const exit = await runForeground({ tasks, call, id, execId: "", io, terminal }, true);
+    const exit = await runForeground({ tasks, call, id, execId: "", io, terminal, keep: true }, true);
     await tasks.delete(call, id);
     return exit.status;
   } finally {
@@ -107,7 +107,10 @@ export const attach: Action = async (context, args) => {
   const state = await hintTask(id, tasks.get(call, id, ""));
   const io = attachStdio(state);
   try {
-    const exit = await runForeground({ tasks, call, id, execId: "", io, terminal: state.terminal }, false);
+    const exit = await runForeground(
+      { tasks, call, id, execId: "", io, terminal: state.terminal, keep: true },
+      false,
+    );
     await tasks.delete(call, id);
     removeFifos(state);
     return exit.status;
