@@ -2,7 +2,7 @@
  * The identity headers of a call and their names on each transport. Inside the program the gRPC names are used; the
  * ttrpc transport renames the namespace on its way in and out, so callers need not know which transport they hold.
  */
-import { Call } from "../core/call.ts";
+import type { Call } from "../core/call.ts";
 import { invalidArgument, messageOf } from "../core/errors.ts";
 import { type Namespace, parseNamespace } from "../core/ids/namespace.ts";
 import type { ClientCallOptions, Headers } from "./types.ts";
@@ -12,7 +12,7 @@ export const NAMESPACE_HEADER = "containerd-namespace";
 /** Namespace header of ttrpc. */
 export const NAMESPACE_HEADER_TTRPC = "containerd-namespace-ttrpc";
 /** Lease header of both. */
-export const LEASE_HEADER = "containerd-lease";
+const LEASE_HEADER = "containerd-lease";
 
 /** What the identity headers say. */
 export interface CallIdentity {
@@ -41,17 +41,8 @@ function parse(name: string): Namespace {
   }
 }
 
-/** A call with the identity that the headers name; everything else is `base`'s. @throws invalid-argument */
-export function callFromHeaders(
-  headers: Headers,
-  base: Call = new Call(),
-  namespaceHeader = NAMESPACE_HEADER,
-): Call {
-  return base.with(identityFromHeaders(headers, namespaceHeader));
-}
-
 /** The identity headers of an outgoing call, under the neutral names. */
-export function headersFor(call: Call): Headers {
+function headersFor(call: Call): Headers {
   const headers = new Map<string, readonly string[]>();
   if (call.namespace !== undefined) headers.set(NAMESPACE_HEADER, [call.namespace]);
   if (call.lease !== undefined && call.lease !== "") headers.set(LEASE_HEADER, [call.lease]);

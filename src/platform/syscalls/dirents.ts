@@ -13,16 +13,10 @@ export interface Dirent {
 }
 
 export const DT_UNKNOWN = 0;
-export const DT_FIFO = 1;
-export const DT_CHR = 2;
 export const DT_DIR = 4;
-export const DT_BLK = 6;
-export const DT_REG = 8;
-export const DT_LNK = 10;
-export const DT_SOCK = 12;
 
 /** The next batch of names of a directory fd, without "." and ".."; undefined at the end. */
-export function readDirBatch(fd: number, buffer: Uint8Array = alloc(65_536)): Dirent[] | undefined {
+function readDirBatch(fd: number, buffer: Uint8Array = alloc(65_536)): Dirent[] | undefined {
   const length = check("getdents64", cGetdents(fd, buffer, buffer.length));
   if (length === 0) return undefined;
   const fields = view(buffer);

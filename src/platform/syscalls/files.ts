@@ -10,17 +10,12 @@ const cRead = libc("read", ["i32", "buf", "i64"], "i64");
 const cWrite = libc("write", ["i32", "buf", "i64"], "i64");
 const cPread = libc("pread64", ["i32", "buf", "i64", "i64"], "i64");
 const cPwrite = libc("pwrite64", ["i32", "buf", "i64", "i64"], "i64");
-const cFsync = libc("fsync", ["i32"]);
-const cFdatasync = libc("fdatasync", ["i32"]);
-const cSyncfs = libc("syncfs", ["i32"]);
 const cFcntl = libc("fcntl", ["i32", "i32", "i64"]);
 const cFtruncate = libc("ftruncate64", ["i32", "i64"]);
 const cLseek = libc("lseek64", ["i32", "i64", "i32"], "i64");
 const cPipe2 = libc("pipe2", ["buf", "i32"]);
 const cDup3 = libc("dup3", ["i32", "i32", "i32"]);
-const cSplice = libc("splice", ["i32", "buf", "i32", "buf", "i64", "u32"], "i64");
 const cFlock = libc("flock", ["i32", "i32"]);
-const cFallocate = libc("fallocate64", ["i32", "i32", "i64", "i64"]);
 const cIoctl = libc("ioctl", ["i32", "i64", "buf"]);
 const cPoll = libc("poll", ["buf", "i64", "i32"], "i32", false);
 
@@ -33,7 +28,6 @@ const F_SETFD = 2;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const F_DUPFD_CLOEXEC = 1030;
-const F_SETPIPE_SZ = 1031;
 const FIONREAD = 0x541b;
 
 /** open(2) with O_CLOEXEC added. */
@@ -115,29 +109,9 @@ export function memfdCreate(name: string): number {
   return check("memfd_create", cMemfd(cstr(name), MFD_CLOEXEC));
 }
 
-/** fsync(2); works on directories. */
-export function fsync(fd: number): void {
-  check("fsync", cFsync(fd));
-}
-
-/** fdatasync(2). */
-export function fdatasync(fd: number): void {
-  check("fdatasync", cFdatasync(fd));
-}
-
-/** syncfs(2): the whole file system that holds `fd`. */
-export function syncfs(fd: number): void {
-  check("syncfs", cSyncfs(fd));
-}
-
 /** ftruncate(2). */
 export function ftruncate(fd: number, length: number): void {
   check("ftruncate", cFtruncate(fd, length));
-}
-
-/** fallocate(2) with mode bits as in the manual page. */
-export function fallocate(fd: number, mode: number, offset: number, length: number): void {
-  check("fallocate", cFallocate(fd, mode, offset, length));
 }
 
 /** lseek(2); `whence` 0 set, 1 current, 2 end, 3 data, 4 hole. */
@@ -150,15 +124,10 @@ export function getFlags(fd: number): number {
   return check("fcntl", cFcntl(fd, F_GETFL, 0));
 }
 
-/** fcntl(F_SETFL). */
-export function setFlags(fd: number, flags: number): void {
-  check("fcntl", cFcntl(fd, F_SETFL, flags));
-}
-
 /** Switches O_NONBLOCK of the open file behind `fd`. */
 export function setNonblocking(fd: number, on: boolean): void {
   const flags = getFlags(fd);
-  setFlags(fd, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+  check("fcntl", cFcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK));
 }
 
 /** Switches close-on-exec of `fd`. */
@@ -177,22 +146,12 @@ export function dup3(from: number, to: number, flags: number): number {
   return check("dup3", cDup3(from, to, flags));
 }
 
-/** Sets a pipe's buffer in bytes; returns what the kernel chose. */
-export function setPipeSize(fd: number, size: number): number {
-  return check("fcntl", cFcntl(fd, F_SETPIPE_SZ, size));
-}
-
 /** pipe2(2) with O_CLOEXEC added: both ends, ours to close. */
 export function pipe2(flags = 0): { readonly read: number; readonly write: number } {
   const buffer = alloc(8);
   check("pipe2", cPipe2(buffer, flags | O_CLOEXEC));
   const fields = view(buffer);
   return { read: fields.getInt32(0, true), write: fields.getInt32(4, true) };
-}
-
-/** splice(2) without offsets; returns the bytes moved, 0 at the end, or minus errno. */
-export function trySplice(from: number, to: number, length: number, flags: number): number {
-  return cSplice(from, null, to, null, length, flags);
 }
 
 /**

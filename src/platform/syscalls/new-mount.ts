@@ -1,7 +1,7 @@
 import { libc } from "../ffi/libc.ts";
 import { alloc, cstr, type Path, text, view } from "../ffi/memory.ts";
 import { O_CLOEXEC } from "./constants.ts";
-import { check, SyscallError } from "./errors.ts";
+import { check } from "./errors.ts";
 import { tryRead } from "./files.ts";
 
 // The mount API by file descriptors (kernel 5.2); numbers are equal on every architecture.
@@ -20,11 +20,6 @@ const cOpenTree = libc("syscall", ["i64", "i64", "buf", "i64"], "i64");
 const cMountSetattr = libc("syscall", ["i64", "i64", "buf", "i64", "buf", "i64"], "i64");
 
 export const OPEN_TREE_CLONE = 1;
-export const MOUNT_ATTR_RDONLY = 0x1;
-export const MOUNT_ATTR_NOSUID = 0x2;
-export const MOUNT_ATTR_NODEV = 0x4;
-export const MOUNT_ATTR_NOEXEC = 0x8;
-export const MOUNT_ATTR_NOATIME = 0x10;
 export const MOUNT_ATTR_IDMAP = 0x100000;
 
 /** fsopen(2): a context to set a file system up; ours to close. */
@@ -102,9 +97,4 @@ export function fsMessages(context: number): string {
     );
   }
   return lines.join("; ");
-}
-
-/** True when the running kernel lacks the call (or a filter hides it). */
-export function isMissingCall(error: unknown): boolean {
-  return error instanceof SyscallError && (error.code === "ENOSYS" || error.code === "EPERM");
 }

@@ -1,5 +1,5 @@
 import { libc } from "../ffi/libc.ts";
-import { alloc, cstr, type Path, view } from "../ffi/memory.ts";
+import { alloc, cstr, view } from "../ffi/memory.ts";
 import { check, isErrno } from "./errors.ts";
 
 const cPrctl = libc("prctl", ["i32", "i64", "i64", "i64", "i64"]);
@@ -11,24 +11,10 @@ const cPidfdOpen = libc("syscall", ["i64", "i64", "i64"], "i64");
 const cPidfdSend = libc("syscall", ["i64", "i64", "i64", "buf", "i64"], "i64");
 const cUnshare = libc("unshare", ["i32"]);
 const cSetns = libc("setns", ["i32", "i32"]);
-const cChroot = libc("chroot", ["buf"]);
-const cChdir = libc("chdir", ["buf"]);
-const cFchdir = libc("fchdir", ["i32"]);
-const cUmask = libc("umask", ["u32"]);
-const cGetpid = libc("getpid", []);
 const cGettid = libc("gettid", []);
-const cSetsid = libc("setsid", []);
-const cPrlimit = libc("prlimit64", ["i32", "i32", "buf", "buf"]);
 const cSethostname = libc("sethostname", ["buf", "i64"]);
-const cSetgroups = libc("setgroups", ["i64", "buf"]);
-const cSetresgid = libc("setresgid", ["u32", "u32", "u32"]);
-const cSetresuid = libc("setresuid", ["u32", "u32", "u32"]);
-
-const PR_SET_PDEATHSIG = 1;
-const PR_SET_DUMPABLE = 4;
 const PR_SET_NAME = 15;
 const PR_SET_CHILD_SUBREAPER = 36;
-const PR_SET_NO_NEW_PRIVS = 38;
 const SYS_PIDFD_SEND_SIGNAL = 424;
 const SYS_PIDFD_OPEN = 434;
 
@@ -37,24 +23,9 @@ export function setChildSubreaper(on = true): void {
   check("prctl", cPrctl(PR_SET_CHILD_SUBREAPER, on ? 1 : 0, 0, 0, 0));
 }
 
-/** The kernel sends us `signal` when our parent THREAD ends; 0 switches it off. */
-export function setParentDeathSignal(signal: number): void {
-  check("prctl", cPrctl(PR_SET_PDEATHSIG, signal, 0, 0, 0));
-}
-
 /** Name of this thread, cut at 15 bytes, as `ps` and `top` show it. */
 export function setProcessName(name: string): void {
   check("prctl", cPrctlName(PR_SET_NAME, cstr(name), 0, 0, 0));
-}
-
-/** From here on exec gives no new privileges. Cannot be taken back. */
-export function setNoNewPrivileges(): void {
-  check("prctl", cPrctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-}
-
-/** Whether others may trace us or read our memory. */
-export function setDumpable(on: boolean): void {
-  check("prctl", cPrctl(PR_SET_DUMPABLE, on ? 1 : 0, 0, 0, 0));
 }
 
 /** How a child ended: an exit code, or 128 + signal as containerd reports it. */
@@ -127,73 +98,13 @@ export function setns(fd: number, flags: number): void {
   check("setns", cSetns(fd, flags));
 }
 
-/** chroot(2), for the whole process. Follow with `chdir("/")`. */
-export function chroot(path: Path): void {
-  check("chroot", cChroot(cstr(path)), path);
-}
-
-/** chdir(2), for the whole process. */
-export function chdir(path: Path): void {
-  check("chdir", cChdir(cstr(path)), path);
-}
-
-/** fchdir(2), for the whole process. */
-export function fchdir(fd: number): void {
-  check("fchdir", cFchdir(fd));
-}
-
-/** umask(2); returns the old mask. */
-export function umask(mask: number): number {
-  return cUmask(mask);
-}
-
-/** getpid(2). */
-export function getpid(): number {
-  return cGetpid();
-}
-
 /** gettid(2): equals getpid on the main thread. */
 export function gettid(): number {
   return cGettid();
-}
-
-/** setsid(2). */
-export function setsid(): number {
-  return check("setsid", cSetsid());
 }
 
 /** sethostname(2) of the current UTS namespace. */
 export function sethostname(name: string): void {
   const bytes = cstr(name);
   check("sethostname", cSethostname(bytes, bytes.indexOf(0)));
-}
-
-/** Becomes user `uid` and group `gid` with no supplementary groups, for good. */
-export function dropToUser(uid: number, gid: number): void {
-  check("setgroups", cSetgroups(0, null));
-  check("setresgid", cSetresgid(gid, gid, gid));
-  check("setresuid", cSetresuid(uid, uid, uid));
-}
-
-/** A resource limit. */
-export interface Rlimit {
-  readonly soft: bigint;
-  readonly hard: bigint;
-}
-
-/** Limit `resource` (RLIMIT_*) of a process, 0 for ourselves. */
-export function getrlimit(resource: number, pid = 0): Rlimit {
-  const old = alloc(16);
-  check("prlimit", cPrlimit(pid, resource, null, old));
-  const fields = view(old);
-  return { soft: fields.getBigUint64(0, true), hard: fields.getBigUint64(8, true) };
-}
-
-/** Sets limit `resource` of a process, 0 for ourselves. */
-export function setrlimit(resource: number, limit: Rlimit, pid = 0): void {
-  const buffer = alloc(16);
-  const fields = view(buffer);
-  fields.setBigUint64(0, limit.soft, true);
-  fields.setBigUint64(8, limit.hard, true);
-  check("prlimit", cPrlimit(pid, resource, buffer, null));
 }

@@ -14,7 +14,6 @@ const cGetsockopt = libc("getsockopt", ["i32", "i32", "i32", "buf", "buf"]);
 
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
-export const SOCK_SEQPACKET = 5;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const AF_UNIX = 1;

@@ -2,31 +2,16 @@ import { libc } from "../ffi/libc.ts";
 import { alloc, cstr, fixed, type Path, text } from "../ffi/memory.ts";
 import { check } from "./errors.ts";
 
-const cSetxattr = libc("setxattr", ["buf", "buf", "buf", "i64", "i32"]);
 const cLsetxattr = libc("lsetxattr", ["buf", "buf", "buf", "i64", "i32"]);
-const cFsetxattr = libc("fsetxattr", ["i32", "buf", "buf", "i64", "i32"]);
 const cLgetxattr = libc("lgetxattr", ["buf", "buf", "buf", "i64"], "i64");
-const cFgetxattr = libc("fgetxattr", ["i32", "buf", "buf", "i64"], "i64");
 const cLlistxattr = libc("llistxattr", ["buf", "buf", "i64"], "i64");
-const cFlistxattr = libc("flistxattr", ["i32", "buf", "i64"], "i64");
-const cLremovexattr = libc("lremovexattr", ["buf", "buf"]);
 
 const ENODATA = -61;
 const ERANGE = -34;
 
-/** setxattr(2): follows symlinks. */
-export function setxattr(path: Path, name: string, value: Uint8Array, flags = 0): void {
-  check("setxattr", cSetxattr(cstr(path), cstr(name), fixed(value), value.length, flags), path);
-}
-
 /** lsetxattr(2): of the symlink itself. */
 export function lsetxattr(path: Path, name: string, value: Uint8Array, flags = 0): void {
   check("lsetxattr", cLsetxattr(cstr(path), cstr(name), fixed(value), value.length, flags), path);
-}
-
-/** fsetxattr(2). */
-export function fsetxattr(fd: number, name: string, value: Uint8Array, flags = 0): void {
-  check("fsetxattr", cFsetxattr(fd, cstr(name), fixed(value), value.length, flags), name);
 }
 
 /** Value of an attribute of `path` (the symlink itself), or undefined when it has none of that name. */
@@ -36,26 +21,10 @@ export function lgetxattr(path: Path, name: string): Uint8Array | undefined {
   return grow("lgetxattr", (buffer) => cLgetxattr(file, key, buffer, buffer.length), path);
 }
 
-/** Value of an attribute of an open file, or undefined. */
-export function fgetxattr(fd: number, name: string): Uint8Array | undefined {
-  const key = cstr(name);
-  return grow("fgetxattr", (buffer) => cFgetxattr(fd, key, buffer, buffer.length), name);
-}
-
 /** Names of the attributes of `path` (the symlink itself). */
 export function llistxattr(path: Path): string[] {
   const file = cstr(path);
   return names(grow("llistxattr", (buffer) => cLlistxattr(file, buffer, buffer.length), path));
-}
-
-/** Names of the attributes of an open file. */
-export function flistxattr(fd: number): string[] {
-  return names(grow("flistxattr", (buffer) => cFlistxattr(fd, buffer, buffer.length)));
-}
-
-/** lremovexattr(2). */
-export function lremovexattr(path: Path, name: string): void {
-  check("lremovexattr", cLremovexattr(cstr(path), cstr(name)), path);
 }
 
 function grow(

@@ -8,7 +8,7 @@ import { all, defineKind, definePlugin } from "../../core/plugin/plugin.ts";
 export const DIFF_SERVICE = defineKind<Applier & Comparer>("io.containerd.service.v1");
 
 /** Asks each differ until one can do it. */
-export function chainDiffers(differs: readonly (Applier & Comparer)[], syncFs = false): Applier & Comparer {
+function chainDiffers(differs: readonly (Applier & Comparer)[], syncFs = false): Applier & Comparer {
   const first = async <T>(ask: (differ: Applier & Comparer) => Promise<T>): Promise<T> => {
     let refused: unknown = notImplemented("no differ is configured");
     for (const differ of differs) {

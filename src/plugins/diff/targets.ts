@@ -27,7 +27,7 @@ function splitLowers(value: string): string[] {
 }
 
 /** The layers of an overlay mount's options. */
-export function overlayLayers(mount: Mount): OverlayLayers {
+function overlayLayers(mount: Mount): OverlayLayers {
   let upper: string | undefined;
   const lowers: string[] = [];
   for (const option of mount.options) {
@@ -39,7 +39,7 @@ export function overlayLayers(mount: Mount): OverlayLayers {
 }
 
 /** True for bind mounts in any of their spellings. */
-export function isBind(mount: Mount): boolean {
+function isBind(mount: Mount): boolean {
   return mount.type === "bind" || mount.options.includes("bind") || mount.options.includes("rbind");
 }
 

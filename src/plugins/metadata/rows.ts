@@ -28,7 +28,7 @@ export function maybe<T>(row: Row, column: string, read: (row: Row, column: stri
 }
 
 /** A bytes column. */
-export function bytes(row: Row, column: string): Uint8Array {
+function bytes(row: Row, column: string): Uint8Array {
   const value = row[column];
   if (!(value instanceof Uint8Array)) throw new TypeError(`column "${column}": want bytes`);
   return value;

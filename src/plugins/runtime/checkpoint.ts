@@ -37,7 +37,7 @@ export async function checkpointToStore(
 }
 
 /** Puts what CRIU wrote to `folder`, and the spec, into the store. @returns their descriptors, in this order */
-export async function storeCheckpoint(
+async function storeCheckpoint(
   call: NamespacedCall,
   content: ContentStore,
   id: string,

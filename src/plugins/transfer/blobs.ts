@@ -179,7 +179,7 @@ export async function exclusive<T>(
 }
 
 /** Bytes that do not have the digest they should; the cause is the store's error. */
-export class WrongBytes extends Error {
+class WrongBytes extends Error {
   constructor(cause: unknown) {
     super("wrong bytes", { cause });
     this.name = "WrongBytes";

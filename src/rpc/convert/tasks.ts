@@ -15,7 +15,7 @@ const FROM_WIRE = new Map<Status, TaskStatus>(
   Object.entries(TO_WIRE).map(([name, status]) => [status, name as TaskStatus]),
 );
 
-export function toStatus(status: TaskStatus): Status {
+function toStatus(status: TaskStatus): Status {
   return TO_WIRE[status];
 }
 

@@ -165,7 +165,7 @@ export function putFrameHeader(
 }
 
 /** Writes an unsigned 32-bit number at `o`. */
-export function putU32(b: Uint8Array, o: number, value: number): void {
+function putU32(b: Uint8Array, o: number, value: number): void {
   b[o] = value >>> 24;
   b[o + 1] = value >>> 16;
   b[o + 2] = value >>> 8;

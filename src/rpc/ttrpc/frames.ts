@@ -17,7 +17,7 @@ import { Buffer } from "node:buffer";
 import { resourceExhausted } from "../../core/errors.ts";
 import { Assembler } from "../assembler.ts";
 
-export const HEADER_SIZE = 10;
+const HEADER_SIZE = 10;
 /** Largest data of one frame. */
 export const MAX_DATA = 4 << 20;
 

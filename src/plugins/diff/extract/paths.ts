@@ -2,7 +2,7 @@ import { invalidArgument } from "../../../core/errors.ts";
 import { type ByteString, show } from "../tar/byte-string.ts";
 
 /** Longest path in bytes, the kernel's PATH_MAX without its NUL and our leading slash. */
-export const MAX_PATH = 4094;
+const MAX_PATH = 4094;
 
 /**
  * The path of a name in an archive below the root: "" for the root itself, else "/a/b". `.` and empty parts vanish, `..`

@@ -12,7 +12,7 @@ const STREAM = { chunkSize: CHUNK, writableHighWaterMark: 1024 * 1024 };
 export type Compression = "gzip" | "zstd" | "none";
 
 /** Detects by magic number; needs four bytes, fewer mean `none`. */
-export function detectCompression(head: Uint8Array): Compression {
+function detectCompression(head: Uint8Array): Compression {
   if (head[0] === 0x1f && head[1] === 0x8b) return "gzip";
   if (head[0] === 0x28 && head[1] === 0xb5 && head[2] === 0x2f && head[3] === 0xfd) return "zstd";
   // A skippable frame may come first (zstd:chunked, seekable zstd).

@@ -62,7 +62,7 @@ export interface FinishInstruction {
 /** Frame types. */
 export const FRAME = { start: 0x53, data: 0x44, end: 0x45, finish: 0x46 } as const;
 /** Bytes before a frame's payload. */
-export const FRAME_HEADER = 5;
+const FRAME_HEADER = 5;
 
 /** Reports of the helper. */
 export type UnpackReport =

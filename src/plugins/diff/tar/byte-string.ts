@@ -12,13 +12,6 @@ export function fromBytes(bytes: Uint8Array, start = 0, end = bytes.length): Byt
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1", start, end);
 }
 
-/** The bytes of a byte string. */
-export function toBytes(value: ByteString): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(value.length);
-  for (let i = 0; i < value.length; i++) bytes[i] = value.charCodeAt(i);
-  return bytes;
-}
-
 /** The byte string of a text's UTF-8 form, e.g. of a path from a mount. */
 export function fromText(text: string): ByteString {
   return Buffer.from(text, "utf8").toString("latin1");

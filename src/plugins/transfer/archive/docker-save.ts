@@ -29,7 +29,7 @@ export interface ArchiveFiles {
 }
 
 /** The file at a path, through links. @throws invalid-argument */
-export function fileAt(archive: ArchiveFiles, path: string, what: string): StoredFile {
+function fileAt(archive: ArchiveFiles, path: string, what: string): StoredFile {
   let at = cleanPath(path);
   for (let hops = 0; hops < 16; hops++) {
     const file = archive.files.get(at);
