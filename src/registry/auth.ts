@@ -3,6 +3,7 @@ import { unauthenticated } from "../core/errors.ts";
 import { parseJson } from "../oci/documents.ts";
 import { statusError } from "./errors.ts";
 import { maskText, maskUrl } from "./mask.ts";
+import { type StallLimits, watchStall } from "./stall.ts";
 import type { HttpRequest, HttpResponse } from "./transport.ts";
 import type { CredentialSource, Credentials, RegistryHost } from "./types.ts";
 
@@ -51,15 +52,17 @@ export class Authorizer {
   readonly #source: CredentialSource;
   readonly #reference: string;
   readonly #send: Send;
+  readonly #stall: StallLimits | undefined;
   /** Per host: what the last challenge asked for. */
   readonly #known = new Map<string, Challenge>();
   readonly #tokens = new Map<string, Promise<Token>>();
   readonly #refresh = new Map<string, string>();
 
-  constructor(source: CredentialSource, reference: string, send: Send) {
+  constructor(source: CredentialSource, reference: string, send: Send, stall?: StallLimits) {
     this.#source = source;
     this.#reference = reference;
     this.#send = send;
+    this.#stall = stall;
   }
 
   /** Authorization value for a request, or undefined before the first challenge. */
@@ -171,7 +174,7 @@ export class Authorizer {
   }
 
   async #readToken(response: HttpResponse, realm: URL, refreshKey: string): Promise<Token> {
-    const doc = parseJson(await readBody(response, MAX_TOKEN), MAX_TOKEN, "token");
+    const doc = parseJson(await readBody(response, MAX_TOKEN, this.#stall), MAX_TOKEN, "token");
     const t = (typeof doc === "object" && doc !== null ? doc : {}) as Record<string, unknown>;
     const value = [t["access_token"], t["token"]].find((v): v is string => typeof v === "string" && v !== "");
     if (value === undefined) throw unauthenticated(`get token from ${maskUrl(realm)}: answer holds no token`);
@@ -218,17 +221,21 @@ function postForm(
   };
 }
 
-/** Reads a bounded body. @throws unauthenticated when it is larger */
-async function readBody(response: HttpResponse, max: number): Promise<Uint8Array> {
+/** Reads a bounded body. @throws unauthenticated when it is larger, unavailable when it stalls */
+async function readBody(response: HttpResponse, max: number, stall?: StallLimits): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   let size = 0;
-  for await (const part of response.body) {
-    size += part.byteLength;
-    if (size > max) {
-      response.drop();
-      throw unauthenticated(`get token from ${maskUrl(response.url)}: answer larger than ${max} bytes`);
+  const what = `get token from ${maskUrl(response.url)}`;
+  let ended = false;
+  try {
+    for await (const part of watchStall(response.body, what, stall)) {
+      size += part.byteLength;
+      if (size > max) throw unauthenticated(`${what}: answer larger than ${max} bytes`);
+      parts.push(part);
     }
-    parts.push(part);
+    ended = true;
+  } finally {
+    if (!ended) response.drop();
   }
   return Buffer.concat(parts);
 }

@@ -4,7 +4,7 @@ import { type Logger, noLog } from "../core/log.ts";
 import { backoffDelay, sleep } from "../lib/retry.ts";
 import { version } from "../lib/version.ts";
 import type { Authorizer } from "./auth.ts";
-import { isTransient, networkError, StatusError, statusError } from "./errors.ts";
+import { errorCode, isTransient, networkError, StatusError, statusError } from "./errors.ts";
 import { maskUrl } from "./mask.ts";
 import type { HttpRequest, HttpResponse, Transport } from "./transport.ts";
 import type { RegistryHost } from "./types.ts";
@@ -36,6 +36,8 @@ export interface ClientLimits {
 }
 
 const MAX_REDIRECTS = 10;
+/** How often a server that does not answer is asked: each time costs the whole wait. */
+const SILENT_TRIES = 2;
 
 /** Sends requests of one session (one reference). */
 export class RegistryClient {
@@ -74,7 +76,9 @@ export class RegistryClient {
         if (isSuccess(response.status) || request.accept?.includes(response.status)) return response;
         throw await statusError(response, `${request.method} request to`);
       } catch (err) {
-        if (attempt >= attempts || request.signal.aborted || !isTransient(err))
+        const most =
+          errorCode(err) === "UND_ERR_HEADERS_TIMEOUT" ? Math.min(attempts, SILENT_TRIES) : attempts;
+        if (attempt >= most || request.signal.aborted || !isTransient(err))
           throw networkError(err, url, request.signal);
         await this.#wait(err, attempt, url, request.signal);
       }

@@ -61,9 +61,12 @@ export class Registry implements AsyncDisposable {
     const dump = override.dump ?? this.#options.dump;
     const plain = (r: HttpRequest): Promise<HttpResponse> => this.#transport.send(r);
     const send = dump === undefined ? plain : dumpingSend(plain, dump);
-    const auth = new Authorizer(credentials, text, send);
+    const auth = new Authorizer(credentials, text, send, this.#options.limits?.stall);
     const client = new RegistryClient({ send }, auth, this.#schemes, this.#options.limits, log);
-    return new RegistrySession({ ref, text, hosts, client, credentials }, this.#options.limits);
+    return new RegistrySession(
+      { ref, text, hosts, client, credentials, stall: this.#options.limits?.stall },
+      this.#options.limits,
+    );
   }
 
   /** Ends every connection. */

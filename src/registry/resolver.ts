@@ -14,6 +14,7 @@ import {
 import type { Reference } from "../oci/reference.ts";
 import type { RegistryClient } from "./client.ts";
 import { type Attempt, combine, networkError, StatusError } from "./errors.ts";
+import { type StallLimits, watchStall } from "./stall.ts";
 import type { HttpResponse } from "./transport.ts";
 import type { CredentialSource, RegistryHost } from "./types.ts";
 
@@ -25,6 +26,7 @@ export interface Session {
   readonly client: RegistryClient;
   /** Where the client's credentials come from. */
   readonly credentials: CredentialSource;
+  readonly stall?: StallLimits | undefined;
 }
 
 /** `ns=` for a mirror. */
@@ -81,7 +83,7 @@ async function resolveAt(session: Session, host: RegistryHost, signal: AbortSign
   if (found !== undefined) return found;
   const response = await client.call(host, { ...request, method: "GET" });
   const type = typeOf(response);
-  const { digest, size } = await measure(response, ref);
+  const { digest, size } = await measure(response, session);
   return checked({ mediaType: type, digest, size: BigInt(size) }, ref);
 }
 
@@ -119,17 +121,23 @@ function checked(desc: Descriptor, ref: Reference): Descriptor {
   return desc;
 }
 
-async function measure(response: HttpResponse, ref: Reference): Promise<{ digest: Digest; size: number }> {
+async function measure(
+  response: HttpResponse,
+  { ref, stall }: Session,
+): Promise<{ digest: Digest; size: number }> {
   const algorithm = ref.digest?.split(":", 1)[0] ?? "sha256";
   const hash = createHash(algorithm);
   let size = 0;
-  for await (const part of response.body) {
-    size += part.byteLength;
-    if (size > MAX_MANIFEST) {
-      response.drop();
-      throw failedPrecondition(`manifest: larger than ${MAX_MANIFEST} bytes`);
+  let ended = false;
+  try {
+    for await (const part of watchStall(response.body, `fetch manifest from ${response.url.host}`, stall)) {
+      size += part.byteLength;
+      if (size > MAX_MANIFEST) throw failedPrecondition(`manifest: larger than ${MAX_MANIFEST} bytes`);
+      hash.update(part);
     }
-    hash.update(part);
+    ended = true;
+  } finally {
+    if (!ended) response.drop();
   }
   return { digest: parseDigest(`${algorithm}:${hash.digest("hex")}`), size };
 }

@@ -64,18 +64,21 @@ export class Transport implements AsyncDisposable {
   async send(request: HttpRequest): Promise<HttpResponse> {
     const dispatcher = await this.#pool(request);
     const { request: send } = await undici();
-    const answer = await send(request.url, {
-      dispatcher,
-      method: request.method,
-      headers: request.headers,
-      body: (request.body ?? null) as Uint8Array | null,
-      signal: request.signal,
-      headersTimeout: this.#options.headersTimeoutMs ?? 60_000,
-      // The reader watches for stalls itself (stall.ts): it knows its own pace.
-      bodyTimeout: 0,
-      // The library would close the connection behind each: the manifest comes next, over the same one.
-      ...(request.method === "HEAD" ? { reset: false } : {}),
-    });
+    const headersTimeout = this.#options.headersTimeoutMs ?? 60_000;
+    const answer = await within(2 * headersTimeout, request.signal, (signal) =>
+      send(request.url, {
+        dispatcher,
+        method: request.method,
+        headers: request.headers,
+        body: (request.body ?? null) as Uint8Array | null,
+        signal,
+        headersTimeout,
+        // The reader watches for stalls itself (stall.ts): it knows its own pace.
+        bodyTimeout: 0,
+        // The library would close the connection behind each: the manifest comes next, over the same one.
+        ...(request.method === "HEAD" ? { reset: false } : {}),
+      }),
+    );
     const values = (name: string): string[] => {
       const value = answer.headers[name];
       return value === undefined ? [] : Array.isArray(value) ? value : [value];
@@ -136,6 +139,27 @@ export class Transport implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+}
+
+/**
+ * Bounds the wait for an answer's header as a whole: every informational answer (1xx) gives the other side the library's wait anew.
+ * The signal stays tied to the caller's for the body.
+ */
+async function within<T>(
+  ms: number,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), ms);
+  try {
+    return await work(AbortSignal.any([signal, late.signal]));
+  } catch (err) {
+    if (!late.signal.aborted || signal.aborted) throw err;
+    throw Object.assign(new Error("no answer in time"), { code: "UND_ERR_HEADERS_TIMEOUT" });
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -16,7 +16,7 @@ export interface Outcome {
 
 /** Texts that only JavaScript, a stack or a careless template say. */
 const SCRIPT =
-  /undefined|is not a function|is not an object|is not iterable|is not a constructor|cannot read|null is not|typeerror|rangeerror|syntaxerror|referenceerror|assertion failed|call stack|out of memory|\bat [\w.<>]+ \(|\[object |: NaN\b|\.ts:\d|bunfs|invalid (array|typed|string) length|JSON Parse|BigInt|ERR_[A-Z]|SQLITE|constraint failed|Unexpected (token|end|identifier)|the "\w+" argument|must be of type/i;
+  /undefined|is not a function|is not an object|is not iterable|is not a constructor|cannot read|null is not|typeerror|rangeerror|syntaxerror|referenceerror|assertion failed|call stack|out of memory|\bat [\w.<>]+ \(|\[object |: NaN\b|\.ts:\d|bunfs|invalid (array|typed|string) length|BigInt|ERR_[A-Z]|SQLITE|constraint failed|the "\w+" argument|must be of type/i;
 
 /** Whether an error is one that no client should see: a fault of the program in the clothes of an answer. */
 export function isDefect(outcome: Outcome): boolean {
