@@ -1,21 +1,12 @@
-import type { NamespacedCall } from "../../core/call.ts";
 import type { ExternalWriter } from "../../core/content/content.ts";
 import type { StreamResult, StreamUnpack } from "../../core/diff/diff.ts";
-import {
-  failedPrecondition,
-  isAlreadyExists,
-  isCanceled,
-  isDeadlineExceeded,
-  isUnavailable,
-} from "../../core/errors.ts";
+import { failedPrecondition, isAlreadyExists } from "../../core/errors.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
 import { appendUntil } from "./append.ts";
 import { addLabels, findBlob, holdBlob, lockBlob, mergeSources, rangesOf, whenFree } from "./blobs.ts";
-import type { TransferContext, TransferStores } from "./context.ts";
-import type { LayerJob, UnpackRun } from "./layer-job.ts";
+import type { LayerWork } from "./layer-job.ts";
 import { refKey } from "./progress.ts";
-
-type Local = NonNullable<TransferStores["local"]>;
+import { isInterruption } from "./resume.ts";
 
 /** Compressed bytes of a layer whose files take no longer than a helper's start. */
 const SMALL = 2n << 20n;
@@ -28,13 +19,16 @@ export class WrongBlob extends Error {
   }
 }
 
+/** What an arrival has until its end. */
+interface Held {
+  readonly lock: Disposable;
+  readonly ingest: ExternalWriter;
+  readonly connection: Disposable;
+}
+
 /** A layer that comes into the store: it has the blob's lock, an open ingest and, while bytes come, a connection. */
 export class Arrival implements AsyncDisposable {
-  readonly #ctx: TransferContext;
-  readonly #local: Local;
-  readonly #call: NamespacedCall;
-  readonly #run: UnpackRun;
-  readonly #job: LayerJob;
+  readonly #work: LayerWork;
   readonly #lock: Disposable;
   readonly #ingest: ExternalWriter;
   readonly #bytes: AsyncGenerator<Uint8Array, void, undefined>;
@@ -42,13 +36,8 @@ export class Arrival implements AsyncDisposable {
   #closed = false;
 
   /** Begins, or goes on with what an earlier try left; undefined when the blob is in the store. */
-  static async open(
-    ctx: TransferContext,
-    local: Local,
-    call: NamespacedCall,
-    run: UnpackRun,
-    job: LayerJob,
-  ): Promise<Arrival | undefined> {
+  static async open(work: LayerWork): Promise<Arrival | undefined> {
+    const { ctx, local, call, run, job } = work;
     const { digest, size } = job.desc;
     const lock = await lockBlob(ctx, call, digest);
     let connection: Disposable | undefined;
@@ -66,7 +55,7 @@ export class Arrival implements AsyncDisposable {
           if (isAlreadyExists(err)) return undefined;
           throw err;
         });
-        if (ingest !== undefined) return new Arrival(ctx, local, call, run, job, lock, ingest, connection);
+        if (ingest !== undefined) return new Arrival(work, { lock, ingest, connection });
       }
     } catch (err) {
       connection?.[Symbol.dispose]();
@@ -78,21 +67,8 @@ export class Arrival implements AsyncDisposable {
     return undefined;
   }
 
-  private constructor(
-    ctx: TransferContext,
-    local: Local,
-    call: NamespacedCall,
-    run: UnpackRun,
-    job: LayerJob,
-    lock: Disposable,
-    ingest: ExternalWriter,
-    connection: Disposable,
-  ) {
-    this.#ctx = ctx;
-    this.#local = local;
-    this.#call = call;
-    this.#run = run;
-    this.#job = job;
+  private constructor(work: LayerWork, { lock, ingest, connection }: Held) {
+    this.#work = work;
     this.#lock = lock;
     this.#ingest = ingest;
     this.#connection = connection;
@@ -109,14 +85,14 @@ export class Arrival implements AsyncDisposable {
 
   /** Gives a helper what is in the file and what still comes; the blob is in the store when it resolves. */
   async unpack(mounts: readonly Mount[]): Promise<{ unpack: StreamUnpack; result: StreamResult }> {
-    const { desc, blobLabels } = this.#job;
+    const { desc, blobLabels } = this.#work.job;
     const small = desc.size <= SMALL;
     // A helper finds a small layer whole in the file: it waits for no network, and one is enough for many of them.
     if (small) await this.collect(() => false);
     let unpack: StreamUnpack | undefined;
     return await this.#careful(async () => {
       try {
-        unpack = await this.#local.applier.start(this.#call, {
+        unpack = await this.#work.local.applier.start(this.#work.call, {
           mediaType: desc.mediaType,
           blobPath: this.#ingest.path,
           mounts,
@@ -129,7 +105,7 @@ export class Arrival implements AsyncDisposable {
             failedPrecondition(`unexpected commit digest ${result.blob.digest}, expected ${desc.digest}`),
           );
         await this.#ingest.adopt(result.blob.size, desc.digest, desc.digest, blobLabels);
-        this.#run.progress.step(desc, "complete");
+        this.#work.run.progress.step(desc, "complete");
         return { unpack, result };
       } catch (err) {
         await unpack?.abort();
@@ -156,20 +132,20 @@ export class Arrival implements AsyncDisposable {
     try {
       return await work();
     } catch (err) {
-      if (!isCanceled(err) && !isDeadlineExceeded(err) && !isUnavailable(err))
-        await this.#ingest.abort().catch(() => {});
+      // an ingest that cannot be removed now goes with its lease; what failed first is what to tell
+      if (!isInterruption(err)) await this.#ingest.abort().catch(() => {});
       throw err;
     }
   }
 
   /** The bytes that the ingest lacks. What an earlier try left is read again by the helper, not by the network. */
   async *#missing(): AsyncGenerator<Uint8Array, void, undefined> {
-    const { desc } = this.#job;
-    const { source, downloads, progress } = this.#run;
+    const { desc } = this.#work.job;
+    const { source, downloads, progress } = this.#work.run;
     let done = this.#ingest.offset;
     progress.bytes(desc, done);
-    const ranges = rangesOf(this.#ctx, downloads);
-    for await (const chunk of source.stream(desc, done, this.#call.signal, ranges)) {
+    const ranges = rangesOf(this.#work.ctx, downloads);
+    for await (const chunk of source.stream(desc, done, this.#work.call.signal, ranges)) {
       yield chunk;
       done += BigInt(chunk.byteLength);
       this.#ingest.progress(done);

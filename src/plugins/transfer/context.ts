@@ -32,8 +32,13 @@ export interface TransferStores {
   capabilities(snapshotter: string): readonly string[];
   /** What a snapshotter says of itself, e.g. `enable_remote_snapshot_annotations`. Nothing when unknown. */
   readonly exports?: ((snapshotter: string) => ReadonlyMap<string, string> | undefined) | undefined;
-  /** Only inside the daemon: layers are stored and unpacked by helper processes while they arrive. */
-  readonly local?: { readonly content: LocalContentStore; readonly applier: StreamApplier } | undefined;
+  readonly local?: LocalStores | undefined;
+}
+
+/** Only inside the daemon: layers are stored and unpacked by helper processes while they arrive. */
+export interface LocalStores {
+  readonly content: LocalContentStore;
+  readonly applier: StreamApplier;
 }
 
 /** Who applies layers. */

@@ -95,16 +95,12 @@ export interface FoundManifest {
   readonly manifest: Manifest;
 }
 
-/**
- * Stored image manifests below `target` that fit, best first.
- * @param options.missingOk leave out what is not stored (an image pulled for one platform)
- */
+/** Image manifests below `target` that fit, best first. What is not stored is left out: an image pulled for one platform. */
 export async function manifestsOf(
   ctx: TransferContext,
   call: NamespacedCall,
   target: Descriptor,
   matcher: PlatformMatcher,
-  options: { readonly missingOk?: boolean } = {},
   depth = 0,
 ): Promise<FoundManifest[]> {
   if (depth > MAX_DEPTH) return [];
@@ -112,13 +108,13 @@ export async function manifestsOf(
   try {
     doc = await readManifest(ctx, call, target);
   } catch (err) {
-    if (options.missingOk && isNotFound(err)) return [];
+    if (isNotFound(err)) return [];
     throw err;
   }
   if (doc.kind === "manifest") {
     if (target.platform === undefined && isImageManifest(doc)) {
       const config = await readConfig(ctx, call, doc.config).catch((err: unknown) => {
-        if (options.missingOk && isNotFound(err)) return undefined;
+        if (isNotFound(err)) return undefined;
         throw err;
       });
       if (config === undefined || !matcher.match(config.platform)) return [];
@@ -127,6 +123,6 @@ export async function manifestsOf(
   }
   const out: FoundManifest[] = [];
   for (const child of selectManifests(doc, matcher, 0))
-    out.push(...(await manifestsOf(ctx, call, child, matcher, options, depth + 1)));
+    out.push(...(await manifestsOf(ctx, call, child, matcher, depth + 1)));
   return out;
 }

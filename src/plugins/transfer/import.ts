@@ -135,7 +135,11 @@ async function ingest(
   const expected = digestOfPath(entry.name);
   const shown = expected ?? (entry.name as Digest);
   const desc: Descriptor = { mediaType: "", digest: shown, size: BigInt(entry.size) };
-  const file = await ingestEntry(ctx, call, entry, expected, (done) => progress.bytes(desc, done));
+  const file = await ingestEntry(ctx, call, {
+    entry,
+    expected,
+    onBytes: (done) => progress.bytes(desc, done),
+  });
   progress.step(desc, "complete");
   return file;
 }

@@ -8,7 +8,7 @@ import type { Descriptor } from "../../core/oci.ts";
 import type { Snapshotter } from "../../core/snapshots/snapshotter.ts";
 import type { Semaphore } from "../../lib/semaphore.ts";
 import type { ImageConfig, Manifest } from "../../oci/documents.ts";
-import type { TransferContext } from "./context.ts";
+import type { LocalStores, TransferContext } from "./context.ts";
 import type { ProgressTracker } from "./progress.ts";
 import type { BlobSource } from "./sources.ts";
 
@@ -51,6 +51,15 @@ export interface UnpackRun extends UnpackOptions {
   readonly applier: Applier;
   /** Layers that have no snapshot yet, bottom first. */
   readonly jobs: readonly LayerJob[];
+}
+
+/** One layer of a run with our own stores: what everybody who works on it needs. */
+export interface LayerWork {
+  readonly ctx: TransferContext;
+  readonly local: LocalStores;
+  readonly call: NamespacedCall;
+  readonly run: UnpackRun;
+  readonly job: LayerJob;
 }
 
 /** True when the snapshot is there and committed. */

@@ -1,4 +1,3 @@
-import type { NamespacedCall } from "../../core/call.ts";
 import type { StreamResult, StreamUnpack } from "../../core/diff/diff.ts";
 import { dataLoss, failedPrecondition, isAlreadyExists } from "../../core/errors.ts";
 import type { Mount } from "../../core/mounts/mount.ts";
@@ -6,8 +5,7 @@ import { traced } from "../../core/tracing/traced.ts";
 import { UndoStack } from "../../lib/undo-stack.ts";
 import { Arrival, WrongBlob } from "./arrival.ts";
 import { blobAttributes } from "./blobs.ts";
-import type { TransferContext, TransferStores } from "./context.ts";
-import { extractKey, holdSnapshot, isCommitted, type LayerJob, type UnpackRun } from "./layer-job.ts";
+import { extractKey, holdSnapshot, isCommitted, type LayerWork } from "./layer-job.ts";
 import { type Below, bindSource, type Lowers } from "./lowers.ts";
 import type { UnpackSlot } from "./unpack-slot.ts";
 
@@ -19,35 +17,26 @@ export interface FetchOrder {
   begun(): void;
 }
 
+/** How a layer stands to the others of its image. */
+export interface LayerTurn {
+  readonly lowers: Lowers;
+  /** Its place among the layers unpacked at a time; not yet taken. */
+  readonly slot: UnpackSlot;
+  readonly order: FetchOrder;
+}
+
 /**
  * One layer from its first byte to its snapshot. It is unpacked while it arrives once it has its slot; until then what
  * arrives goes to its file.
  */
 export class LayerRun {
-  readonly #ctx: TransferContext;
-  readonly #local: NonNullable<TransferStores["local"]>;
-  readonly #call: NamespacedCall;
-  readonly #run: UnpackRun;
-  readonly #job: LayerJob;
+  readonly #work: LayerWork;
   readonly #lowers: Lowers;
   readonly #slot: UnpackSlot;
   readonly #order: FetchOrder;
 
-  constructor(
-    ctx: TransferContext,
-    local: NonNullable<TransferStores["local"]>,
-    call: NamespacedCall,
-    run: UnpackRun,
-    job: LayerJob,
-    lowers: Lowers,
-    slot: UnpackSlot,
-    order: FetchOrder,
-  ) {
-    this.#ctx = ctx;
-    this.#local = local;
-    this.#call = call;
-    this.#run = run;
-    this.#job = job;
+  constructor(work: LayerWork, { lowers, slot, order }: LayerTurn) {
+    this.#work = work;
     this.#lowers = lowers;
     this.#slot = slot;
     this.#order = order;
@@ -60,15 +49,14 @@ export class LayerRun {
         return await this.#once(parent);
       } catch (err) {
         if (!(err instanceof WrongBlob) || round >= 1) throw err instanceof WrongBlob ? err.cause : err;
-        this.#run.source.distrust(this.#job.desc.digest);
+        this.#work.run.source.distrust(this.#work.job.desc.digest);
       }
     }
   }
 
   async #once(parent: Promise<Below>): Promise<Below> {
-    const { sn, progress } = this.#run;
-    const job = this.#job;
-    const call = this.#call;
+    const { call, run, job } = this.#work;
+    const { sn, progress } = run;
     if (await isCommitted(call, sn, job.chainId)) return this.#found();
     await using arrival = await this.#arrive();
     await this.#slot.taken;
@@ -105,8 +93,9 @@ export class LayerRun {
   }
 
   async #found(): Promise<Below> {
-    await holdSnapshot(this.#ctx, this.#call, this.#run.snapshotter, this.#job.chainId);
-    this.#run.progress.step(this.#job.desc, "extracted");
+    const { ctx, call, run, job } = this.#work;
+    await holdSnapshot(ctx, call, run.snapshotter, job.chainId);
+    run.progress.step(job.desc, "extracted");
     return { dir: undefined };
   }
 
@@ -121,7 +110,7 @@ export class LayerRun {
     let all = true;
     try {
       const collect = (): Promise<boolean> => first.collect(() => slot.held);
-      all = await traced(this.#call, "fetch ahead", collect, blobAttributes(this.#job.desc));
+      all = await traced(this.#work.call, "fetch ahead", collect, blobAttributes(this.#work.job.desc));
     } finally {
       // all is in the file: while it waits for its slot, others may have the blob's lock
       if (all) await first[Symbol.asyncDispose]();
@@ -132,17 +121,18 @@ export class LayerRun {
   }
 
   #open(): Promise<Arrival | undefined> {
-    return Arrival.open(this.#ctx, this.#local, this.#call, this.#run, this.#job);
+    return Arrival.open(this.#work);
   }
 
   async #fromStore(mounts: readonly Mount[]): Promise<{ unpack: StreamUnpack; result: StreamResult }> {
-    const { desc } = this.#job;
-    const sourcePath = await this.#local.content.blobPath(this.#call, desc.digest);
-    const unpack = await this.#local.applier.start(this.#call, {
+    const { local, call, run, job } = this.#work;
+    const { desc } = job;
+    const sourcePath = await local.content.blobPath(call, desc.digest);
+    const unpack = await local.applier.start(call, {
       mediaType: desc.mediaType,
       mounts,
       sourcePath,
-      progress: (bytes) => this.#run.progress.bytes(desc, bytes, "extracting"),
+      progress: (bytes) => run.progress.bytes(desc, bytes, "extracting"),
     });
     try {
       const result = await unpack.end();

@@ -4,18 +4,16 @@ import { isCanceled, isDeadlineExceeded } from "../../core/errors.ts";
 import { traced } from "../../core/tracing/traced.ts";
 import { createDeferred } from "../../lib/deferred.ts";
 import { blobAttributes, findBlob, holdBlob } from "./blobs.ts";
-import type { LayerFlight, TransferContext, TransferStores } from "./context.ts";
-import { holdSnapshot, isCommitted, type LayerJob, type UnpackRun } from "./layer-job.ts";
+import type { LayerFlight, LocalStores, TransferContext } from "./context.ts";
+import { holdSnapshot, isCommitted, type LayerWork, type UnpackRun } from "./layer-job.ts";
 import { LayerRun } from "./layer-run.ts";
 import { type Below, Lowers } from "./lowers.ts";
 import { UnpackSlot } from "./unpack-slot.ts";
 
-type Local = NonNullable<TransferStores["local"]>;
-
 /** Unpacks the missing layers of one image. */
 export async function unpackParallel(
   ctx: TransferContext,
-  local: Local,
+  local: LocalStores,
   call: NamespacedCall,
   run: UnpackRun,
 ): Promise<void> {
@@ -29,7 +27,7 @@ export async function unpackParallel(
   };
   const all = run.jobs.map((job) => {
     const parent = below;
-    const flight = joinOrStart(ctx, local, inner, run, job, parent, lowers);
+    const flight = joinOrStart({ ctx, local, call: inner, run, job }, parent, lowers);
     flight.started.catch(() => {});
     flight.done.catch(() => stop.abort());
     below = flight;
@@ -44,15 +42,8 @@ export async function unpackParallel(
 }
 
 /** Shares the work with another transfer that unpacks the same layer; takes over when that one is cancelled. */
-function joinOrStart(
-  ctx: TransferContext,
-  local: Local,
-  call: NamespacedCall,
-  run: UnpackRun,
-  job: LayerJob,
-  parent: LayerFlight,
-  lowers: Lowers,
-): LayerFlight {
+function joinOrStart(work: LayerWork, parent: LayerFlight, lowers: Lowers): LayerFlight {
+  const { ctx, call, run, job } = work;
   const id = `${call.namespace} ${run.snapshotter} ${job.chainId}`;
   const other = ctx.layersInFlight.get(id);
   if (other !== undefined) {
@@ -73,7 +64,7 @@ function joinOrStart(
         throw err;
       },
     );
-    const again = (): Promise<Below> => joinOrStart(ctx, local, call, run, job, parent, lowers).done;
+    const again = (): Promise<Below> => joinOrStart(work, parent, lowers).done;
     // when the other one gave up before it began, this one takes its place
     const started = other.started.catch(async () => void (await done));
     return { started, fetching: other.fetching, done };
@@ -87,7 +78,7 @@ function joinOrStart(
     return await traced(
       call,
       "unpack layer",
-      (c) => new LayerRun(ctx, local, c, run, job, lowers, slot, order).go(parent.done),
+      (c) => new LayerRun({ ...work, call: c }, { lowers, slot, order }).go(parent.done),
       blobAttributes(job.desc),
     );
   })();

@@ -47,6 +47,18 @@ import { decodeEndpoint, type Endpoint, matcherOf, namingOf, streamCredentials, 
 
 type Of<K extends Endpoint["kind"]> = Extract<Endpoint, { kind: K }>["value"];
 
+/** What the daemon's transfers are made of. */
+export interface LocalTransferParts {
+  readonly ctx: TransferContext;
+  readonly streams: StreamManager;
+  readonly config: TransferConfig;
+  /** Settings of registries, for requests that bring none. */
+  readonly hosts: HostsConfig;
+  /** Loaded with the first request that needs it. */
+  readonly registry: () => Promise<Registry>;
+  readonly hostsChanged: () => void;
+}
+
 /** The daemon's transfers. */
 export class LocalTransfer implements ImageTransfer {
   readonly #ctx: TransferContext;
@@ -56,20 +68,13 @@ export class LocalTransfer implements ImageTransfer {
   readonly #registry: () => Promise<Registry>;
   readonly hostsChanged: () => void;
 
-  constructor(
-    ctx: TransferContext,
-    streams: StreamManager,
-    config: TransferConfig,
-    hosts: HostsConfig,
-    registry: () => Promise<Registry>,
-    readHosts: () => void,
-  ) {
-    this.#ctx = ctx;
-    this.#streams = streams;
-    this.#config = config;
-    this.#hosts = hosts;
-    this.#registry = registry;
-    this.hostsChanged = readHosts;
+  constructor(parts: LocalTransferParts) {
+    this.#ctx = parts.ctx;
+    this.#streams = parts.streams;
+    this.#config = parts.config;
+    this.#hosts = parts.hosts;
+    this.#registry = parts.registry;
+    this.hostsChanged = parts.hostsChanged;
   }
 
   async transfer(
@@ -304,6 +309,6 @@ export default definePlugin({
       Object.assign(ctx.limits, { downloads: next.limits.downloads, uploads: next.limits.uploads });
       readHosts();
     });
-    return new LocalTransfer(ctx, streams, config, hosts, registry, readHosts);
+    return new LocalTransfer({ ctx, streams, config, hosts, registry, hostsChanged: readHosts });
   },
 });

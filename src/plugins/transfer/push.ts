@@ -55,7 +55,7 @@ async function chosen(
 ): Promise<Descriptor> {
   const doc = await readManifest(ctx, call, image);
   if (doc.kind === "manifest") return image;
-  const [best] = await manifestsOf(ctx, call, image, matcher, { missingOk: true });
+  const [best] = await manifestsOf(ctx, call, image, matcher);
   if (best === undefined) throw noMatch(name, doc);
   return best.desc;
 }

@@ -26,7 +26,7 @@ export const buildErofsCache: Action = async (context, args, options) => {
   const ctx = transferContext(transport);
   const image = await ctx.stores.images.get(context.call(), name);
   await withLease(ctx, context.call(), async (call) => {
-    const [found] = await manifestsOf(ctx, call, image.target, matcher, { missingOk: true });
+    const [found] = await manifestsOf(ctx, call, image.target, matcher);
     if (found === undefined) throw invalidArgument(`image "${name}" has nothing for this platform`);
     const { diffIds } = await readConfig(ctx, call, found.manifest.config);
     const layers = found.manifest.layers.map((desc, i) => {

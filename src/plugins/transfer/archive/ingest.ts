@@ -3,7 +3,7 @@ import type { NamespacedCall } from "../../../core/call.ts";
 import { failedPrecondition, invalidArgument, isAlreadyExists } from "../../../core/errors.ts";
 import { type Digest, parseDigest } from "../../../core/ids/digest.ts";
 import { blobLocked, findBlob, holdBlob, openWriter, whenFree } from "../blobs.ts";
-import type { TransferContext } from "../context.ts";
+import type { LocalStores, TransferContext } from "../context.ts";
 import type { TarEntry } from "./tar-reader.ts";
 
 /** A stored file. */
@@ -15,39 +15,42 @@ export interface StoredFile {
 /** From this size on a helper process hashes and writes; below, starting one costs more. */
 const HELPER_FROM = 1024 * 1024;
 
-/** Stores an entry; `expected` when its name tells the digest. Bytes of a blob that is there already are skipped. */
+/** A file of the archive that is to become a blob. */
+export interface IngestJob {
+  readonly entry: TarEntry;
+  /** Known when the entry's name tells it. */
+  readonly expected: Digest | undefined;
+  /** Told of the bytes that are stored so far. */
+  onBytes(done: bigint): void;
+}
+
+/** Stores an entry. Bytes of a blob that is there already are skipped. */
 export async function ingestEntry(
   ctx: TransferContext,
   call: NamespacedCall,
-  entry: TarEntry,
-  expected: Digest | undefined,
-  onBytes: (done: bigint) => void,
+  job: IngestJob,
 ): Promise<StoredFile> {
-  const size = BigInt(entry.size);
-  if (expected === undefined) return store(ctx, call, entry, undefined, onBytes);
+  const { expected } = job;
+  const size = BigInt(job.entry.size);
+  if (expected === undefined) return store(ctx, call, job);
   return blobLocked(ctx, call, expected, async () => {
     const known = await findBlob(ctx, call, expected);
     if (known !== undefined && known.size === size) {
       await holdBlob(ctx, call, expected);
-      onBytes(size);
+      job.onBytes(size);
       return { digest: expected, size };
     }
-    return store(ctx, call, entry, expected, onBytes);
+    return store(ctx, call, job);
   });
 }
 
-async function store(
-  ctx: TransferContext,
-  call: NamespacedCall,
-  entry: TarEntry,
-  expected: Digest | undefined,
-  onBytes: (done: bigint) => void,
-): Promise<StoredFile> {
+async function store(ctx: TransferContext, call: NamespacedCall, job: IngestJob): Promise<StoredFile> {
+  const { entry, expected } = job;
   const size = BigInt(entry.size);
   const ref = expected === undefined ? `import-${crypto.randomUUID()}` : `import-${expected}`;
   try {
     if (ctx.stores.local !== undefined && entry.size >= HELPER_FROM)
-      return await viaHelper(ctx, ctx.stores.local, call, ref, entry, expected, onBytes);
+      return await viaHelper(ctx, ctx.stores.local, call, { ...job, ref });
     const desc = expected === undefined ? undefined : { mediaType: "", digest: expected, size };
     await using writer = await openWriter(ctx, call, ref, desc);
     if (writer.status().offset > 0n) await writer.truncate(0n);
@@ -55,7 +58,7 @@ async function store(
     for await (const chunk of entry.body()) {
       await writer.write(chunk);
       done += BigInt(chunk.byteLength);
-      onBytes(done);
+      job.onBytes(done);
     }
     const digest = expected ?? writer.digest();
     try {
@@ -74,13 +77,11 @@ async function store(
 
 async function viaHelper(
   ctx: TransferContext,
-  local: NonNullable<TransferContext["stores"]["local"]>,
+  local: LocalStores,
   call: NamespacedCall,
-  ref: string,
-  entry: TarEntry,
-  expected: Digest | undefined,
-  onBytes: (done: bigint) => void,
+  job: IngestJob & { readonly ref: string },
 ): Promise<StoredFile> {
+  const { ref, entry, expected } = job;
   const size = BigInt(entry.size);
   const options = { ref, size, expected };
   let writer = await whenFree(call, () => local.content.externalWriter(call, options));
@@ -96,7 +97,7 @@ async function viaHelper(
       await unpack.write(chunk);
       done += BigInt(chunk.byteLength);
       ingest.progress(done);
-      onBytes(done);
+      job.onBytes(done);
     }
     const { blob } = await unpack.end();
     const digest = parseDigest(blob.digest);
@@ -108,10 +109,12 @@ async function viaHelper(
       // a file without a digest in its name turns out to be known only at its end
       if (!isAlreadyExists(err)) throw err;
       await holdBlob(ctx, call, digest);
+      // one that stays goes with its lease: the blob is stored
       await ingest.abort().catch(() => {});
     });
     return { digest, size: blob.size };
   } catch (err) {
+    // one that stays goes with its lease: what failed first is what to tell
     await ingest.abort().catch(() => {});
     throw err;
   }
