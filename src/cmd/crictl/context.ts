@@ -15,6 +15,7 @@ import { createClient } from "../../rpc/client.ts";
 import type { ConnectAddress } from "../../rpc/connect.ts";
 import { createGrpcTransport } from "../../rpc/grpc/transport.ts";
 import type { Client, ClientCallOptions, Transport } from "../../rpc/types.ts";
+import { interrupted, interruptStatus } from "../shared/interrupt.ts";
 import { DEFAULT_ENDPOINTS, resolveSettings, type Settings } from "./settings.ts";
 
 const FIRST_RETRY_MS = 100;
@@ -179,7 +180,7 @@ function plain(message: unknown): string {
 }
 
 function interruptedError(err: unknown): unknown {
-  return isCanceled(err) && interrupt?.signal.aborted === true ? canceled("interrupted") : err;
+  return isCanceled(err) && interruptStatus() !== undefined ? canceled("interrupted") : err;
 }
 
 function withHint(err: unknown, endpoint: string): GantryError {
@@ -197,21 +198,4 @@ export function addressOf(endpoint: string): ConnectAddress {
   throw invalidArgument(`endpoint "${endpoint}": not an address`, {
     hint: "use unix:///run/containerd/containerd.sock or tcp://HOST:PORT",
   });
-}
-
-let interrupt: AbortController | undefined;
-
-/** Aborts at the first SIGINT or SIGTERM; the second one ends the process. */
-export function interrupted(): AbortSignal {
-  if (interrupt === undefined) {
-    const controller = new AbortController();
-    interrupt = controller;
-    const onSignal = (): void => {
-      if (controller.signal.aborted) process.exit(1);
-      controller.abort();
-    };
-    process.on("SIGINT", onSignal);
-    process.on("SIGTERM", onSignal);
-  }
-  return interrupt.signal;
 }

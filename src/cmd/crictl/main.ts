@@ -1,5 +1,6 @@
 /** The `crictl` mode: the client of the Container Runtime Interface, for this engine or another. */
-import { GantryError, messageOf } from "../../core/errors.ts";
+import { GantryError, isCanceled, messageOf } from "../../core/errors.ts";
+import { interruptStatus } from "../shared/interrupt.ts";
 import { guardOutput } from "../shared/output.ts";
 import { quickParse } from "../shared/quick-parse.ts";
 import { OutputUnread, UNREAD_STATUS } from "../shared/unread.ts";
@@ -35,13 +36,13 @@ async function report(err: unknown): Promise<number> {
   if (isCommanderExit(err)) return usageExit(err);
   if (err instanceof Error && err.name === "AbortError") {
     process.stderr.write("crictl: interrupted\n");
-    return 1;
+    return interruptStatus() ?? 1;
   }
   const text = err instanceof GantryError && isEnd(err) ? err.wireMessage : messageOf(err);
   process.stderr.write(`crictl: ${text}\n`);
   const hint = err instanceof GantryError ? (err.hint ?? hintFor(err)) : undefined;
   if (hint !== undefined) process.stderr.write(`        ${hint}\n`);
-  return 1;
+  return (isCanceled(err) ? interruptStatus() : undefined) ?? 1;
 }
 
 /** Errors whose message may be empty: the class says what happened. */

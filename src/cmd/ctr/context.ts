@@ -5,6 +5,7 @@ import { parseNamespace } from "../../core/ids/namespace.ts";
 import { parseDuration } from "../../lib/human.ts";
 import { createGrpcTransport } from "../../rpc/grpc/transport.ts";
 import type { Transport } from "../../rpc/types.ts";
+import { interrupted } from "../shared/interrupt.ts";
 
 /** Flags before the command. */
 export class GlobalOptions {
@@ -31,22 +32,6 @@ export class GlobalOptions {
     if (this.#timeoutMs > 0) call = call.within(this.#timeoutMs);
     return interruptible ? call.until(interrupted()) : call;
   }
-}
-
-let interrupt: AbortController | undefined;
-/** Aborts at the first SIGINT or SIGTERM; the second one ends the process. */
-function interrupted(): AbortSignal {
-  if (interrupt === undefined) {
-    const controller = new AbortController();
-    interrupt = controller;
-    const onSignal = (): void => {
-      if (controller.signal.aborted) process.exit(130);
-      controller.abort();
-    };
-    process.on("SIGINT", onSignal);
-    process.on("SIGTERM", onSignal);
-  }
-  return interrupt.signal;
 }
 
 /** @throws invalid-argument */

@@ -1,6 +1,7 @@
 /** The `ctr` mode: containerd's command line client. */
 
-import { GantryError, messageOf } from "../../core/errors.ts";
+import { GantryError, isCanceled, messageOf } from "../../core/errors.ts";
+import { interruptStatus } from "../shared/interrupt.ts";
 import { guardOutput, toStderr, toStdout } from "../shared/output.ts";
 import { quickParse } from "../shared/quick-parse.ts";
 import { OutputUnread, UNREAD_STATUS } from "../shared/unread.ts";
@@ -37,6 +38,11 @@ export async function main(given: string[]): Promise<number> {
 /** One clear line, and what to do next. */
 function report(err: unknown): number {
   if (err instanceof OutputUnread) return UNREAD_STATUS;
+  const status = interruptStatus();
+  if (status !== undefined && isCanceled(err)) {
+    toStderr("ctr: interrupted\n");
+    return status;
+  }
   const text = err instanceof GantryError ? err.wireMessage : messageOf(err);
   toStderr(`ctr: ${text}\n`);
   if (err instanceof GantryError && err.hint !== undefined) toStderr(`     ${err.hint}\n`);

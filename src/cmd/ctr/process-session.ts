@@ -4,6 +4,7 @@ import type { NamespacedCall } from "../../core/call.ts";
 import { isNotFound } from "../../core/errors.ts";
 import type { Exit, TaskService } from "../../core/tasks/tasks.ts";
 import { enterRawMode } from "../../platform/tty/raw-mode.ts";
+import { passSignalsOn } from "../shared/interrupt.ts";
 import { stdoutStream, toStderr } from "../shared/output.ts";
 import { OutputUnread, UNREAD_STATUS } from "../shared/unread.ts";
 import { parseSignal } from "./signals.ts";
@@ -51,7 +52,7 @@ export async function runForeground(
   if (start) started(await s.tasks.start(s.call, s.id, s.execId));
   s.io.opened();
   using _size = s.terminal ? followSize(s) : { [Symbol.dispose]() {} };
-  using _signals = s.terminal ? { [Symbol.dispose]() {} } : forwardSignals(s);
+  using _signals = s.terminal ? { [Symbol.dispose]() {} } : forwardSignals(s, start);
   s.io.copyStdin(() => {
     // the answer to `wait` may have come along with that to `start`
     setImmediate(() => {
@@ -85,9 +86,19 @@ async function endUnread(s: Session, exit: Promise<Exit>): Promise<Exit> {
   }
 }
 
-function forwardSignals(s: Session): Disposable {
+/** @param ours whether the process is this client's: then the third Ctrl-C ends one that does not mind */
+function forwardSignals(s: Session, ours: boolean): Disposable {
+  const passed = passSignalsOn();
+  let interrupts = 0;
+  const insist = (): void => {
+    interrupts++;
+    if (interrupts === 2) toStderr("\nthe process does not mind SIGINT; once more kills it\n");
+    if (interrupts > 2)
+      void s.tasks.kill(s.call, s.id, s.execId, parseSignal("SIGKILL"), false).catch(() => {});
+  };
   const handlers = FORWARDED.map((name) => {
     const handler = (): void => {
+      if (name === "SIGINT" && ours) insist();
       void s.tasks.kill(s.call, s.id, s.execId, parseSignal(name), false).catch((err: unknown) => {
         if (!isNotFound(err))
           toStderr(`ctr: forward signal ${name}: ${err instanceof Error ? err.message : String(err)}\n`);
@@ -99,6 +110,7 @@ function forwardSignals(s: Session): Disposable {
   return {
     [Symbol.dispose]() {
       for (const { name, handler } of handlers) process.off(name, handler);
+      passed[Symbol.dispose]();
     },
   };
 }

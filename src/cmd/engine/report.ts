@@ -1,8 +1,16 @@
 /** How everyday commands say what went wrong. */
-import { GantryError, messageOf } from "../../core/errors.ts";
+import { GantryError, isCanceled, messageOf } from "../../core/errors.ts";
+import { interruptStatus } from "../shared/interrupt.ts";
+import { OutputUnread, UNREAD_STATUS } from "../shared/unread.ts";
 
 /** Writes one clear line, and what to do next. @returns the exit code, as shells give it */
 export function report(err: unknown): number {
+  if (err instanceof OutputUnread) return UNREAD_STATUS;
+  const status = interruptStatus();
+  if (status !== undefined && isCanceled(err)) {
+    process.stderr.write("gantry: interrupted\n");
+    return status;
+  }
   const text = err instanceof GantryError ? err.wireMessage : messageOf(err);
   const [code, hint] = ofCommand(text);
   process.stderr.write(`gantry: ${text}\n`);

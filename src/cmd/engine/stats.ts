@@ -1,12 +1,15 @@
 /** stats: what containers use, live. */
+import { setTimeout as delay } from "node:timers/promises";
 import { fromBinary } from "@bufbuild/protobuf";
 import { MetricsSchema as V1 } from "../../api/gen/containerd/cgroups/v1/metrics_pb.ts";
 import { MetricsSchema as V2 } from "../../api/gen/containerd/cgroups/v2/metrics_pb.ts";
 import { containersClient } from "../../client/containers.ts";
 import { tasksClient } from "../../client/tasks.ts";
+import { isCanceled } from "../../core/errors.ts";
 import { formatSize } from "../../lib/human.ts";
 import type { Action } from "../ctr/command.ts";
 import { renderTable } from "../ctr/table.ts";
+import { interruptStatus } from "../shared/interrupt.ts";
 import { findContainer, nameOf, SHORT } from "./lookup.ts";
 import { formatOf, writeStructured } from "./output.ts";
 
@@ -18,6 +21,16 @@ interface Use {
 }
 
 export const stats: Action = async (context, args, options) => {
+  try {
+    return await show(context, args, options);
+  } catch (err) {
+    // Ctrl-C is how a live view ends
+    if (process.stdout.isTTY === true && interruptStatus() !== undefined && isCanceled(err)) return 0;
+    throw err;
+  }
+};
+
+const show: Action = async (context, args, options) => {
   const format = formatOf(options);
   await using transport = context.connect();
   const call = context.call();
@@ -34,8 +47,7 @@ export const stats: Action = async (context, args, options) => {
   const live = options["noStream"] !== true && format === "table" && process.stdout.isTTY === true;
   let before = await read();
   do {
-    await new Promise((done) => setTimeout(done, 1000));
-    call.check();
+    await delay(1000, undefined, { signal: call.signal });
     const [now, all, states] = await Promise.all([read(), containers.list(call, []), tasks.list(call)]);
     const ended = new Set(states.filter((t) => t.status === "stopped").map((t) => t.containerId));
     const rows = all.flatMap((c) => {

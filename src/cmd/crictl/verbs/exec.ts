@@ -1,8 +1,9 @@
 /** exec, attach. */
 import { invalidArgument, notFound, unknownError, wrap } from "../../../core/errors.ts";
+import { interrupted } from "../../shared/interrupt.ts";
 import { OutputUnread } from "../../shared/unread.ts";
 import type { Action } from "../command.ts";
-import { type CriContext, interrupted } from "../context.ts";
+import type { CriContext } from "../context.ts";
 import { int64, type Options, on, text } from "../options.ts";
 import { openStreams, transportName } from "../streaming/open.ts";
 import type { Outcome } from "../streaming/outcome.ts";

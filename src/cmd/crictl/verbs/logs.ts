@@ -12,8 +12,8 @@ import {
   wrap,
 } from "../../../core/errors.ts";
 import { nowNs } from "../../../lib/time.ts";
+import { interrupted } from "../../shared/interrupt.ts";
 import type { Action } from "../command.ts";
-import { interrupted } from "../context.ts";
 import { readLog } from "../logs/read.ts";
 import { parseSince } from "../logs/since.ts";
 import { integer, on, text } from "../options.ts";

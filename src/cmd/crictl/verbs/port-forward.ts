@@ -2,8 +2,8 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { invalidArgument, messageOf, unavailable, wrap } from "../../../core/errors.ts";
 import { createDeferred } from "../../../lib/deferred.ts";
+import { interrupted } from "../../shared/interrupt.ts";
 import type { Action } from "../command.ts";
-import { interrupted } from "../context.ts";
 import { text } from "../options.ts";
 import { join, openForwarder, type PodForwarder } from "../streaming/forward.ts";
 import { transportName } from "../streaming/open.ts";

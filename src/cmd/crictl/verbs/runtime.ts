@@ -9,8 +9,8 @@ import {
 } from "../../../api/gen/cri/runtime/v1/api_pb.ts";
 import { internal, invalidArgument, isCanceled, wrap } from "../../../core/errors.ts";
 import type { Json } from "../../../lib/yaml-emit.ts";
+import { interrupted } from "../../shared/interrupt.ts";
 import type { Action } from "../command.ts";
-import { interrupted } from "../context.ts";
 import { format, text } from "../options.ts";
 import { checkTemplate, messageJson, writeStatuses, writeValue } from "../output/structured.ts";
 import { renderTable } from "../output/table.ts";

@@ -11,8 +11,8 @@ import {
 } from "../../../api/gen/cri/runtime/v1/api_pb.ts";
 import { internal, invalidArgument, wrap } from "../../../core/errors.ts";
 import { formatSizeSi } from "../../../lib/human.ts";
+import { interrupted } from "../../shared/interrupt.ts";
 import type { Action } from "../command.ts";
-import { interrupted } from "../context.ts";
 import { format, integer, labels, list, type Options, on, text } from "../options.ts";
 import { LIST_FORMATS } from "../output/formats.ts";
 import { renderTable, shortId } from "../output/table.ts";
