@@ -58,6 +58,7 @@ export class HelperComparer implements Comparer {
       });
       return { mediaType, digest, size };
     } catch (err) {
+      // one that stays goes with its lease or expires: what failed first is what to tell
       await ingest.abort().catch(() => {});
       throw wrap(err, "make layer");
     } finally {

@@ -329,6 +329,7 @@ function labelled(row: Row | undefined): NodeId[] {
     const found = labelRefs(text(row, "ns"), labels(row));
     return [...found.refs, ...found.conditions.map((c) => c.target)];
   } catch {
+    // damaged since the graph was read: what it said then still counts
     return [];
   }
 }

@@ -13,6 +13,7 @@ export function rescue(Sqlite: typeof DatabaseSync, from: string, to: DatabaseSy
     pad(from);
     source = new Sqlite(from);
   } catch {
+    // not even its beginning can be read; the caller's log line says that nothing was saved
     return saved;
   }
   try {

@@ -116,6 +116,7 @@ export async function hideBundle(bundle: Bundle): Promise<{ removed: () => Promi
   try {
     rmdirSync(rootfs);
   } catch {
+    // what stays mounted makes the removal fail, which tells it
     await unmountTree(rootfs).catch(() => {});
   }
   await removeTree(bundle.work);
@@ -179,7 +180,7 @@ export function sandboxAddress(text: string, version: number): ShimAddress {
   return { version: version === 0 ? 2 : version, address: path, protocol: "ttrpc" };
 }
 
-/** Reads it back: bootstrap.json, or the bare `address` of old shims. */
+/** Reads it back: bootstrap.json, or the bare `address` of old shims. Undefined when there is neither. */
 export function readAddress(bundle: Bundle): ShimAddress | undefined {
   try {
     return parseAddress(readFileSync(join(bundle.path, "bootstrap.json"), "utf8"));
@@ -264,6 +265,7 @@ export async function listBundles(state: string, root: string): Promise<Bundle[]
   const out: Bundle[] = [];
   for (const namespace of await names(state)) {
     for (const id of await names(join(state, namespace))) {
+      // one that cannot be removed now is nobody's task: the next start tries again
       if (id.startsWith(".")) await removeTree(join(state, namespace, id)).catch(() => {});
       else out.push(bundleOf(state, root, namespace, id));
     }

@@ -27,7 +27,7 @@ import {
 import { deleteShim } from "./launch.ts";
 import { resolveShim, type ShimCommand } from "./resolve.ts";
 import { refuseOldRunc, warnOldRunc } from "./runc-version.ts";
-import { answers } from "./shim-manager.ts";
+import { isListening } from "./shim-manager.ts";
 import { type Task, taskKey } from "./task.ts";
 import type { TaskTable } from "./task-table.ts";
 
@@ -72,7 +72,14 @@ export async function createTask(table: TaskTable, call: NamespacedCall, request
       await unpackCheckpoint(call, table.options.content, request.checkpoint, wire.checkpoint);
     }
     const start = () =>
-      table.options.shims.start(bundle, shim, spec, options, runc?.shimCgroup ?? "", { stdio });
+      table.options.shims.start({
+        bundle,
+        shim,
+        spec,
+        options,
+        cgroup: runc?.shimCgroup ?? "",
+        kept: { stdio },
+      });
     for (let last = false; ; last = true) {
       step = "failed to start shim";
       const found =
@@ -86,7 +93,7 @@ export async function createTask(table: TaskTable, call: NamespacedCall, request
         break;
       } catch (err) {
         // the group's shim ended just now: the next start makes a new one
-        if (last || !found.joined || !isUnavailable(err) || (await answers(found.address.address))) throw err;
+        if (last || !found.joined || !isUnavailable(err) || isListening(found.address.address)) throw err;
         await task.transport.close();
       }
     }

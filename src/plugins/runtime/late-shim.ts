@@ -3,7 +3,7 @@ import { messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import { sleep } from "../../lib/retry.ts";
 import { callOptions } from "../../rpc/headers.ts";
-import { answers } from "./shim-manager.ts";
+import { isListening } from "./shim-manager.ts";
 import type { Task } from "./task.ts";
 
 const SIGKILL = 9;
@@ -23,7 +23,7 @@ export async function endLateShim(
   callMs: number,
   log: Logger,
 ): Promise<void> {
-  for (let turn = 0; turn < TURNS && (await answers(address)); turn++) {
+  for (let turn = 0; turn < TURNS && isListening(address); turn++) {
     if (turn > 0) await sleep(AGAIN_MS);
     const { api, bundle, call, transport } = connect();
     const { id } = bundle;

@@ -36,11 +36,12 @@ export async function startShim(
   options: AnyValue | undefined,
   context: LaunchContext,
 ): Promise<ShimAddress> {
-  const stdin = shim.own ? bootstrapParams(bundle, options, context) : legacyStdin(options);
-  let result = await call(shim, bundle, "start", stdin, context, START_MS);
+  const start = (stdin: Uint8Array) =>
+    call({ shim, bundle, context, action: "start", stdin, timeoutMs: START_MS });
+  let result = await start(shim.own ? bootstrapParams(bundle, options, context) : legacyStdin(options));
   if (result.code !== 0 && !shim.own && /bootstrap|unmarshal/i.test(text(result.stderr))) {
     // shims of 2.3 and later read only the new message
-    result = await call(shim, bundle, "start", bootstrapParams(bundle, options, context), context, START_MS);
+    result = await start(bootstrapParams(bundle, options, context));
   }
   if (result.code !== 0) throw internal(`start shim "${shim.path}": ${lastWords(result)}`);
   return answer(result.stdout);
@@ -94,10 +95,15 @@ export async function deleteShim(
   context: LaunchContext,
   timeoutMs: number,
 ): Promise<Exit | undefined> {
-  const result = await call(shim, bundle, "delete", new Uint8Array(), context, timeoutMs, [
-    "-bundle",
-    bundle.path,
-  ]);
+  const result = await call({
+    shim,
+    bundle,
+    context,
+    action: "delete",
+    stdin: new Uint8Array(),
+    timeoutMs,
+    flags: ["-bundle", bundle.path],
+  });
   if (result.code !== 0) throw internal(`delete shim "${bundle.id}": ${lastWords(result)}`);
   if (result.stdout.length === 0) return undefined;
   const response = fromBinary(DeleteResponseSchema, result.stdout);
@@ -120,15 +126,19 @@ export async function shimInfo(
   return result.stdout;
 }
 
-async function call(
-  shim: ShimCommand,
-  bundle: Bundle,
-  action: string,
-  stdin: Uint8Array,
-  context: LaunchContext,
-  timeoutMs: number,
-  extra: readonly string[] = [],
-) {
+/** One call of a shim's program. */
+interface ShimCall {
+  readonly shim: ShimCommand;
+  readonly bundle: Bundle;
+  readonly context: LaunchContext;
+  readonly action: "start" | "delete";
+  readonly stdin: Uint8Array;
+  readonly timeoutMs: number;
+  /** Flags besides the usual ones. */
+  readonly flags?: readonly string[];
+}
+
+async function call({ shim, bundle, context, action, stdin, timeoutMs, flags = [] }: ShimCall) {
   const { daemon } = context;
   const args = [
     ...shim.prefix,
@@ -140,7 +150,7 @@ async function call(
     execPath(),
     "-id",
     bundle.id,
-    ...extra,
+    ...flags,
     ...(context.debug ? ["-debug"] : []),
     action,
   ];

@@ -13,7 +13,7 @@ import {
 } from "./bundle.ts";
 import { askLater, runningInit } from "./found-tasks.ts";
 import { resolveShim, type ShimCommand } from "./resolve.ts";
-import { answers } from "./shim-manager.ts";
+import { isListening } from "./shim-manager.ts";
 import { forgetBundle, isNewBoot, sweep } from "./sweep.ts";
 import { type Task, taskKey } from "./task.ts";
 import type { TaskTable } from "./task-table.ts";
@@ -99,7 +99,7 @@ async function loadOne(table: TaskTable, bundle: Bundle, cleaning: Set<string>):
   const task = await reconnect(table, bundle, shim, address, timeouts.load).catch(async (err: unknown) => {
     log.warn("connect to the shim of a task", { id: bundle.id, err });
     // one that listens is frozen or slow, and its container runs: it is watched, not killed (R7)
-    if (!isDeadlineExceeded(err) || !(await answers(address.address))) return undefined;
+    if (!isDeadlineExceeded(err) || !isListening(address.address)) return undefined;
     const stuck = table.connect(bundle, shim, address);
     stuck.pid = readPid(bundle);
     return stuck;

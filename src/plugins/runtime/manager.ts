@@ -7,7 +7,7 @@ import { callOptions } from "../../rpc/headers.ts";
 import { hideBundle } from "./bundle.ts";
 import { createTask } from "./create-task.ts";
 import { askFound, loadTasks } from "./load-tasks.ts";
-import { answers } from "./shim-manager.ts";
+import { isListening } from "./shim-manager.ts";
 import { settleExit, type Task, taskKey } from "./task.ts";
 import { type ManagerOptions, TaskTable } from "./task-table.ts";
 
@@ -42,7 +42,7 @@ export class TaskManager {
     try {
       return await this.#delete(call, id);
     } catch (err) {
-      if (!isUnavailable(err) || task.exit === undefined || (await answers(task.address.address))) throw err;
+      if (!isUnavailable(err) || task.exit === undefined || isListening(task.address.address)) throw err;
       // its shim was killed after the container had ended: nothing watches for that
       await this.#table.cleanUpDead(task.bundle, task.shim, task);
       return task.exit;

@@ -50,7 +50,7 @@ import { deleteShim } from "./launch.ts";
 import { resolveShim, type ShimCommand } from "./resolve.ts";
 import { shimApi } from "./shim-api.ts";
 import { ShimLogs } from "./shim-logs.ts";
-import { answers, type ShimStarter } from "./shim-manager.ts";
+import { isListening, type ShimStarter } from "./shim-manager.ts";
 
 /** 128 + SIGKILL: how a sandbox ended whose shim was killed. */
 const KILLED = 137;
@@ -115,7 +115,13 @@ export class ShimSandboxes implements SandboxController {
     let live: Live | undefined;
     try {
       this.#logs.follow(bundle, shim.own);
-      const { address } = await shims.start(bundle, shim, bytes, runtime.options, "");
+      const { address } = await shims.start({
+        bundle,
+        shim,
+        spec: bytes,
+        options: runtime.options,
+        cgroup: "",
+      });
       live = this.#connect(bundle, shim, address);
       await live.api.createSandbox(
         {
@@ -269,7 +275,11 @@ export class ShimSandboxes implements SandboxController {
     }
     this.#live.set(keyOf(bundle.namespace, bundle.id), live);
     // who started it is gone with the last daemon, and its exit is still to be told
-    void live.ended.promise.then((exit) => this.#tellExit(call, bundle.id, exit)).catch(() => {});
+    void live.ended.promise
+      .then((exit) => this.#tellExit(call, bundle.id, exit))
+      .catch((err: unknown) =>
+        this.#options.log.warn("exit of a sandbox was not told", { id: bundle.id, err }),
+      );
     this.#logs.follow(bundle, shim.own);
     if (lost) await this.#lose(live);
     else this.#watch(live);
@@ -282,7 +292,7 @@ export class ShimSandboxes implements SandboxController {
       await live.api.sandboxStatus({ sandboxId: live.bundle.id }, limited);
       return false;
     } catch (err) {
-      return !isDeadlineExceeded(err) || !(await answers(live.address.address));
+      return !isDeadlineExceeded(err) || !isListening(live.address.address);
     }
   }
 
@@ -291,6 +301,7 @@ export class ShimSandboxes implements SandboxController {
     const limited = (): ReturnType<typeof callOptions> =>
       callOptions(live.call.detached(this.#options.timeouts.shutdown));
     const { id } = live.bundle;
+    // a shim that knows neither answers with an error, one that ends with a closed connection: `delete` comes behind both
     await live.api.shutdownSandbox({ sandboxId: id }, limited()).catch(() => {});
     const tasks = shimApi(live.transport, live.address.version);
     await tasks.shutdown({ id, now: true }, limited()).catch(() => {});
@@ -312,6 +323,7 @@ export class ShimSandboxes implements SandboxController {
   #connect(bundle: Bundle, shim: ShimCommand, address: ShimAddress): Live {
     const transport = createTtrpcTransport({ path: address.address });
     const ended = createDeferred<SandboxExit>();
+    // nobody has to wait for it
     ended.promise.catch(() => {});
     return {
       bundle,
@@ -357,6 +369,7 @@ export class ShimSandboxes implements SandboxController {
     await this.#runDelete(bundle, shim);
     this.#logs.end(bundle);
     const socket = readAddress(bundle)?.address;
+    // one that stays is in nobody's way: the next shim of that name removes it
     if (socket !== undefined) await removeStaleSocket(socket).catch(() => {});
     await deleteBundle(bundle).catch((err: unknown) =>
       this.#options.log.warn("remove bundle", { id: bundle.id, err }),

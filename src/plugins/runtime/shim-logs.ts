@@ -64,6 +64,7 @@ export class ShimLogs {
     const stop = new AbortController();
     this.#open.set(path, stop);
     void copyFd(fd, [2], { signal: stop.signal })
+      // a log that cannot be read is no reason to lose the shim
       .catch(() => {})
       .finally(() => {
         if (this.#open.get(path) === stop) this.#open.delete(path);

@@ -29,6 +29,29 @@ export interface FoundShim {
   readonly joined: boolean;
 }
 
+/** What a shim is started for. */
+export interface ShimRequest {
+  readonly bundle: Bundle;
+  readonly shim: ShimCommand;
+  /** The OCI spec, or a sandbox's; ours look into it for the group. */
+  readonly spec: Uint8Array;
+  /** Options of the runtime, for shims of others. */
+  readonly options: AnyValue | undefined;
+  /** Cgroup that a shim of ours moves to; "" stays. */
+  readonly cgroup: string;
+  /** What a later daemon finds beside the address. */
+  readonly kept?: Kept | undefined;
+}
+
+/** What the starter works with. */
+export interface ShimStarterParts {
+  readonly launch: LaunchContext;
+  readonly spares: SpareShims;
+  readonly sharing: Sharing;
+  /** Quiet time before our shims sleep, 0 for never. */
+  readonly sleepAfterMs: number;
+}
+
 /** See the file's comment. */
 export class ShimStarter {
   readonly launch: LaunchContext;
@@ -36,8 +59,7 @@ export class ShimStarter {
   readonly #sharing: Sharing;
   readonly #sleepAfterMs: number;
 
-  /** @param sleepAfterMs quiet time before our shims sleep, 0 for never */
-  constructor(launch: LaunchContext, spares: SpareShims, sharing: Sharing, sleepAfterMs: number) {
+  constructor({ launch, spares, sharing, sleepAfterMs }: ShimStarterParts) {
     this.launch = launch;
     this.#spares = spares;
     this.#sharing = sharing;
@@ -45,31 +67,19 @@ export class ShimStarter {
   }
 
   /** Starts the shim of a bundle, or finds that of its group, and writes down where it listens. */
-  async start(
-    bundle: Bundle,
-    shim: ShimCommand,
-    spec: Uint8Array,
-    options: AnyValue | undefined,
-    shimCgroup: string,
-    kept: Kept = {},
-  ): Promise<FoundShim> {
-    if (shim.own) return await this.#startOwn(bundle, shim, spec, shimCgroup, kept);
+  async start(request: ShimRequest): Promise<FoundShim> {
+    const { bundle, shim, options, kept } = request;
+    if (shim.own) return await this.#startOwn(request);
     const address = await startShim(shim, bundle, options, this.launch);
     writeAddress(bundle, address, shim.path, kept);
     return { address, joined: false };
   }
 
-  async #startOwn(
-    bundle: Bundle,
-    shim: ShimCommand,
-    spec: Uint8Array,
-    shimCgroup: string,
-    kept: Kept,
-  ): Promise<FoundShim> {
+  async #startOwn({ bundle, shim, spec, cgroup, kept }: ShimRequest): Promise<FoundShim> {
     const { daemon, debug } = this.launch;
     const { socket, shared } = this.#socketOf(bundle, spec);
     const address = { version: MAX_VERSION, address: socket, protocol: "ttrpc" };
-    if (shared && (await answers(socket))) {
+    if (shared && isListening(socket)) {
       writeAddress(bundle, address, shim.path, kept);
       return { address, joined: true };
     }
@@ -80,7 +90,7 @@ export class ShimStarter {
       socket,
       ttrpcAddress: daemon.ttrpcAddress,
       debug,
-      shimCgroup,
+      shimCgroup: cgroup,
       sleepAfterMs: this.#sleepAfterMs,
     });
     launched.catch(() => {}); // told below
@@ -99,11 +109,12 @@ export class ShimStarter {
   }
 }
 
-/** Does a shim listen there? */
-export async function answers(socket: string): Promise<boolean> {
+/** True when a shim listens there; whether it would answer is not asked. */
+export function isListening(socket: string): boolean {
   try {
     return listens(socket);
   } catch {
+    // a name no socket can have: nobody listens
     return false;
   }
 }
@@ -161,7 +172,7 @@ export default definePlugin({
     host.onServe(async () => spares.fillLater());
     host.onStop(async () => spares.stop());
     const launch = { daemon, debug: false, env: config.env, socketDir: config.socketDir };
-    return new ShimStarter(launch, spares, config.sharing, config.sleepAfterMs);
+    return new ShimStarter({ launch, spares, sharing: config.sharing, sleepAfterMs: config.sleepAfterMs });
   },
 });
 

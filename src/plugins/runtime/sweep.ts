@@ -48,6 +48,7 @@ export async function forgetBundle(bundle: Bundle): Promise<void> {
     // a bundle without options: the runtime was never called
   }
   await removeTree(join(root, bundle.namespace, bundle.id));
+  // what stays mounted makes the removal below fail, which tells it; a socket that stays is in nobody's way
   await unmountTree(join(bundle.path, "rootfs")).catch(() => {});
   const socket = readAddress(bundle)?.address;
   if (socket !== undefined) await removeStaleSocket(socket).catch(() => {});
@@ -139,7 +140,7 @@ async function sweepShims({
       // a machine with both versions: runtimes make a folder in the second, too
       const { mode, v2 } = detectCgroups();
       if (cgroup !== undefined && mode === "hybrid" && v2 !== undefined)
-        await rmdir(placeOf(v2, cgroup.path)).catch(() => {});
+        await rmdir(placeOf(v2, cgroup.path)).catch(() => {}); // most have none
     }
     // its socket is not stale before it is dead
     for (const late = performance.now() + KILL_MS; runs(pid) && performance.now() < late; ) await sleep(5);

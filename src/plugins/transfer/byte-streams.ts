@@ -65,6 +65,7 @@ export async function writeBytes(
       wakeUp();
     }
   })()
+    // a client that broke off, or says what cannot be read, has left all the same
     .catch(() => {})
     .finally(() => {
       gone = true;

@@ -38,6 +38,7 @@ export function dumpOf(
   const stream = streamOf(id);
   const queue = new AsyncQueue<Uint8Array>(QUEUE);
   const written = writeBytes(stream, queue, call.signal)
+    // a client that no longer reads its log still gets its image
     .catch(() => {})
     .finally(() => queue.close());
   const encoder = new TextEncoder();

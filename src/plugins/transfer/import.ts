@@ -100,6 +100,7 @@ async function readArchive(
       else if (wanted(entry)) files.set(entry.name, await ingest(ctx, call, entry, progress));
     }
   } finally {
+    // an archive that was read, or refused, is done with
     await input.close().catch(() => {});
   }
   if (layout && index !== undefined) {

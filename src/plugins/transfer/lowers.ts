@@ -49,7 +49,9 @@ export class Lowers {
       const options = mounts[0]?.options ?? [];
       return options.flatMap((o) => (o.startsWith("lowerdir=") ? [o.slice("lowerdir=".length)] : []));
     } finally {
-      await this.#run.sn.remove(call.detached(30_000), key).catch(() => {});
+      await this.#run.sn
+        .remove(call.detached(30_000), key)
+        .catch((err: unknown) => call.log.warn("view of the layers below was not removed", { key, err }));
     }
   }
 }

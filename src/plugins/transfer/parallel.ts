@@ -28,6 +28,7 @@ export async function unpackParallel(
   const all = run.jobs.map((job) => {
     const parent = below;
     const flight = joinOrStart({ ctx, local, call: inner, run, job }, parent, lowers);
+    // `done` tells the same
     flight.started.catch(() => {});
     flight.done.catch(() => stop.abort());
     below = flight;
@@ -93,6 +94,7 @@ function joinOrStart(work: LayerWork, parent: LayerFlight, lowers: Lowers): Laye
     fetching: Promise.all([parent.fetching, fetching.promise]).then(() => {}),
     done,
   };
+  // `done` tells the same
   started.promise.catch(() => {});
   ctx.layersInFlight.set(id, flight);
   const forget = (): void => {

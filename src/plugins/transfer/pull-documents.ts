@@ -134,6 +134,7 @@ export class PullDocuments {
     } catch (err) {
       // Damaged on disk: a pull heals it (R1).
       this.#call.log.warn("stored manifest is damaged: fetched again", { digest: desc.digest, err });
+      // where it cannot be deleted, writing it again says so
       await this.#ctx.stores.content.delete(this.#call, desc.digest).catch(() => {});
       return undefined;
     }

@@ -90,6 +90,7 @@ async function pullTraced(ctx: TransferContext, call: NamespacedCall, o: PullOpt
       unpacked = await run.finish();
       await run.documents.stored();
     } catch (err) {
+      // what is stored is kept for the next try; the first failure is what to tell
       await run.documents.stored().catch(() => {});
       if (isInterruption(err)) await keepReceived(ctx, leased, o.name);
       throw err;

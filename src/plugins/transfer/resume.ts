@@ -61,5 +61,6 @@ export async function keepReceived(
 
 /** The pull came to its end: nothing has to be kept for another. Never rejects. */
 export async function dropReceived(ctx: TransferContext, call: NamespacedCall, name: string): Promise<void> {
+  // most pulls have none; one that stays expires
   await ctx.stores.leases.delete(call.detached(KEEP_MS), leaseId(name)).catch(() => {});
 }

@@ -45,6 +45,7 @@ function startAll(
         const { source, progress, downloads: slots } = run;
         await storeBlob(ctx, call, { desc, source, labels, progress, downloads: slots });
       })();
+      // waited for by its layer, which may not come to it
       download.catch(() => {});
       return [job, download] as const;
     }),

@@ -10,6 +10,7 @@ export class UnpackSlot implements Disposable {
   /** @param below settles when the layer below has its place */
   constructor(slots: Semaphore, below: Promise<void>, signal: AbortSignal) {
     this.taken = this.#take(slots, below, signal);
+    // a layer that is there already does not wait for its place
     this.taken.catch(() => {});
   }
 

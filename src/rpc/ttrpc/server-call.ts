@@ -158,6 +158,7 @@ export class TtrpcServerCall {
     try {
       this.#connection.send(MessageType.RESPONSE, 0, this.#id, response);
     } catch {
+      // longer than a frame may be: the caller must still have an answer
       const short = encodeErrorResponse(toStatus(internal("the error is larger than a frame")));
       this.#connection.send(MessageType.RESPONSE, 0, this.#id, short);
     }

@@ -45,6 +45,7 @@ async function feed(archive: ReturnType<typeof pack>, entries: AsyncIterable<Pac
       { ...fixed, name, size: Number(file.size), mode: file.mode ?? 0o444 },
       (err) => (err ? done.reject(err) : done.resolve()),
     );
+    // waited for below; a failure must not count as unhandled before that
     done.promise.catch(() => {});
     for await (const chunk of file.content) {
       // the sink keeps what it was given until it is read: hand over a copy, the buffer may be used again
