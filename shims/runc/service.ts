@@ -1,4 +1,5 @@
 /** The task service, version 2 and 3 alike: both have the same messages in two packages. */
+import { isAbsolute } from "node:path";
 import { alreadyExists, invalidArgument, notFound, unavailable } from "../../src/core/errors.ts";
 import type { Exit, TaskStatus } from "../../src/core/tasks/tasks.ts";
 import { splitNs } from "../../src/lib/time.ts";
@@ -93,6 +94,8 @@ export function createTaskService(host: TaskServiceHost): TaskService {
   const create = method(CreateTaskRequest, PidResponse, async (r, namespace) => {
     // whoever shares this shim starts another one
     if (ending) throw unavailable("shim is shutting down");
+    if (!isAbsolute(r.bundle))
+      throw invalidArgument(`create task ${r.id}: bundle "${r.bundle}" is not absolute`);
     const key = keyOf(r.id, namespace);
     if (containers.has(key) || creating.has(key)) throw alreadyExists(`task ${r.id}`);
     creating.add(key);

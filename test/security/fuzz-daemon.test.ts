@@ -4,7 +4,10 @@
  * answer may be a fault of the program in disguise. GANTRY_FUZZ_CALLS and GANTRY_FUZZ_SEED make it longer and another one.
  */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { join, relative } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { loadGenerated } from "../../scripts/lib/api-golden.ts";
@@ -12,8 +15,12 @@ import { Controller } from "../../src/api/gen/containerd/services/sandbox/v1/san
 import { codeOf } from "../../src/core/errors.ts";
 import { createClient } from "../../src/rpc/client.ts";
 import { createGrpcTransport } from "../../src/rpc/grpc/transport.ts";
+import { createTtrpcTransport } from "../../src/rpc/ttrpc/transport.ts";
 import type { Transport } from "../../src/rpc/types.ts";
-import { CriBed, cannotRun } from "../integration/cri-bed.ts";
+import { testImages } from "../fixtures/images.ts";
+import { until } from "../integration/client.ts";
+import { BUSYBOX, CriBed, cannotRun } from "../integration/cri-bed.ts";
+import { ourBin } from "../integration/program.ts";
 import { fuzzCall, isDefect, type Outcome } from "./fuzz/calls.ts";
 import { Random } from "./fuzz/random.ts";
 import { ENDS, endLeftovers, makeWorld, WAITS } from "./fuzz/world.ts";
@@ -98,5 +105,78 @@ describe("a fuzzed daemon", { skip: cannotRun }, () => {
     assert.ok(answered > CALLS / 20, `${answered} of ${CALLS} calls were carried out`);
     await bed.runtime.version({}, { timeoutMs: 60_000 });
     assert.doesNotMatch(bed.log(), /unhandled|uncaught/i);
+  });
+
+  test("a shim's own socket: garbage, forged frames and fuzzed calls leave the container running", async () => {
+    const namespace = `shim-${bed.tag}`;
+    const ctr = (...args: string[]): string => {
+      const done = spawnSync(join(ourBin(), "ctr"), ["-a", bed.address, "-n", namespace, ...args], {
+        encoding: "utf8",
+        timeout: 60_000,
+      });
+      assert.equal(done.status, 0, `ctr ${args.join(" ")}: ${done.stderr}`);
+      return done.stdout;
+    };
+    ctr("images", "import", testImages().archive("busybox"));
+    ctr("run", "-d", BUSYBOX, "one", "sleep", "100000");
+    const bundle = join(bed.dir, "state/io.containerd.runtime.v2.task", namespace, "one");
+    const { address } = JSON.parse(readFileSync(join(bundle, "bootstrap.json"), "utf8")) as {
+      address: string;
+    };
+    const path = address.replace(/^unix:\/\//, "");
+    const random = new Random(SEED);
+
+    for (let i = 0; i < 40; i++) {
+      const socket = connect({ path });
+      socket.on("error", () => {});
+      const head = Buffer.alloc(10);
+      head.writeUInt32BE(random.pick([0, 5, 4 << 20, 0x7fffffff, 0xffffffff]), 0);
+      head.writeUInt32BE(random.pick([0, 1, 2, 0xffffffff]), 4);
+      head[8] = random.below(5);
+      head[9] = random.below(8);
+      socket.end(random.oneIn(3) ? random.bytes(200) : Buffer.concat([head, random.bytes(random.below(64))]));
+      socket.resume();
+      await once(socket, "close");
+    }
+
+    const files = await loadGenerated(join(import.meta.dirname, "../../src/api/gen"));
+    const services = files
+      .flatMap((file) => file.services)
+      .filter((service) => /\.Task$|runtime\.sandbox/.test(service.typeName));
+    const methods = services.flatMap((service) => service.methods.map((method) => ({ service, method })));
+    const shim = createTtrpcTransport({ path });
+    const types = files.flatMap((file) => file.messages);
+    const known = ["one", "two", namespace, bundle];
+    const fields = {
+      id: ["one", "one", "two"],
+      exec_id: ["", "e1"],
+      stdin: [""],
+      stdout: [""],
+      bundle: [bundle, ""],
+    };
+    const defects: string[] = [];
+    try {
+      for (let i = 0; i < CALLS / 4; i++) {
+        const { service, method } = random.pick(methods);
+        // what ends a container by right
+        if (/Kill|Delete|Shutdown|Stop/.test(method.name)) continue;
+        const pool = { known, types, fields, leaveOut: random.pick([2, 4, 12]), broken: random.oneIn(6) };
+        const waits = /Wait/.test(method.name);
+        const outcome = await fuzzCall(shim, service, method, random, pool, {
+          timeoutMs: waits ? 50 : 60_000,
+        });
+        if (isDefect(outcome) || (outcome.code === "deadline-exceeded" && !waits))
+          defects.push(`${outcome.method}: ${outcome.code}: ${outcome.message.slice(0, 300)}`);
+      }
+    } finally {
+      await shim.close();
+    }
+    assert.deepEqual(defects, []);
+    spawnSync(join(ourBin(), "ctr"), ["-a", bed.address, "-n", namespace, "tasks", "resume", "one"]);
+    assert.match(ctr("tasks", "ls"), /one\s+\d+\s+RUNNING/);
+    ctr("tasks", "kill", "-s", "KILL", "one");
+    await until("its end", () => /one\s+\d+\s+STOPPED/.test(ctr("tasks", "ls")));
+    ctr("tasks", "delete", "one");
+    ctr("containers", "rm", "one");
   });
 });
