@@ -7,8 +7,10 @@ import { basename, join } from "node:path";
 import { sleep } from "../../lib/retry.ts";
 import { Semaphore } from "../../lib/semaphore.ts";
 import { commandLineOf, readProcStat } from "../../platform/process/proc.ts";
+import { fromStatus } from "../../rpc/convert/tasks.ts";
 import { callOptions } from "../../rpc/headers.ts";
 import { type Bundle, readPid } from "./bundle.ts";
+import { rememberState } from "./known-state.ts";
 import type { Task } from "./task.ts";
 
 /** The daemon has better things to do while it starts. Milliseconds. */
@@ -52,8 +54,18 @@ export async function askLater(
       const state = await task.api.state({ id: task.bundle.id }, options).catch(() => undefined);
       task.assumed = false;
       if (state === undefined) return;
-      const { stdin, stdout, stderr, terminal } = state;
+      const { pid, stdin, stdout, stderr, terminal } = state;
       task.stdio = { stdin, stdout, stderr, terminal };
+      const status = fromStatus(state.status);
+      if (status === "running")
+        rememberState(task, {
+          containerId: task.bundle.id,
+          execId: "",
+          pid,
+          status,
+          ...task.stdio,
+          exitStatus: 0,
+        });
     }),
   );
 }

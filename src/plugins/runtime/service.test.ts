@@ -1,10 +1,13 @@
 /** When the state of init is the shim's to tell, and when the daemon knows it. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { test } from "node:test";
 import { Call } from "../../core/call.ts";
 import type { ContainerStore } from "../../core/containers/containers.ts";
 import type { ContentStore } from "../../core/content/content.ts";
 import { parseNamespace } from "../../core/ids/namespace.ts";
+import { readProcStat } from "../../platform/process/proc.ts";
 import type { TaskManager } from "./manager.ts";
 import { createTaskService } from "./service.ts";
 import { newTask, settleExit, type Task } from "./task.ts";
@@ -15,14 +18,14 @@ const RUNNING = 2;
 const STOPPED = 3;
 const PAUSED = 4;
 
-function taskOf(own: boolean): { task: Task; asked: () => number; says: (status: number) => void } {
+function taskOf(own: boolean, pid = 7): { task: Task; asked: () => number; says: (status: number) => void } {
   let status = RUNNING;
   let asked = 0;
   const api = {
     async state({ execId }: { execId: string }) {
       asked++;
       const end = status === STOPPED ? { exitStatus: 3 } : { exitStatus: 0 };
-      return { pid: 7, status, stdin: "", stdout: "", stderr: "", terminal: false, execId, ...end };
+      return { pid, status, stdin: "", stdout: "", stderr: "", terminal: false, execId, ...end };
     },
     pause: async () => ({}),
     resume: async () => ({}),
@@ -39,7 +42,7 @@ function taskOf(own: boolean): { task: Task; asked: () => number; says: (status:
 }
 
 function serviceOf(task: Task) {
-  const manager = { get: () => task } as unknown as TaskManager;
+  const manager = { get: () => task, list: () => [task], stateTimeout: 1000 } as unknown as TaskManager;
   return createTaskService(manager, { containers: {} as ContainerStore, content: {} as ContentStore });
 }
 
@@ -78,4 +81,29 @@ test("somebody else's shim is always asked", async () => {
   await tasks.get(call, "one", "");
   await tasks.get(call, "one", "");
   assert.equal(asked(), 2);
+});
+
+test("a list asks no shim of ours whose init is seen to run, and finds one that is stopped", async () => {
+  // a shim and its init, as far as /proc shows them
+  const shim = spawn("sh", ["-c", "sleep 100 & echo $!; wait"], { stdio: ["ignore", "pipe", "ignore"] });
+  try {
+    const pid = Number((await once(shim.stdout, "data")).toString());
+    const { task, asked } = taskOf(true, pid);
+    const tasks = serviceOf(task);
+    assert.deepEqual([(await tasks.list(call))[0]?.status, asked()], ["running", 1]);
+    assert.deepEqual([(await tasks.list(call))[0]?.pid, asked()], [pid, 1]);
+    const parent = shim.pid ?? 0;
+    process.kill(parent, "SIGSTOP");
+    while (readProcStat(parent)?.state !== "T") await new Promise((resolve) => setImmediate(resolve));
+    await tasks.list(call);
+    assert.equal(asked(), 2);
+    process.kill(parent, "SIGCONT");
+    while (readProcStat(parent)?.state === "T") await new Promise((resolve) => setImmediate(resolve));
+    process.kill(pid, "SIGKILL");
+    await once(shim, "exit");
+    await tasks.list(call);
+    assert.equal(asked(), 3);
+  } finally {
+    shim.kill("SIGKILL");
+  }
 });

@@ -13,6 +13,7 @@ import { warmAttachLock, withWarmAttachLock } from "../../platform/cgroups/attac
 import { decodeAny, fromAnyMaybe, fromTimestamp, toAny, toRecord } from "../../rpc/convert/basic.ts";
 import { fromStatus } from "../../rpc/convert/tasks.ts";
 import { callOptions } from "../../rpc/headers.ts";
+import { knownState, rememberState, seenState } from "./known-state.ts";
 import type { TaskManager } from "./manager.ts";
 import type { Task } from "./task.ts";
 
@@ -36,12 +37,11 @@ export function createTaskService(
         exitStatus: task.exit?.status ?? 0,
         exitedAt: task.exit?.exitedAt,
       };
-    const status = fromStatus(s.status);
     const answer: ProcessState = {
       containerId: task.bundle.id,
       execId,
       pid: s.pid,
-      status,
+      status: fromStatus(s.status),
       stdin: s.stdin,
       stdout: s.stdout,
       stderr: s.stderr,
@@ -49,10 +49,7 @@ export function createTaskService(
       exitStatus: s.exitStatus,
       exitedAt: s.exitedAt === undefined || s.exitedAt.seconds <= 0n ? undefined : fromTimestamp(s.exitedAt),
     };
-    if (execId === "") {
-      task.seen = status;
-      task.running = status === "running" && task.shim.own ? answer : undefined;
-    }
+    if (execId === "") rememberState(task, answer);
     return answer;
   };
   return {
@@ -63,7 +60,7 @@ export function createTaskService(
       const task = manager.get(call, id);
       const started = task.api.start({ id, execId }, options(call));
       const { pid } = await (execId === "" ? started : withWarmAttachLock(started));
-      if (execId === "") task.seen = "running";
+      if (execId === "") rememberState(task, { ...unknownState(task), pid, status: "running" });
       return pid;
     },
     delete: (call, id) => manager.delete(call, id),
@@ -75,8 +72,7 @@ export function createTaskService(
     async get(call, id, execId) {
       const task = manager.get(call, id);
       // a client's exec begins with this question: the shim need not wake for it
-      if (execId === "" && task.exit === undefined && task.running !== undefined) return task.running;
-      return await state(call, task, execId);
+      return (execId === "" ? knownState(task) : undefined) ?? (await state(call, task, execId));
     },
     peek: (call) =>
       new Map(
@@ -98,13 +94,15 @@ export function createTaskService(
       // one stuck shim must not hide the others
       const limited = call.within(manager.stateTimeout);
       const all = await Promise.all(
-        manager.list(call).map((task) =>
-          state(limited, task, "").catch((err: unknown): ProcessState | undefined => {
+        manager.list(call).map(async (task) => {
+          const seen = seenState(task);
+          if (seen !== undefined) return seen;
+          return await state(limited, task, "").catch((err: unknown): ProcessState | undefined => {
             if (isNotFound(err)) return undefined;
             call.log.warn("state of task", { id: task.bundle.id, err });
             return unknownState(task);
-          }),
-        ),
+          });
+        }),
       );
       return all.filter((s) => s !== undefined);
     },
