@@ -35,6 +35,11 @@ const modes: Readonly<Record<string, () => Promise<Mode>>> = {
 const everyday: readonly string[] =
   "run ps logs exec stop start restart kill rm images pull rmi inspect stats completion".split(" ");
 
+/** Parts of the engine that know the namespace and the address of the daemon. */
+const PARTS: readonly string[] = ["check", "system", "gc", "status"];
+/** Flags of the whole program. */
+const GLOBAL = /^(-n|--namespace|-a|--address|--debug)/;
+
 /** Names the executable is linked as. */
 const names: Readonly<Record<string, string>> = {
   containerd: "daemon",
@@ -76,8 +81,13 @@ async function run(): Promise<number> {
   if (byName !== undefined) return start(byName, args);
   const [mode, ...rest] = args;
   if (mode !== undefined && Object.hasOwn(modes, mode)) return start(mode, rest);
-  if (mode !== undefined && (everyday.includes(mode) || /^(-n|--namespace|-a|--address|--debug)/.test(mode)))
+  if (mode !== undefined && (everyday.includes(mode) || GLOBAL.test(mode))) {
+    const at = firstWord(args);
+    const part = args[at] ?? "";
+    // flags of the whole program stand before a part of the engine, too
+    if (PARTS.includes(part)) return start(part, [...args.slice(at + 1), ...args.slice(0, at)]);
     return (await import("./cmd/engine/main.ts")).main(args);
+  }
   if (mode === "--version" || mode === "-v" || mode === "version") {
     const { version, revision } = await import("./lib/version.ts");
     process.stdout.write(`gantry ${version} ${revision}\n`);
@@ -92,6 +102,13 @@ async function run(): Promise<number> {
   const next = meant === undefined ? "gantry --help lists the commands" : `did you mean gantry ${meant}?`;
   process.stderr.write(`gantry: unknown command "${mode}"\n        ${next}\n`);
   return 1;
+}
+
+/** Where the first word is that is neither a flag of the whole program nor its value. */
+function firstWord(args: readonly string[]): number {
+  let at = 0;
+  while (GLOBAL.test(args[at] ?? "")) at += /=|^--debug$|^-[na]./.test(args[at] ?? "") ? 1 : 2;
+  return at;
 }
 
 async function start(mode: string, args: string[]): Promise<number> {

@@ -110,7 +110,9 @@ export class CriContext implements AsyncDisposable {
       }
     }
     throw unavailable(`find a CRI engine: no known endpoint answers\n          ${why.join("\n          ")}`, {
-      hint: "start an engine, or name its socket: crictl --runtime-endpoint unix:///PATH, or runtime-endpoint in /etc/crictl.yaml",
+      hint: why.some((line) => line.endsWith("permission denied"))
+        ? "run as root (sudo crictl ...), or be a member of the socket's group"
+        : "start an engine, or name its socket: crictl --runtime-endpoint unix:///PATH, or runtime-endpoint in /etc/crictl.yaml",
     });
   }
 

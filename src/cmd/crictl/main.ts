@@ -1,5 +1,6 @@
 /** The `crictl` mode: the client of the Container Runtime Interface, for this engine or another. */
 import { GantryError, isCanceled, messageOf } from "../../core/errors.ts";
+import { messageFor } from "../shared/explain.ts";
 import { interruptStatus } from "../shared/interrupt.ts";
 import { guardOutput } from "../shared/output.ts";
 import { quickParse } from "../shared/quick-parse.ts";
@@ -20,9 +21,13 @@ export async function main(args: string[]): Promise<number> {
       const [action, context] = await Promise.all([quick.load(), crictl.context(quick.globals)]);
       return (await action(context, quick.args, quick.options)) ?? 0;
     }
-    const { buildProgram } = await import("./program.ts");
-    const program = buildProgram(await declarations(args));
-    await program.command.parseAsync(args, { from: "user" });
+    const [{ buildProgram }, { goFlags }] = await Promise.all([
+      import("./program.ts"),
+      import("../shared/go-flags.ts"),
+    ]);
+    const specs = await declarations(args);
+    const program = buildProgram(specs);
+    await program.command.parseAsync(goFlags(args, crictl.globals, specs), { from: "user" });
     return program.exitCode();
   } catch (err) {
     return await report(err);
@@ -38,7 +43,12 @@ async function report(err: unknown): Promise<number> {
     process.stderr.write("crictl: interrupted\n");
     return interruptStatus() ?? 1;
   }
-  const text = err instanceof GantryError && isEnd(err) ? err.wireMessage : messageOf(err);
+  const text =
+    err instanceof GantryError && isEnd(err)
+      ? err.wireMessage
+      : err instanceof GantryError
+        ? messageOf(err)
+        : messageFor(err);
   process.stderr.write(`crictl: ${text}\n`);
   const hint = err instanceof GantryError ? (err.hint ?? hintFor(err)) : undefined;
   if (hint !== undefined) process.stderr.write(`        ${hint}\n`);
@@ -55,6 +65,11 @@ function hintFor(err: GantryError): string | undefined {
     err.code === "not-found" ? /try to find (container|sandbox) "/.exec(err.message)?.[1] : undefined;
   if (missing !== undefined)
     return missing === "container" ? "crictl ps -a lists what there is" : "crictl pods lists what there is";
+  const holder = /is reserved for "([^"]+)"/.exec(err.message)?.[1];
+  if (holder !== undefined) {
+    const pod = /sandbox name/.test(err.message);
+    return `${pod ? "crictl rmp -f" : "crictl rm -f"} ${holder.slice(0, 13)} removes the one that has this name; or change metadata.${pod ? "uid" : "name"} or metadata.attempt`;
+  }
   if (err.code === "not-implemented" && /runtime\.v1\.|unknown service/i.test(err.message))
     return 'the engine at this endpoint does not serve CRI: see "disabled_plugins" in its configuration';
   return undefined;

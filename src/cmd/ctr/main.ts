@@ -1,11 +1,12 @@
 /** The `ctr` mode: containerd's command line client. */
 
-import { GantryError, isCanceled, messageOf } from "../../core/errors.ts";
+import { isCanceled } from "../../core/errors.ts";
+import { messageFor, nextStep } from "../shared/explain.ts";
 import { interruptStatus } from "../shared/interrupt.ts";
 import { guardOutput, toStderr, toStdout } from "../shared/output.ts";
 import { quickParse } from "../shared/quick-parse.ts";
 import { OutputUnread, UNREAD_STATUS } from "../shared/unread.ts";
-import { quickDeclarations } from "./declarations.ts";
+import { declarations, quickDeclarations } from "./declarations.ts";
 import { ctr } from "./tool.ts";
 
 export { madeStreams } from "../shared/output.ts";
@@ -25,9 +26,13 @@ export async function main(given: string[]): Promise<number> {
       const [action, context] = await Promise.all([quick.load(), ctr.context(quick.globals)]);
       return (await action(context, quick.args, { ...quick.options, ...quick.globals })) ?? 0;
     }
-    const { buildProgram } = await import("./program.ts");
-    const program = await buildProgram(args);
-    await program.command.parseAsync(args, { from: "user" });
+    const [{ buildProgram }, { goFlags }] = await Promise.all([
+      import("./program.ts"),
+      import("../shared/go-flags.ts"),
+    ]);
+    const plain = goFlags(args, ctr.globals, await declarations(args));
+    const program = await buildProgram(plain);
+    await program.command.parseAsync(plain, { from: "user" });
     return program.exitCode();
   } catch (err) {
     const { isCommanderExit, usageExit } = await import("../shared/program.ts");
@@ -43,8 +48,8 @@ function report(err: unknown): number {
     toStderr("ctr: interrupted\n");
     return status;
   }
-  const text = err instanceof GantryError ? err.wireMessage : messageOf(err);
-  toStderr(`ctr: ${text}\n`);
-  if (err instanceof GantryError && err.hint !== undefined) toStderr(`     ${err.hint}\n`);
+  toStderr(`ctr: ${messageFor(err)}\n`);
+  const next = nextStep(err);
+  if (next !== undefined) toStderr(`     ${next}\n`);
   return 1;
 }

@@ -1,5 +1,6 @@
 /** How everyday commands say what went wrong. */
-import { GantryError, isCanceled, messageOf } from "../../core/errors.ts";
+import { isCanceled } from "../../core/errors.ts";
+import { messageFor, nextStep } from "../shared/explain.ts";
 import { interruptStatus } from "../shared/interrupt.ts";
 import { OutputUnread, UNREAD_STATUS } from "../shared/unread.ts";
 
@@ -11,10 +12,10 @@ export function report(err: unknown): number {
     process.stderr.write("gantry: interrupted\n");
     return status;
   }
-  const text = err instanceof GantryError ? err.wireMessage : messageOf(err);
+  const text = messageFor(err);
   const [code, hint] = ofCommand(text);
   process.stderr.write(`gantry: ${text}\n`);
-  const next = err instanceof GantryError ? (err.hint ?? hint) : hint;
+  const next = hint ?? nextStep(err);
   if (next !== undefined) process.stderr.write(`        ${next}\n`);
   return code;
 }

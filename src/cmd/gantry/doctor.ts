@@ -2,9 +2,10 @@
 import { parseArgs } from "node:util";
 import { introspectionClient } from "../../client/introspection.ts";
 import { Call } from "../../core/call.ts";
-import { GantryError, messageOf } from "../../core/errors.ts";
+import { messageOf } from "../../core/errors.ts";
 import { createGrpcTransport } from "../../rpc/grpc/transport.ts";
 import { toJson } from "../ctr/table.ts";
+import { messageFor, nextStep } from "../shared/explain.ts";
 import { placesOf } from "./daemon-folders.ts";
 import { hostFindings } from "./doctor-host.ts";
 import { leftovers } from "./doctor-leftovers.ts";
@@ -66,8 +67,9 @@ export async function main(args: string[]): Promise<number> {
     return await report(findings, values.repair, values.output === "json");
   } catch (err) {
     const bad = err instanceof TypeError ? flagError(err) : err;
-    process.stderr.write(`gantry doctor: ${messageOf(bad)}\n`);
-    if (bad instanceof GantryError && bad.hint !== undefined) process.stderr.write(`  ${bad.hint}\n`);
+    process.stderr.write(`gantry doctor: ${messageFor(bad)}\n`);
+    const next = nextStep(bad);
+    if (next !== undefined) process.stderr.write(`  ${next}\n`);
     return 2;
   }
 }

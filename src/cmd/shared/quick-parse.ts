@@ -114,6 +114,8 @@ function takeFlags(
       continue;
     }
     if (/^-[A-Za-z]{2,}$/.test(arg)) {
+      // one dash before a long name is not for here
+      if (flags.has(`-${arg}`)) return undefined;
       // bundled: -it
       const bundle = [...arg.slice(1)].map((letter) => flags.get(`-${letter}`));
       if (!bundle.every((flag) => flag !== undefined && !flag.value && !flag.negated)) return undefined;

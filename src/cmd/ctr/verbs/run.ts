@@ -69,7 +69,7 @@ async function runContainer(
   // while the daemon answers
   await transport.sent?.();
   const io = await openStdio(id, stdioOf(options, terminal)).catch(async (err: unknown) => {
-    await making.catch(() => {}); // what it makes is whole
+    await making; // what it makes is whole; why it failed tells more
     throw err;
   });
   let container: MadeContainer;

@@ -65,7 +65,10 @@ export const exec: Action = async (context, args, options) => {
   // while the daemon answers
   await transport.sent?.();
   const detach = options["detach"] === true;
-  const io = await openStdio(execId, stdioOf(options, terminal));
+  const io = await openStdio(execId, stdioOf(options, terminal)).catch(async (err: unknown) => {
+    await container; // why that failed tells more
+    throw err;
+  });
   /** Names are looked up in the files of the container as it runs. */
   const execUser = async (value: string): Promise<{ user?: User }> => {
     if (value === "") return {};
