@@ -5,7 +5,7 @@
 import type { FileHandle } from "node:fs/promises";
 import type { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers";
-import { messageOf } from "../../core/errors.ts";
+import { type GantryError, internal, messageOf } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import type { DatabaseFiles } from "./db-open.ts";
 import type { DiskRoom } from "./disk-room.ts";
@@ -14,6 +14,14 @@ import type { DiskRoom } from "./disk-room.ts";
 const CHECKPOINT_BYTES = 4 << 20;
 /** A smaller log is checkpointed when nothing was written for this long, in ms. */
 const IDLE_MS = 15_000;
+
+/** The error of all that comes after a failed sync. */
+export function notDurable(cause: unknown): GantryError {
+  return internal(`write metadata: the database could not be made durable: ${messageOf(cause)}`, {
+    cause,
+    hint: "look for errors of the disk in the kernel's log (dmesg); then restart the daemon, which goes on from what is on disk",
+  });
+}
 
 /** What checkpoints work on. */
 export interface CheckpointParts {
@@ -104,14 +112,14 @@ export class Checkpoints {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#gate = promise;
     try {
-      await this.#datasync(files.wal);
+      await this.datasync(files.wal);
       db.exec("PRAGMA wal_checkpoint(PASSIVE)");
-      await this.#datasync(files.file);
+      await this.datasync(files.file);
       const { size } = await files.file.stat();
       db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
       // at once: on a full disk others wait for what this gave up
       room.setAside(size);
-      await this.#datasync(files.wal);
+      await this.datasync(files.wal);
       if (!this.#stopped) await room.keepReserve();
     } finally {
       this.#gate = undefined;
@@ -119,14 +127,15 @@ export class Checkpoints {
     }
   }
 
-  async #datasync(file: FileHandle): Promise<void> {
+  /** Makes a file of the database durable. @throws internal; from then on nothing is written any more */
+  async datasync(file: FileHandle): Promise<void> {
     if (this.#parts.noSync) return;
     try {
       await file.datasync();
     } catch (err) {
-      // after a failed sync the kernel may have dropped the pages: nothing written since is certain any more
-      this.#failure = err;
-      throw err;
+      // the kernel may have dropped the pages, and tells of that once: the next sync would succeed without them
+      this.#failure ??= err;
+      throw notDurable(err);
     }
   }
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { type FileHandle, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, test } from "node:test";
@@ -60,6 +60,27 @@ describe("metadata database", () => {
     assert.equal(db.unclean, false);
     assert.equal(int(db.get("SELECT created FROM leases") ?? {}, "created"), 9_223_372_036_854_775_807n);
     await db.close();
+  });
+
+  test("after a flush that failed nothing is written any more: the kernel tells of lost pages once", async (t) => {
+    const path = await place();
+    const db = await Database.open({ path, log: noLog });
+    await addLease(db, "a", 1n);
+    await using file = await open(path);
+    const fails = t.mock.method(Object.getPrototypeOf(file) as FileHandle, "datasync", async () => {
+      throw new Error("EIO: i/o error, fdatasync");
+    });
+    const refused = (err: unknown): boolean =>
+      codeOf(err) === "internal" && /could not be made durable.*EIO/.test(String(err));
+    await assert.rejects(addLease(db, "b", 2n), refused);
+    fails.mock.restore();
+    await assert.rejects(addLease(db, "c", 3n), refused);
+    assert.deepEqual(leases(db), ["a", "b"]);
+    await db.close();
+    const again = await Database.open({ path, log: noLog });
+    assert.equal(again.unclean, true);
+    await addLease(again, "d", 4n);
+    await again.close();
   });
 
   test("callers of one moment share a flush; a later caller gets a later one", async () => {

@@ -19,7 +19,7 @@ import {
   messageOf,
   resourceExhausted,
 } from "../../core/errors.ts";
-import { Checkpoints } from "./checkpoints.ts";
+import { Checkpoints, notDurable } from "./checkpoints.ts";
 import {
   type DatabaseFiles,
   type DatabaseOptions,
@@ -62,7 +62,7 @@ export class Database {
     this.#checkpoints = checkpoints;
     this.#quarantine = new Quarantine(this, log);
     this.#sync = new GroupSync(async () => {
-      if (!noSync) await files.wal.datasync();
+      await checkpoints.datasync(files.wal);
       checkpoints.afterFlush();
     });
   }
@@ -190,13 +190,15 @@ export class Database {
     if (this.#closed) return;
     this.#closed = true;
     this.#checkpoints.stop();
-    if (this.#checkpoints.failure === undefined) await this.#checkpoints.run();
+    const durable = this.#checkpoints.failure === undefined;
+    if (durable) await this.#checkpoints.run();
     this.#statements.clear();
     this.#db.close();
     await this.#files.wal.close();
     await this.#files.file.sync();
     await this.#files.file.close();
-    await rm(markerOf(this.#path), { force: true });
+    // left there it has the next daemon look closely
+    if (durable) await rm(markerOf(this.#path), { force: true });
   }
 
   #statement(sql: string): StatementSync {
@@ -210,8 +212,7 @@ export class Database {
 
   #transaction<T>(body: () => T): T {
     const cause = this.#checkpoints.failure;
-    if (cause !== undefined)
-      throw internal("write metadata: the database could not be made durable before", { cause });
+    if (cause !== undefined) throw notDurable(cause);
     this.#statement("BEGIN IMMEDIATE").run();
     try {
       const result = body();
