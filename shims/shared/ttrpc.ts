@@ -236,13 +236,14 @@ export function createMethodClient<I extends Fields>(
         connection?.destroy(undefined);
       }, timeoutMs);
       const payload = encode(input, request);
-      const nanos = BigInt(timeoutMs) * 1_000_000n;
-      connection.send(
-        Frame.REQUEST,
-        0,
-        id,
-        encodeRequest(service, name, nanos, new Map(), { parts: [payload], length: payload.length }),
-      );
+      const wire = encodeRequest({
+        service,
+        method: name,
+        timeoutNano: BigInt(timeoutMs) * 1_000_000n,
+        metadata: new Map(),
+        payload: { parts: [payload], length: payload.length },
+      });
+      connection.send(Frame.REQUEST, 0, id, wire);
       try {
         await promise;
       } finally {

@@ -10,7 +10,7 @@ import { hpackEncode } from "../http2/hpack-encoder.ts";
 import { MessageQueue } from "../message-queue.ts";
 import { pumpRequests } from "../pump-requests.ts";
 import type { ClientCallOptions, Transport } from "../types.ts";
-import { ClientCall, type ClientCallEvents } from "./client-call.ts";
+import { ClientCall, type ClientCallEvents, type ClientCallInit } from "./client-call.ts";
 import { GrpcConnection } from "./connection.ts";
 import { DEFAULT_MAX_MESSAGE } from "./framing.ts";
 import { formatTimeout, metadataFields } from "./metadata.ts";
@@ -35,37 +35,137 @@ const RETRIES = 3;
  * was lost or the server said goodbye.
  */
 export function createGrpcTransport(address: ConnectAddress, options: GrpcTransportOptions = {}): Transport {
-  const peer = addressText(address);
-  const maxReceive = options.maxReceive ?? DEFAULT_MAX_MESSAGE;
-  const maxSend = options.maxSend ?? DEFAULT_MAX_MESSAGE;
-  const connection = new GrpcConnection(address, options.connectTimeoutMs ?? 10_000);
-  const authority = "path" in address ? "localhost" : peer;
-  const userAgent = options.userAgent ?? "gantry";
-  const scheme = "tls" in address && address.tls !== undefined ? "https" : "http";
-  const fixed = new Map<DescMethod, Uint8Array>();
+  return new GrpcTransport(address, options);
+}
 
-  const start = async (
+class GrpcTransport implements Transport {
+  readonly protocol = "grpc";
+  readonly #connection: GrpcConnection;
+  readonly #limits: Pick<ClientCallInit, "maxReceive" | "maxSend" | "peer">;
+  readonly #headers: { readonly scheme: string; readonly authority: string; readonly userAgent: string };
+  /** Coded headers that are the same for every call of a method. */
+  readonly #blocks = new Map<DescMethod, Uint8Array>();
+
+  constructor(address: ConnectAddress, options: GrpcTransportOptions) {
+    const peer = addressText(address);
+    this.#connection = new GrpcConnection(address, options.connectTimeoutMs ?? 10_000);
+    this.#limits = {
+      maxReceive: options.maxReceive ?? DEFAULT_MAX_MESSAGE,
+      maxSend: options.maxSend ?? DEFAULT_MAX_MESSAGE,
+      peer,
+    };
+    this.#headers = {
+      scheme: "tls" in address && address.tls !== undefined ? "https" : "http",
+      authority: "path" in address ? "localhost" : peer,
+      userAgent: options.userAgent ?? "gantry",
+    };
+  }
+
+  async unary<I extends DescMessage, O extends DescMessage>(
+    method: DescMethod & { input: I; output: O },
+    request: MessageInitShape<I>,
+    call: ClientCallOptions = {},
+  ): Promise<MessageShape<O>> {
+    const message = encodeMessage(method.input, request);
+    const deadline = deadlineOf(call);
+    for (let attempt = 0; ; attempt++) {
+      let response: Uint8Array | undefined;
+      let extra = false;
+      const result = createDeferred<GantryError | undefined>();
+      const events: ClientCallEvents = {
+        message(bytes, size) {
+          extra = response !== undefined;
+          response = bytes;
+          running.consume(size);
+        },
+        done(error, trailers) {
+          call.onTrailer?.(trailers);
+          result.resolve(error);
+        },
+      };
+      const running: ClientCall = await this.#start(method, call, events, deadline);
+      try {
+        running.send(message);
+      } catch (err) {
+        running.cancel(err as GantryError);
+      }
+      running.endRequests();
+      const error = await result.promise;
+      if (error !== undefined) {
+        if (running.refused && attempt < RETRIES) continue;
+        throw error;
+      }
+      if (response === undefined || extra) throw internal(`call "${method.name}": want exactly one response`);
+      return decodeMessage(method.output, response);
+    }
+  }
+
+  stream<I extends DescMessage, O extends DescMessage>(
+    method: DescMethod & { input: I; output: O },
+    requests: AsyncIterable<MessageInitShape<I>>,
+    call: ClientCallOptions = {},
+  ): AsyncIterable<MessageShape<O>> {
+    let running: ClientCall | undefined;
+    const stop = new AbortController();
+    const cancel = (): void => {
+      stop.abort();
+      running?.cancel(canceled("context canceled"));
+    };
+    const responses = new MessageQueue<MessageShape<O>>(
+      (bytes) => decodeMessage(method.output, bytes),
+      (size) => running?.consume(size),
+      cancel,
+    );
+    const events: ClientCallEvents = {
+      message: (bytes, size) => responses.push(bytes, size),
+      done(error, trailers) {
+        call.onTrailer?.(trailers);
+        stop.abort();
+        if (error === undefined) responses.end();
+        else responses.endWith(error);
+      },
+    };
+    const pump = (started: ClientCall): Promise<void> =>
+      pumpRequests(requests, stop.signal, (value) => started.send(encodeMessage(method.input, value))).then(
+        () => started.endRequests(),
+        (err: unknown) => started.cancel(err as GantryError),
+      );
+    this.#start(method, call, events, deadlineOf(call)).then(
+      (started) => {
+        running = started;
+        if (stop.signal.aborted) started.cancel(canceled("context canceled"));
+        else void pump(started);
+      },
+      (err: unknown) => responses.endWith(err),
+    );
+    return responses;
+  }
+
+  async sent(): Promise<void> {
+    await this.#connection.settled();
+    // what is written in this turn leaves at its end
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  async close(): Promise<void> {
+    await this.#connection.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** @param deadline on the monotonic clock, milliseconds */
+  async #start(
     method: DescMethod,
     call: ClientCallOptions,
     events: ClientCallEvents,
     deadline: number | undefined,
-  ): Promise<ClientCall> => {
+  ): Promise<ClientCall> {
     if (call.signal?.aborted === true) throw abortError(call.signal);
-    let head = fixed.get(method);
-    if (head === undefined) {
-      head = hpackEncode([
-        [":method", "POST"],
-        [":scheme", scheme],
-        [":path", `/${method.parent.typeName}/${method.name}`],
-        [":authority", authority],
-        ["content-type", "application/grpc"],
-        ["user-agent", userAgent],
-        ["te", "trailers"],
-      ]);
-      fixed.set(method, head);
-    }
+    const head = this.#blockOf(method);
     const extra = call.headers === undefined ? [] : metadataFields(call.headers);
-    const stream = connection.tryOpen() ?? (await connection.open(call.signal, deadline));
+    const stream = this.#connection.tryOpen() ?? (await this.#connection.open(call.signal, deadline));
     const left = deadline === undefined ? undefined : deadline - performance.now();
     if (left !== undefined && left <= 0) {
       stream.reset(H2Code.CANCEL);
@@ -73,112 +173,28 @@ export function createGrpcTransport(address: ConnectAddress, options: GrpcTransp
     }
     if (left !== undefined) extra.push(["grpc-timeout", formatTimeout(left)]);
     const block = extra.length === 0 ? head : Buffer.concat([head, hpackEncode(extra)]);
-    const init = { maxReceive, maxSend, timeoutMs: left, signal: call.signal, peer };
-    return new ClientCall(stream, block, init, events);
-  };
+    return new ClientCall(stream, block, { ...this.#limits, timeoutMs: left, signal: call.signal }, events);
+  }
 
-  const deadlineOf = (call: ClientCallOptions): number | undefined =>
-    call.timeoutMs === undefined ? undefined : performance.now() + call.timeoutMs;
+  #blockOf(method: DescMethod): Uint8Array {
+    const known = this.#blocks.get(method);
+    if (known !== undefined) return known;
+    const { scheme, authority, userAgent } = this.#headers;
+    const block = hpackEncode([
+      [":method", "POST"],
+      [":scheme", scheme],
+      [":path", `/${method.parent.typeName}/${method.name}`],
+      [":authority", authority],
+      ["content-type", "application/grpc"],
+      ["user-agent", userAgent],
+      ["te", "trailers"],
+    ]);
+    this.#blocks.set(method, block);
+    return block;
+  }
+}
 
-  return {
-    protocol: "grpc",
-    async unary<I extends DescMessage, O extends DescMessage>(
-      method: DescMethod & { input: I; output: O },
-      request: MessageInitShape<I>,
-      call: ClientCallOptions = {},
-    ): Promise<MessageShape<O>> {
-      const message = encodeMessage(method.input, request);
-      const deadline = deadlineOf(call);
-      for (let attempt = 0; ; attempt++) {
-        let response: Uint8Array | undefined;
-        let extra = false;
-        const result = createDeferred<GantryError | undefined>();
-        const running: ClientCall = await start(
-          method,
-          call,
-          {
-            message(bytes, size) {
-              extra = response !== undefined;
-              response = bytes;
-              running.consume(size);
-            },
-            done(error, trailers) {
-              call.onTrailer?.(trailers);
-              result.resolve(error);
-            },
-          },
-          deadline,
-        );
-        try {
-          running.send(message);
-        } catch (err) {
-          running.cancel(err as GantryError);
-        }
-        running.endRequests();
-        const error = await result.promise;
-        if (error !== undefined) {
-          if (running.refused && attempt < RETRIES) continue;
-          throw error;
-        }
-        if (response === undefined || extra)
-          throw internal(`call "${method.name}": want exactly one response`);
-        return decodeMessage(method.output, response);
-      }
-    },
-
-    stream<I extends DescMessage, O extends DescMessage>(
-      method: DescMethod & { input: I; output: O },
-      requests: AsyncIterable<MessageInitShape<I>>,
-      call: ClientCallOptions = {},
-    ): AsyncIterable<MessageShape<O>> {
-      let running: ClientCall | undefined;
-      const stop = new AbortController();
-      const cancel = (): void => {
-        stop.abort();
-        running?.cancel(canceled("context canceled"));
-      };
-      const responses = new MessageQueue<MessageShape<O>>(
-        (bytes) => decodeMessage(method.output, bytes),
-        (size) => running?.consume(size),
-        cancel,
-      );
-      const events: ClientCallEvents = {
-        message: (bytes, size) => responses.push(bytes, size),
-        done(error, trailers) {
-          call.onTrailer?.(trailers);
-          stop.abort();
-          if (error === undefined) responses.end();
-          else responses.endWith(error);
-        },
-      };
-      start(method, call, events, deadlineOf(call)).then(
-        (started) => {
-          running = started;
-          if (stop.signal.aborted) started.cancel(canceled("context canceled"));
-          else
-            pumpRequests(requests, stop.signal, (value) =>
-              started.send(encodeMessage(method.input, value)),
-            ).then(
-              () => started.endRequests(),
-              (err: unknown) => started.cancel(err as GantryError),
-            );
-        },
-        (err: unknown) => responses.endWith(err),
-      );
-      return responses;
-    },
-
-    async sent() {
-      await connection.settled();
-      // what is written in this turn leaves at its end
-      await new Promise((resolve) => setImmediate(resolve));
-    },
-
-    async close() {
-      await connection.close();
-    },
-    async [Symbol.asyncDispose]() {
-      await connection.close();
-    },
-  };
+/** On the monotonic clock, milliseconds. */
+function deadlineOf(call: ClientCallOptions): number | undefined {
+  return call.timeoutMs === undefined ? undefined : performance.now() + call.timeoutMs;
 }

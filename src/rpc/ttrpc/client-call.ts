@@ -14,6 +14,18 @@ export interface TtrpcCallEvents {
   done(error: GantryError | undefined): void;
 }
 
+/** What a call is made of. */
+export interface TtrpcCallParts {
+  readonly channel: ClientChannel;
+  /** 0 for a unary call, else remote-open or remote-closed. */
+  readonly flags: number;
+  readonly request: Encoded;
+  /** Milliseconds from now. */
+  readonly timeoutMs: number | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly events: TtrpcCallEvents;
+}
+
 /** One ttrpc call on the client. Cancelling is local: the protocol has no word for it. */
 export class TtrpcClientCall implements ChannelStream {
   readonly #channel: ClientChannel;
@@ -24,21 +36,11 @@ export class TtrpcClientCall implements ChannelStream {
   #done = false;
   #localOpen: boolean;
 
-  /**
-   * Sends the request.
-   * @param flags 0 for a unary call, else remote-open or remote-closed
-   * @throws resource-exhausted when the request is over the limit
-   */
-  constructor(
-    channel: ClientChannel,
-    flags: number,
-    request: Encoded,
-    limits: { readonly timeoutMs: number | undefined; readonly signal: AbortSignal | undefined },
-    events: TtrpcCallEvents,
-  ) {
+  /** Sends the request. @throws resource-exhausted when it is over the limit */
+  constructor({ channel, flags, request, timeoutMs: ms, signal, events }: TtrpcCallParts) {
     this.#channel = channel;
     this.#events = events;
-    this.#signal = limits.signal;
+    this.#signal = signal;
     this.#localOpen = (flags & MessageFlag.REMOTE_OPEN) !== 0;
     this.#id = channel.open(this);
     try {
@@ -47,8 +49,7 @@ export class TtrpcClientCall implements ChannelStream {
       channel.forget(this.#id);
       throw err;
     }
-    this.#signal?.addEventListener("abort", this.#onAbort, { once: true });
-    const ms = limits.timeoutMs;
+    signal?.addEventListener("abort", this.#onAbort, { once: true });
     if (ms !== undefined && ms < 0x7fffffff)
       this.#timer = setTimeout(() => this.cancel(deadlineExceeded("context deadline exceeded")), ms);
   }

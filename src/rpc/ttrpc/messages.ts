@@ -26,14 +26,14 @@ export interface TtrpcResponse {
 const BYTES = WireType.LengthDelimited;
 const EMPTY = new Uint8Array(0);
 
+/** A call as it leaves. */
+export interface TtrpcRequestInit extends Omit<TtrpcRequest, "payload"> {
+  readonly payload: Encoded;
+}
+
 /** Encodes a request around its payload. */
-export function encodeRequest(
-  service: string,
-  method: string,
-  timeoutNano: bigint,
-  metadata: Headers,
-  payload: Encoded,
-): Encoded {
+export function encodeRequest(request: TtrpcRequestInit): Encoded {
+  const { service, method, timeoutNano, metadata, payload } = request;
   const w = new BinaryWriter();
   w.tag(1, BYTES).string(service);
   w.tag(2, BYTES).string(method);

@@ -3,7 +3,7 @@ import type { DescMessage, DescMethod, MessageInitShape, MessageShape } from "@b
 import { abortError } from "../../core/call.ts";
 import { canceled, deadlineExceeded, type GantryError, internal, unavailable } from "../../core/errors.ts";
 import { createDeferred } from "../../lib/deferred.ts";
-import { decodeMessage, encodeMessage } from "../codec.ts";
+import { decodeMessage, type Encoded, encodeMessage } from "../codec.ts";
 import { addressText, type ConnectAddress, openSocket } from "../connect.ts";
 import { NAMESPACE_HEADER, NAMESPACE_HEADER_TTRPC } from "../headers.ts";
 import { MessageQueue } from "../message-queue.ts";
@@ -27,154 +27,189 @@ export function createTtrpcTransport(
   address: ConnectAddress,
   options: TtrpcTransportOptions = {},
 ): Transport {
-  const peer = addressText(address);
-  const timeoutMs = options.connectTimeoutMs ?? 10_000;
-  let connecting: Promise<ClientChannel> | undefined;
-  let channel: ClientChannel | undefined;
-  let closed = false;
-
-  const connect = async (limit: number): Promise<ClientChannel> => {
-    const socket = await openSocket(address, limit);
-    const made: ClientChannel = new ClientChannel(socket, peer, () => {
-      if (channel === made) channel = undefined;
-    });
-    if (closed) made.connection.close();
-    else channel = made;
-    return made;
-  };
-
-  return transportOver(
-    () => (channel?.usable === true ? channel : undefined),
-    (left) => {
-      if (closed) throw unavailable(`call to "${peer}": ttrpc: closed`);
-      connecting ??= connect(Math.min(timeoutMs, left ?? timeoutMs)).finally(() => {
-        connecting = undefined;
-      });
-      return connecting;
-    },
-    async () => {
-      closed = true;
-      channel?.connection.close();
-    },
-  );
+  return new TtrpcTransport(new Reconnecting(address, options.connectTimeoutMs ?? 10_000));
 }
 
 /** A ttrpc client on a connected stream (inherited socket, multiplexed channel). It does not reconnect. */
 export function createTtrpcTransportOn(socket: Duplex, peer = "inherited connection"): Transport {
   const channel = new ClientChannel(socket, peer, () => {});
-  return transportOver(
-    () => (channel.usable ? channel : undefined),
-    () => {
+  return new TtrpcTransport({
+    get ready() {
+      return channel.usable ? channel : undefined;
+    },
+    connect() {
       throw unavailable(`call to "${peer}": ttrpc: closed`);
     },
-    async () => channel.connection.close(),
-  );
+    close: () => channel.connection.close(),
+  });
 }
 
-function transportOver(
-  ready: () => ClientChannel | undefined,
-  connect: (leftMs: number | undefined) => Promise<ClientChannel>,
-  close: () => Promise<void>,
-): Transport {
-  const start = async (
+/** Where a client's calls go. */
+interface Line {
+  /** The channel, when calls can be made on it right now. */
+  readonly ready: ClientChannel | undefined;
+  /** Makes one, in at most the time a call has left. Milliseconds. @throws unavailable */
+  connect(leftMs: number | undefined): Promise<ClientChannel>;
+  close(): void;
+}
+
+/** A line that is made again when it is lost. */
+class Reconnecting implements Line {
+  readonly #address: ConnectAddress;
+  readonly #timeoutMs: number;
+  #connecting: Promise<ClientChannel> | undefined;
+  #channel: ClientChannel | undefined;
+  #closed = false;
+
+  constructor(address: ConnectAddress, timeoutMs: number) {
+    this.#address = address;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  get ready(): ClientChannel | undefined {
+    return this.#channel?.usable === true ? this.#channel : undefined;
+  }
+
+  connect(leftMs: number | undefined): Promise<ClientChannel> {
+    if (this.#closed) throw unavailable(`call to "${addressText(this.#address)}": ttrpc: closed`);
+    this.#connecting ??= this.#connect(Math.min(this.#timeoutMs, leftMs ?? this.#timeoutMs)).finally(() => {
+      this.#connecting = undefined;
+    });
+    return this.#connecting;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#channel?.connection.close();
+  }
+
+  async #connect(timeoutMs: number): Promise<ClientChannel> {
+    const socket = await openSocket(this.#address, timeoutMs);
+    const made: ClientChannel = new ClientChannel(socket, addressText(this.#address), () => {
+      if (this.#channel === made) this.#channel = undefined;
+    });
+    if (this.#closed) made.connection.close();
+    else this.#channel = made;
+    return made;
+  }
+}
+
+class TtrpcTransport implements Transport {
+  readonly protocol = "ttrpc";
+  readonly #line: Line;
+
+  constructor(line: Line) {
+    this.#line = line;
+  }
+
+  async unary<I extends DescMessage, O extends DescMessage>(
+    method: DescMethod & { input: I; output: O },
+    request: MessageInitShape<I>,
+    call: ClientCallOptions = {},
+  ): Promise<MessageShape<O>> {
+    const result = createDeferred<GantryError | undefined>();
+    let response: Uint8Array | undefined;
+    const opening = { flags: 0, payload: encodeMessage(method.input, request) };
+    const running: TtrpcClientCall = await this.#start(method, opening, call, {
+      message(bytes, held) {
+        response = bytes;
+        if (held) running.taken(bytes.length);
+      },
+      done: (error) => result.resolve(error),
+    });
+    const error = await result.promise;
+    call.onTrailer?.(NO_METADATA);
+    if (error !== undefined) throw error;
+    if (response === undefined) throw internal(`call "${method.name}": no response`);
+    return decodeMessage(method.output, response);
+  }
+
+  stream<I extends DescMessage, O extends DescMessage>(
+    method: DescMethod & { input: I; output: O },
+    requests: AsyncIterable<MessageInitShape<I>>,
+    call: ClientCallOptions = {},
+  ): AsyncIterable<MessageShape<O>> {
+    let running: TtrpcClientCall | undefined;
+    const stop = new AbortController();
+    const responses = new MessageQueue<MessageShape<O>>(
+      (bytes) => decodeMessage(method.output, bytes),
+      (size) => running?.taken(size),
+      () => {
+        stop.abort();
+        running?.cancel(canceled("context canceled"));
+      },
+    );
+    const events: TtrpcCallEvents = {
+      message: (bytes, held) => responses.push(bytes, held ? bytes.length : 0),
+      done(error) {
+        stop.abort();
+        call.onTrailer?.(NO_METADATA);
+        if (error === undefined) responses.end();
+        else responses.endWith(error);
+      },
+    };
+    const run = async (): Promise<void> => {
+      if (method.methodKind === "server_streaming" || method.methodKind === "unary") {
+        const first = await requests[Symbol.asyncIterator]().next();
+        if (first.done === true) throw internal(`call "${method.name}": no request`);
+        const flags = method.methodKind === "unary" ? 0 : MessageFlag.REMOTE_CLOSED;
+        const opening = { flags, payload: encodeMessage(method.input, first.value) };
+        running = await this.#start(method, opening, call, events);
+      } else {
+        const opening = { flags: MessageFlag.REMOTE_OPEN, payload: NO_PAYLOAD };
+        const started = await this.#start(method, opening, call, events);
+        running = started;
+        await pumpRequests(requests, stop.signal, (value) =>
+          started.send(encodeMessage(method.input, value)),
+        );
+        started.endRequests();
+      }
+      if (stop.signal.aborted) running.cancel(canceled("context canceled"));
+    };
+    run().catch((err: unknown) => {
+      if (running === undefined) responses.endWith(err);
+      else running.cancel(err as GantryError);
+    });
+    return responses;
+  }
+
+  async close(): Promise<void> {
+    this.#line.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #start(
     method: DescMethod,
-    flags: number,
-    payload: { readonly parts: readonly Uint8Array[]; readonly length: number },
+    opening: { readonly flags: number; readonly payload: Encoded },
     call: ClientCallOptions,
     events: TtrpcCallEvents,
-  ): Promise<TtrpcClientCall> => {
-    const deadline = call.timeoutMs === undefined ? undefined : performance.now() + call.timeoutMs;
-    throwIfAborted(call.signal);
-    const channel = ready() ?? (await connect(call.timeoutMs));
-    throwIfAborted(call.signal);
+  ): Promise<TtrpcClientCall> {
+    const { signal, timeoutMs } = call;
+    const deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
+    throwIfAborted(signal);
+    const channel = this.#line.ready ?? (await this.#line.connect(timeoutMs));
+    throwIfAborted(signal);
     const left = deadline === undefined ? undefined : deadline - performance.now();
     if (left !== undefined && left <= 0) throw deadlineExceeded("context deadline exceeded");
-    const nanos = left === undefined ? 0n : BigInt(Math.ceil(left * 1e6));
-    const request = encodeRequest(
-      method.parent.typeName,
-      method.name,
-      nanos,
-      metadata(call.headers),
-      payload,
-    );
-    return new TtrpcClientCall(channel, flags, request, { timeoutMs: left, signal: call.signal }, events);
-  };
-
-  return {
-    protocol: "ttrpc",
-    async unary<I extends DescMessage, O extends DescMessage>(
-      method: DescMethod & { input: I; output: O },
-      request: MessageInitShape<I>,
-      call: ClientCallOptions = {},
-    ): Promise<MessageShape<O>> {
-      const result = createDeferred<GantryError | undefined>();
-      let response: Uint8Array | undefined;
-      const running: TtrpcClientCall = await start(method, 0, encodeMessage(method.input, request), call, {
-        message(bytes, held) {
-          response = bytes;
-          if (held) running.taken(bytes.length);
-        },
-        done: (error) => result.resolve(error),
-      });
-      const error = await result.promise;
-      call.onTrailer?.(NO_METADATA);
-      if (error !== undefined) throw error;
-      if (response === undefined) throw internal(`call "${method.name}": no response`);
-      return decodeMessage(method.output, response);
-    },
-
-    stream<I extends DescMessage, O extends DescMessage>(
-      method: DescMethod & { input: I; output: O },
-      requests: AsyncIterable<MessageInitShape<I>>,
-      call: ClientCallOptions = {},
-    ): AsyncIterable<MessageShape<O>> {
-      let running: TtrpcClientCall | undefined;
-      const stop = new AbortController();
-      const responses = new MessageQueue<MessageShape<O>>(
-        (bytes) => decodeMessage(method.output, bytes),
-        (size) => running?.taken(size),
-        () => {
-          stop.abort();
-          running?.cancel(canceled("context canceled"));
-        },
-      );
-      const events: TtrpcCallEvents = {
-        message: (bytes, held) => responses.push(bytes, held ? bytes.length : 0),
-        done(error) {
-          stop.abort();
-          call.onTrailer?.(NO_METADATA);
-          if (error === undefined) responses.end();
-          else responses.endWith(error);
-        },
-      };
-      const run = async (): Promise<void> => {
-        if (method.methodKind === "server_streaming" || method.methodKind === "unary") {
-          const first = await requests[Symbol.asyncIterator]().next();
-          if (first.done === true) throw internal(`call "${method.name}": no request`);
-          const flags = method.methodKind === "unary" ? 0 : MessageFlag.REMOTE_CLOSED;
-          running = await start(method, flags, encodeMessage(method.input, first.value), call, events);
-        } else {
-          running = await start(method, MessageFlag.REMOTE_OPEN, NO_PAYLOAD, call, events);
-          const started = running;
-          await pumpRequests(requests, stop.signal, (value) =>
-            started.send(encodeMessage(method.input, value)),
-          );
-          started.endRequests();
-        }
-        if (stop.signal.aborted) running.cancel(canceled("context canceled"));
-      };
-      run().catch((err: unknown) => {
-        if (running === undefined) responses.endWith(err);
-        else running.cancel(err as GantryError);
-      });
-      return responses;
-    },
-
-    close,
-    async [Symbol.asyncDispose]() {
-      await close();
-    },
-  };
+    const request = encodeRequest({
+      service: method.parent.typeName,
+      method: method.name,
+      timeoutNano: left === undefined ? 0n : BigInt(Math.ceil(left * 1e6)),
+      metadata: metadata(call.headers),
+      payload: opening.payload,
+    });
+    return new TtrpcClientCall({
+      channel,
+      flags: opening.flags,
+      request,
+      timeoutMs: left,
+      signal,
+      events,
+    });
+  }
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {

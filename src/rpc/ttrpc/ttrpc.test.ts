@@ -22,7 +22,7 @@ const bytesOf = (message: Encoded): Buffer => Buffer.concat(message.parts);
 const frame = (type: number, flags: number, id: number, data: Uint8Array = Buffer.alloc(0)): Buffer =>
   Buffer.concat([frameHeader(type, flags, id, data.length), data]);
 const request = (method: string, payload = NOTHING, timeout = 0n): Buffer =>
-  bytesOf(encodeRequest(SERVICE, method, timeout, new Map(), payload));
+  bytesOf(encodeRequest({ service: SERVICE, method, timeoutNano: timeout, metadata: new Map(), payload }));
 
 interface Frame {
   readonly type: number;
@@ -282,7 +282,13 @@ test("a ttrpc client and answers that break the rules", async () => {
 test("requests and responses survive encoding", () => {
   const metadata = new Map([["A", ["1", "2"]]]);
   const bytes = bytesOf(
-    encodeRequest("s.S", "M", 123_456_789_012_345n, metadata, { parts: [Uint8Array.of(1, 2)], length: 2 }),
+    encodeRequest({
+      service: "s.S",
+      method: "M",
+      timeoutNano: 123_456_789_012_345n,
+      metadata,
+      payload: { parts: [Uint8Array.of(1, 2)], length: 2 },
+    }),
   );
   const back = decodeRequest(bytes);
   assert.equal(back.service, "s.S");
