@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { test } from "node:test";
+import { leavesOf } from "../shared/command.ts";
 import { completionScript, nodesOf } from "../shared/completion.ts";
 import { quickParse } from "../shared/quick-parse.ts";
 import { declarations, firstWord, quickDeclarations, WORDS } from "./declarations.ts";
+import { examples } from "./examples.ts";
 import { buildProgram } from "./program.ts";
 import { crictl } from "./tool.ts";
 
@@ -115,4 +117,15 @@ test("completion", () => {
 COMP_WORDS=(crictl -r x in); COMP_CWORD=3; _gantry_crictl; printf '%s ' "\${COMPREPLY[@]}"`;
   assert.equal(execFileSync("bash", ["-c", script], { encoding: "utf8" }), "info inspect inspecti inspectp ");
   for (const shell of ["zsh", "fish"]) assert.match(completionScript("crictl", shell, nodes), /port-forward/);
+});
+
+test("every command has an example, and no example is of a command that is not there", async () => {
+  const leaves = leavesOf("crictl", await declarations(["--help"]));
+  const without = leaves.filter((leaf) => (leaf.examples ?? examples[leaf.path]) === undefined);
+  assert.deepEqual(without, []);
+  const paths = ["crictl", ...leaves.filter((leaf) => leaf.examples === undefined).map((leaf) => leaf.path)];
+  assert.deepEqual(
+    Object.keys(examples).filter((path) => !paths.includes(path)),
+    [],
+  );
 });

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { firstWord } from "./declarations.ts";
+import { leavesOf } from "../shared/command.ts";
+import { declarations, firstWord } from "./declarations.ts";
+import { examples } from "./examples.ts";
 import { buildProgram } from "./program.ts";
 
 test("the first word is what follows the global flags and their values", () => {
@@ -20,4 +22,36 @@ test("every word of a declaration loads it alone, and all commands exist in the 
       );
     }
   }
+});
+
+test("every command has an example, and no example is of a command that is not there", async () => {
+  const leaves = leavesOf("ctr", await declarations(["--help"]));
+  const without = leaves.filter((leaf) => (leaf.examples ?? examples[leaf.path]) === undefined);
+  assert.deepEqual(without, []);
+  const paths = ["ctr", ...leaves.filter((leaf) => leaf.examples === undefined).map((leaf) => leaf.path)];
+  assert.deepEqual(
+    Object.keys(examples).filter((path) => !paths.includes(path)),
+    [],
+  );
+});
+
+test("a group lists all names of its commands, and its help is an answer on stdout", async () => {
+  const { command } = await buildProgram(["--help"]);
+  const help = command.helpInformation();
+  assert.match(help, /^ {2}namespaces, namespace, ns {2}/m);
+  assert.match(help, /^ {2}run <image-or-rootfs> \[id\] \[command\.\.\.\] {2}/m);
+  const said = { out: "", err: "" };
+  const group = (await buildProgram(["images"])).command;
+  const images = group.commands[0];
+  images?.configureOutput({
+    writeOut: (text) => {
+      said.out += text;
+    },
+    writeErr: (text) => {
+      said.err += text;
+    },
+  });
+  await assert.rejects(group.parseAsync(["images"], { from: "user" }));
+  assert.match(said.out, /delete, del, remove, rm <refs\.\.\.>/);
+  assert.equal(said.err, "");
 });

@@ -48,3 +48,15 @@ export interface Tool<C> {
   /** Commands get the flags before the command among their own options, too. */
   readonly mergeGlobals: boolean;
 }
+
+/** Words of every command that does something, with the examples it declares. */
+export function leavesOf<C>(
+  before: string,
+  specs: readonly CommandSpec<C>[],
+): { readonly path: string; readonly examples: readonly string[] | undefined }[] {
+  return specs.flatMap((spec) => {
+    const path = `${before} ${spec.name}`;
+    const own = spec.action === undefined ? [] : [{ path, examples: spec.examples }];
+    return [...own, ...leavesOf(path, spec.commands ?? [])];
+  });
+}

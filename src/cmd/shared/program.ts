@@ -15,8 +15,15 @@ export interface Program {
 
 const WRITERS = { writeOut: toStdout, writeErr: toStderr };
 
-/** Builds a program with the given commands. */
-export function buildTool<C>(tool: Tool<C>, specs: readonly CommandSpec<C>[]): Program {
+/**
+ * Builds a program with the given commands.
+ * @param examples of commands that declare none, by their words: `ctr images rm`
+ */
+export function buildTool<C>(
+  tool: Tool<C>,
+  specs: readonly CommandSpec<C>[],
+  examples: Readonly<Record<string, readonly string[]>> = {},
+): Program {
   let code = 0;
   const indent = " ".repeat(tool.name.length + 2);
   /** One line on what is wrong, one on what to do. */
@@ -42,6 +49,15 @@ export function buildTool<C>(tool: Tool<C>, specs: readonly CommandSpec<C>[]): P
     .showSuggestionAfterError()
     .exitOverride();
   if (tool.banner !== undefined) root.addHelpText("before", tool.banner);
+  const finish = (command: Command, shown: readonly string[] | undefined): void => {
+    if (shown !== undefined)
+      command.addHelpText("after", `\nExamples:\n${shown.map((e) => `  ${e}`).join("\n")}`);
+    command.configureHelp({ subcommandTerm: termOf });
+    // a group without a command shows its help: that is an answer, not a mistake
+    const help = command.help.bind(command);
+    command.help = () => help();
+  };
+  finish(root, examples[tool.name]);
   for (const flag of tool.globals) root.addOption(toOption(flag));
   root.configureOutput({ ...WRITERS, outputError: outputError(root) });
   const add = (parent: Command, spec: CommandSpec<C>): void => {
@@ -56,8 +72,7 @@ export function buildTool<C>(tool: Tool<C>, specs: readonly CommandSpec<C>[]): P
     if (spec.args !== undefined) command.arguments(spec.args);
     for (const flag of spec.flags ?? []) command.addOption(toOption(flag));
     if (spec.passThrough === true) command.passThroughOptions();
-    if (spec.examples !== undefined)
-      command.addHelpText("after", `\nExamples:\n${spec.examples.map((e) => `  ${e}`).join("\n")}`);
+    finish(command, spec.examples ?? examples[`${pathOf(parent)} ${spec.name}`]);
     const load = spec.action;
     if (load !== undefined) {
       command.action(async () => {
@@ -66,11 +81,20 @@ export function buildTool<C>(tool: Tool<C>, specs: readonly CommandSpec<C>[]): P
         code = (await action(context, command.args, options)) ?? 0;
       });
     }
-    for (const child of spec.commands ?? []) add(command, child);
     parent.addCommand(command);
+    for (const child of spec.commands ?? []) add(command, child);
   };
   for (const spec of specs) add(root, spec);
   return { command: root, exitCode: () => code };
+}
+
+/** A command in the list of its group: every name it has, and its arguments. */
+function termOf(command: Command): string {
+  const args = command
+    .usage()
+    .replace(/^\[options\] ?|\[command\] ?/g, "")
+    .trim();
+  return `${[command.name(), ...command.aliases()].join(", ")}${args === "" ? "" : ` ${args}`}`;
 }
 
 function toOption(spec: FlagSpec): Option {
