@@ -148,7 +148,7 @@ function checkKeepers(
 }
 
 /** Removes what the round made, as a user would: tasks, containers, and what the dead client had held. */
-async function clearRound(
+export async function clearRound(
   ctr: Client,
   keepers: readonly TaskRow[],
   fail: (why: string) => void,

@@ -5,10 +5,11 @@ import {
   type Options as RuncOptions,
 } from "../../api/gen/containerd/types/runc/options/oci_pb.ts";
 import type { AnyValue } from "../../core/any.ts";
-import type { NamespacedCall } from "../../core/call.ts";
+import { abortError, type NamespacedCall } from "../../core/call.ts";
 import { alreadyExists, isUnavailable, wrap } from "../../core/errors.ts";
 import type { CreateTask } from "../../core/tasks/tasks.ts";
 import { traced } from "../../core/tracing/traced.ts";
+import { createDeferred } from "../../lib/deferred.ts";
 import { withWarmAttachLock } from "../../platform/cgroups/attach-lock.ts";
 import { decodeAny, toAny } from "../../rpc/convert/basic.ts";
 import { toMount } from "../../rpc/convert/oci.ts";
@@ -47,6 +48,7 @@ export async function createTask(table: TaskTable, call: NamespacedCall, request
   const remapped = new TextDecoder().decode(spec).includes('"uidMappings"');
   await createBundle(bundle, spec, { remapped, own: shim.own });
   let task: Task | undefined;
+  let creating: Promise<{ readonly pid: number }> | undefined;
   let step = "failed to start shim";
   try {
     table.logs.follow(bundle, shim.own);
@@ -89,7 +91,9 @@ export async function createTask(table: TaskTable, call: NamespacedCall, request
       task = table.connect(bundle, shim, found.address);
       step = "failed to create shim task";
       try {
-        task.pid = (await withWarmAttachLock(task.api.create(wire, callOptions(call)))).pid;
+        // a shim is told of nobody who gives up: it is waited for before what it made is removed
+        creating = task.api.create(wire, callOptions(unending(call)));
+        task.pid = (await withWarmAttachLock(orGivenUp(creating, call))).pid;
         break;
       } catch (err) {
         // the group's shim ended just now: the next start makes a new one
@@ -99,6 +103,8 @@ export async function createTask(table: TaskTable, call: NamespacedCall, request
     }
     task.stdio = stdio;
   } catch (err) {
+    if (task !== undefined && creating !== undefined && call.signal.aborted)
+      await undoGivenUp(table, task, creating);
     await undoCreate(table, bundle, shim, task);
     // containerd's words: clients look for them
     throw wrap(err, step);
@@ -122,6 +128,40 @@ function sandboxShim(
     table.tasks.get(taskKey(namespace, sandbox))?.address ??
     readAddress(table.options.sandboxBundle(namespace, sandbox))
   );
+}
+
+/** The same call for a request that goes on when its caller is gone. */
+function unending(call: NamespacedCall): NamespacedCall {
+  return call.with({ signal: undefined, deadline: undefined }).in(call.namespace);
+}
+
+/** What `work` gives, or the end of the call. */
+async function orGivenUp<T>(work: Promise<T>, { signal }: NamespacedCall): Promise<T> {
+  work.catch(() => {}); // whoever gives up does not look
+  if (signal.aborted) throw abortError(signal);
+  const end = createDeferred<never>();
+  const stop = (): void => end.reject(abortError(signal));
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    return await Promise.race([work, end.promise]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}
+
+/** Removes the container that a shim was making when its caller gave up; a shim with a container would stay. */
+async function undoGivenUp(table: TaskTable, task: Task, creating: Promise<unknown>): Promise<void> {
+  const call = task.call.detached(table.options.timeouts.cleanup);
+  const made = await orGivenUp(creating, call).then(
+    () => true,
+    () => false,
+  );
+  if (!made) return;
+  await task.api
+    .delete({ id: task.bundle.id }, callOptions(call))
+    .catch((err: unknown) =>
+      table.options.log.debug("remove what nobody waits for", { id: task.bundle.id, err }),
+    );
 }
 
 async function undoCreate(
