@@ -1,14 +1,11 @@
 import { background } from "../../core/call.ts";
-import { canceled, invalidArgument, resourceExhausted, unavailable } from "../../core/errors.ts";
+import { canceled } from "../../core/errors.ts";
 import { type ByteStream, peerOf } from "../../platform/net/byte-stream.ts";
 import { Router } from "../dispatch.ts";
 import { type Listener, openListener } from "../listen.ts";
-import { toStatus } from "../status.ts";
 import type { HandlerContext, RpcServer, ServerOptions } from "../types.ts";
-import { TtrpcConnection } from "./connection.ts";
-import { MessageType } from "./frames.ts";
-import { encodeErrorResponse } from "./messages.ts";
-import { TtrpcServerCall, type TtrpcShared } from "./server-call.ts";
+import { ServedConnection } from "./served-connection.ts";
+import type { TtrpcShared } from "./server-call.ts";
 
 /** A ttrpc server that also serves connections made elsewhere. */
 export interface TtrpcServer extends RpcServer {
@@ -31,7 +28,7 @@ export function createTtrpcServer(options: ServerOptions): TtrpcServer {
     },
   };
   const maxStreams = options.limits?.maxConcurrentStreams ?? DEFAULT_MAX_STREAMS;
-  const connections = new Set<TtrpcConnection>();
+  const connections = new Set<ServedConnection>();
   const listeners: Listener[] = [];
   let closing = false;
   let idle: (() => void) | undefined;
@@ -45,50 +42,13 @@ export function createTtrpcServer(options: ServerOptions): TtrpcServer {
   );
 
   const serve = (socket: ByteStream, peer?: HandlerContext["peer"]): void => {
-    const calls = new Map<number, TtrpcServerCall>();
-    let last = 0;
-    const refuse = (id: number, err: unknown): void => {
-      connection.send(MessageType.RESPONSE, 0, id, encodeErrorResponse(toStatus(err)));
-    };
-    const refusal = (id: number): Error | undefined => {
-      if ((id & 1) === 0) return invalidArgument("StreamID must be odd for client initiated streams");
-      if (id <= last) return invalidArgument("StreamID cannot be re-used and must increment");
-      last = id;
-      if (closing) return unavailable("server is stopping");
-      return calls.size < maxStreams ? undefined : resourceExhausted(`more than ${maxStreams} streams`);
-    };
-    const begin = (flags: number, id: number, data: Uint8Array): void => {
-      const reason = refusal(id);
-      if (reason !== undefined) {
-        refuse(id, reason);
-        return;
-      }
-      const call = new TtrpcServerCall(id, connection, shared, () => calls.delete(id));
-      calls.set(id, call);
-      call.start(flags, data, peer);
-    };
-    const connection: TtrpcConnection = new TtrpcConnection(
-      socket,
-      {
-        frame(type, flags, id, data) {
-          if (type === MessageType.REQUEST) begin(flags, id, data);
-          else if (type === MessageType.DATA) calls.get(id)?.data(flags, data);
-          // Anything else is for a later version of the protocol.
-        },
-        oversized(type, _flags, id, error) {
-          const running = calls.get(id);
-          if (running !== undefined) running.cancel(error);
-          else if (type === MessageType.REQUEST) {
-            last = Math.max(last, id);
-            refuse(id, error);
-          }
-        },
-      },
-      () => {
-        connections.delete(connection);
-        for (const call of [...calls.values()]) call.lost();
-      },
-    );
+    const connection = new ServedConnection(socket, {
+      shared,
+      maxStreams,
+      peer,
+      isClosing: () => closing,
+      onClose: (ended) => connections.delete(ended),
+    });
     connections.add(connection);
   };
 
