@@ -12,26 +12,34 @@ const FILE = O.RDONLY | O.NOFOLLOW | O.NONBLOCK | O.CLOEXEC;
  * @param lower an open directory; -1 for an empty tree
  */
 export function* treeChanges(writer: LayerWriter, lower: number, upper: number): Pieces {
-  const up = fs.open(".", DIRECTORY, 0, upper);
-  if (up < 0) throw failed("open", "", up);
-  const low = lower < 0 ? -1 : fs.open(".", DIRECTORY, 0, lower);
-  yield* directory(writer, "", low, up, false);
+  const up = openDirectory(".", upper, "");
+  const low = lower < 0 ? -1 : openDirectory(".", lower, "");
+  yield* directory(writer, { path: "", low, up }, false);
 }
 
-/** Takes over both descriptors. `low` -1: the directory is new. */
-function* directory(
-  writer: LayerWriter,
-  path: ByteString,
-  low: number,
-  up: number,
-  changed: boolean,
-): Pieces {
+/** A directory of both trees by open descriptors; `low` is -1 when it is new. */
+interface Pair {
+  readonly path: ByteString;
+  readonly low: number;
+  readonly up: number;
+}
+
+/** @throws Error rather than taking one that cannot be opened for one that is not there: its whiteouts would be missing */
+function openDirectory(name: ByteString, dir: number, path: ByteString): number {
+  const fd = fs.open(name, DIRECTORY, 0, dir);
+  if (fd < 0) throw failed("open", path, fd);
+  return fd;
+}
+
+/** Takes over both descriptors. */
+function* directory(writer: LayerWriter, pair: Pair, changed: boolean): Pieces {
+  const { path, low, up } = pair;
   try {
     const stat = fs.lstat("", up);
     if (typeof stat === "number") throw failed("look at", path, stat);
     yield* writer.enter(path, up, stat, changed);
     const before = list(low, path);
-    for (const name of union(before, list(up, path))) yield* entry(writer, path, low, up, name, before);
+    for (const name of union(before, list(up, path))) yield* entry(writer, pair, name, before.has(name));
     writer.leave();
   } finally {
     if (low >= 0) fs.close(low);
@@ -50,33 +58,30 @@ function union(a: Set<ByteString>, b: Set<ByteString>): ByteString[] {
   return sortNames([...new Set([...a, ...b])].map((name) => ({ name }))).map(({ name }) => name);
 }
 
-function* entry(
-  writer: LayerWriter,
-  parent: ByteString,
-  low: number,
-  up: number,
-  name: ByteString,
-  before: Set<ByteString>,
-): Pieces {
-  const path = parent === "" ? name : `${parent}/${name}`;
+/** @param known the lower tree has the name */
+function* entry(writer: LayerWriter, pair: Pair, name: ByteString, known: boolean): Pieces {
+  const { low, up } = pair;
+  const path = pair.path === "" ? name : `${pair.path}/${name}`;
   const now = fs.lstat(name, up);
   if (typeof now === "number") {
     if (now !== -ERRNO.ENOENT) throw failed("look at", path, now);
-    if (before.has(name)) yield* writer.whiteout(name);
+    if (known) yield* writer.whiteout(name);
     return;
   }
-  const was = before.has(name) ? fs.lstat(name, low) : undefined;
+  const was = known ? fs.lstat(name, low) : undefined;
   const old = typeof was === "number" ? undefined : was;
   if ((now.mode & S.IFMT) !== S.IFDIR) {
-    if (old === undefined || !sameFile(low, up, name, old, now)) yield* writer.file(path, up, name, now);
+    if (old === undefined || !sameFile(pair, name, old, now)) yield* writer.file(path, up, name, now);
     return;
   }
-  const upFd = fs.open(name, DIRECTORY, 0, up);
-  if (upFd < 0) throw failed("open", path, upFd);
-  const wasDirectory = old !== undefined && (old.mode & S.IFMT) === S.IFDIR;
-  const lowFd = wasDirectory ? fs.open(name, DIRECTORY, 0, low) : -1;
-  const changed = !wasDirectory || old === undefined || !sameMeta(old, now) || !sameXattrs(lowFd, upFd);
-  yield* directory(writer, path, lowFd, upFd, changed);
+  const upFd = openDirectory(name, up, path);
+  if (old === undefined || (old.mode & S.IFMT) !== S.IFDIR) {
+    yield* directory(writer, { path, low: -1, up: upFd }, true);
+    return;
+  }
+  const lowFd = openDirectory(name, low, path);
+  const changed = !sameMeta(old, now) || !sameXattrs(lowFd, upFd);
+  yield* directory(writer, { path, low: lowFd, up: upFd }, changed);
 }
 
 /** Owner, mode and device; times are looked at only for files, as a directory's change with every file in it. */
@@ -90,7 +95,7 @@ function sameMeta(a: fs.RawStat, b: fs.RawStat): boolean {
   );
 }
 
-function sameFile(low: number, up: number, name: ByteString, old: fs.RawStat, now: fs.RawStat): boolean {
+function sameFile({ low, up }: Pair, name: ByteString, old: fs.RawStat, now: fs.RawStat): boolean {
   if (old.ino === now.ino && old.devMajor === now.devMajor && old.devMinor === now.devMinor) return true;
   if (!sameMeta(old, now)) return false;
   const kind = now.mode & S.IFMT;
