@@ -9,6 +9,7 @@ import { algorithmOf, type Digest, hexOf } from "../../core/ids/digest.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { syncDir } from "../../platform/fs/atomic-write.ts";
 import { CachedFolder } from "../../platform/fs/cached-file.ts";
+import { isErrno } from "../../platform/syscalls/errors.ts";
 import { mapFsError } from "./fs-error.ts";
 import { GroupSync } from "./group-sync.ts";
 
@@ -137,7 +138,7 @@ async function orUndefined<T>(work: Promise<T>): Promise<T | undefined> {
   try {
     return await work;
   } catch (err) {
-    if (err instanceof Error && "code" in err && err.code === "ENOENT") return undefined;
+    if (isErrno(err, "ENOENT")) return undefined;
     throw err;
   }
 }

@@ -7,6 +7,7 @@ import { failedPrecondition, outOfRange } from "../../core/errors.ts";
 import type { Digest } from "../../core/ids/digest.ts";
 import { noLabels } from "../../core/labels.ts";
 import { nowNs } from "../../lib/time.ts";
+import { isErrno } from "../../platform/syscalls/errors.ts";
 import type { BlobFiles } from "./blob-files.ts";
 import type { NewBlob } from "./blobs.ts";
 import type { StoreContext } from "./context.ts";
@@ -287,7 +288,7 @@ async function openFile(owner: IngestOwner, ingest: Ingest): Promise<IngestFile>
   try {
     return await IngestFile.open(owner.files.data(ingest.id));
   } catch (err) {
-    if (!(err instanceof Error && "code" in err && err.code === "ENOENT")) throw err;
+    if (!isErrno(err, "ENOENT")) throw err;
     // the folder was lost with the machine before it was synced
     await owner.files.makeIngest(ingest.id);
     return await IngestFile.open(owner.files.data(ingest.id));
