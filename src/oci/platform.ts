@@ -65,7 +65,7 @@ function normalizeArch(arch: string, variant: string): { architecture: string; v
  * @throws invalid-argument
  */
 export function parsePlatform(text: string, host: Platform = hostPlatform()): Platform {
-  const parts = text.split("/").map((p, i) => (i === 0 ? p.replace(/\([^)]*\)$/, "") : p));
+  const parts = text.split("/").map((p, i) => (i === 0 ? p.replace(/\([^()]*\)$/, "") : p));
   for (const part of parts) {
     if (!COMPONENT.test(part))
       throw invalidArgument(

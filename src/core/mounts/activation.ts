@@ -87,7 +87,9 @@ export function formatMount(mount: Mount, active: readonly ActiveMount[]): Mount
     return found;
   };
   const fill = (value: string): string =>
-    value.replace(/\{\{\s*(.*?)\s*\}\}/g, (_all, words: string) => {
+    // no braces inside: with them, a text of opening ones alone would be looked through once for each
+    value.replace(/\{\{([^{}]*)\}\}/g, (_all, inside: string) => {
+      const words = inside.trim();
       const [what = "", first = "", last = ""] = words.split(/\s+/);
       if (!/^\d{1,4}$/.test(first)) throw invalidArgument(`format mount: "${words}" is not understood`);
       if (what === "mount") return at(first).mountPoint;

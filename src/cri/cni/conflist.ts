@@ -46,6 +46,7 @@ export function parseNetwork(text: string, file = ""): CniNetwork {
   }
   if (!isObject(value)) throw invalidArgument(`${what}: not a JSON object`);
   const name = value["name"];
+  if (name === undefined) throw invalidArgument(`${what}: it has no name`);
   if (typeof name !== "string" || !NAME.test(name))
     throw invalidArgument(`${what}: name ${JSON.stringify(name)} is not a network name`);
   const version = value["cniVersion"] ?? "0.3.0";
@@ -98,6 +99,7 @@ export async function loadNetworks(dir: string, max: number, log: Logger): Promi
 function parsePlugin(value: unknown, what: string): CniPlugin {
   if (!isObject(value)) throw invalidArgument(`${what}: a plugin is not a JSON object`);
   const type = value["type"];
+  if (type === undefined) throw invalidArgument(`${what}: a plugin has no type`);
   if (typeof type !== "string" || type === "" || type === "." || type === ".." || /[/\0]/.test(type))
     throw invalidArgument(`${what}: plugin type ${JSON.stringify(type)} is not the name of a program`);
   const wanted = value["capabilities"];
