@@ -55,6 +55,22 @@ test("on a terminal the last picture has one line for each part and the sums", (
   assert.match(lines[1] ?? "", /layer-sha256:a{12}: downloading +\|.*\+.*-+\| 1\.0 MiB\/2\.0 MiB$/);
 });
 
+test("a blob of an archive is one part, named for what it turns out to be", () => {
+  const screen = recorder({ isTTY: true, columns: 100, rows: 20 });
+  const view = new ProgressView(screen, () => 0);
+  const digest = `sha256:${"a".repeat(64)}`;
+  view.update(step(`unknown-${digest}`, "complete", MIB, MIB));
+  view.update(step(`unknown-sha256:${"b".repeat(64)}`, "complete", MIB, MIB));
+  view.update(step(`layer-${digest}`, "extracted", MIB, MIB));
+  view.update(step(`unknown-${digest}`, "complete", MIB, MIB));
+  view.end();
+  const names = screen.text.split("\n").map((line) => /([a-z]+)-sha256:(\w)/.exec(line)?.slice(1).join(""));
+  assert.deepEqual(
+    names.filter((name) => name !== undefined),
+    ["blobb", "layera"],
+  );
+});
+
 test("a failed transfer leaves the sums out", () => {
   const screen = recorder();
   const view = new ProgressView(screen, () => 0);

@@ -30,7 +30,9 @@ const BAR = 38;
 const LEAST_BAR = 8;
 /** Bytes of a part whose start is worth a line. */
 const LARGE = 8n << 20n;
-const MOVING = new Set(["downloading", "uploading", "importing", "exporting"]);
+const MOVING = new Set(["converting", "downloading", "uploading", "importing", "exporting"]);
+/** What a blob may turn out to be. */
+const KINDS = ["layer", "manifest", "index", "config"];
 const FINISHED = new Set([
   "complete",
   "already exists",
@@ -75,8 +77,22 @@ export class ProgressView {
     if (this.#timer === undefined && before !== p.event) this.#line(part);
   };
 
-  #part(name: string): Part {
+  #part(given: string): Part {
+    const [, kind, digest] = /^(\w+)-(sha\d+:[0-9a-f]+)$/.exec(given) ?? [];
+    // archives say what a blob is after it came: one part of the picture, under its better name
+    const name = kind === "unknown" ? `blob-${digest}` : given;
+    if (kind === "unknown")
+      for (const known of KINDS) {
+        const same = this.#parts.get(`${known}-${digest}`);
+        if (same !== undefined) return same;
+      }
     let part = this.#parts.get(name);
+    const blob = part === undefined && digest !== undefined ? this.#parts.get(`blob-${digest}`) : undefined;
+    if (blob !== undefined) {
+      this.#parts.delete(blob.name);
+      part = { ...blob, name };
+      this.#parts.set(name, part);
+    }
     if (part === undefined) {
       part = { name, status: "", done: 0n, total: 0n, moved: 0n };
       this.#parts.set(name, part);

@@ -90,6 +90,7 @@ COMMANDS:
    config check      say what is wrong in the configuration, line by line
    config explain    what a key is for, its value and where that comes from: config explain SystemdCgroup [-o json]
    publish           publish an event: --namespace NS --topic TOPIC, payload on stdin
+   oci-hook          make an OCI hook of a program: oci-hook PROGRAM {{id}} {{pid}} ..., state on stdin
 
 FLAGS:
    --config, -c FILE          configuration file (default "${DEFAULT_CONFIG}")

@@ -19,8 +19,9 @@ export async function main(args: string[]): Promise<number> {
     if (command === undefined) return await (await import("./serve.ts")).serve(flags);
     if (command === "config") return await (await import("./config/commands.ts")).configCommand(flags, rest);
     if (command === "publish") return await (await import("./publish.ts")).publish(flags, rest);
+    if (command === "oci-hook") return await (await import("./oci-hook.ts")).ociHook(rest);
     const { nearest } = await import("../shared/suggest.ts");
-    const meant = nearest(command, ["config", "publish"]);
+    const meant = nearest(command, ["config", "oci-hook", "publish"]);
     const next = meant === undefined ? 'run "containerd --help" for the commands' : `did you mean ${meant}?`;
     process.stderr.write(`containerd: unknown command "${command}"\n${next}\n`);
     return 1;

@@ -8,7 +8,7 @@ import { formatAge } from "../../lib/human.ts";
 import { formatRfc3339, nowNs } from "../../lib/time.ts";
 import { unpackSpec } from "../../oci/spec/json.ts";
 import type { Spec } from "../../oci/spec/types.ts";
-import { POLICY_LABEL } from "../../plugins/restart/policy.ts";
+import { POLICY_LABEL, STATUS_LABEL, STOPPED_LABEL } from "../../plugins/restart/policy.ts";
 import { readLog } from "../crictl/logs/read.ts";
 import { parseSince } from "../crictl/logs/since.ts";
 import type { Action } from "../ctr/command.ts";
@@ -35,9 +35,9 @@ export const ps: Action = async (context, _args, options) => {
   const rows = containers
     .map((c) => ({ c, task: taskBy.get(c.id) }))
     .filter(
-      ({ task }) =>
+      ({ c, task }) =>
         options["all"] === true ||
-        (task !== undefined && task.status !== "stopped" && task.status !== "created"),
+        (task === undefined ? restarting(c) : task.status !== "stopped" && task.status !== "created"),
     )
     .sort((a, b) => (a.c.createdAt < b.c.createdAt ? 1 : -1));
   if (options["quiet"] === true) for (const { c } of rows) process.stdout.write(`${c.id.slice(0, SHORT)}\n`);
@@ -47,7 +47,7 @@ export const ps: Action = async (context, _args, options) => {
         id: c.id,
         name: nameOf(c),
         image: c.image,
-        status: statusText(task),
+        status: statusText(c, task),
         created: formatRfc3339(c.createdAt),
         ports: c.labels.get(PORTS) ?? "",
       })),
@@ -62,7 +62,7 @@ export const ps: Action = async (context, _args, options) => {
           c.image,
           shorten(commandOf(c)),
           `${formatAge(nowNs() - c.createdAt)} ago`,
-          statusText(task),
+          statusText(c, task),
           (c.labels.get(PORTS) ?? "").replaceAll(/(\d):(\d)/g, "$1->$2"),
           nameOf(c),
         ]),
@@ -183,8 +183,12 @@ function shorten(text: string): string {
   return JSON.stringify(text.length > COMMAND_WIDTH ? `${text.slice(0, COMMAND_WIDTH - 1)}…` : text);
 }
 
-function statusText(task: ProcessState | undefined): string {
-  if (task === undefined) return "Created";
+const restarting = (c: Container): boolean =>
+  c.labels.get(STATUS_LABEL) === "running" && c.labels.get(STOPPED_LABEL) !== "true";
+
+function statusText(c: Container, task: ProcessState | undefined): string {
+  // between two runs the restart monitor has no task
+  if (task === undefined) return restarting(c) ? "Restarting" : "Created";
   if (task.status === "stopped") {
     const ago = task.exitedAt === undefined ? "" : ` ${formatAge(nowNs() - task.exitedAt)} ago`;
     return `Exited (${task.exitStatus})${ago}`;

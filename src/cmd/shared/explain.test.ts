@@ -38,6 +38,12 @@ test("what an engine says without advice gets some, what has advice keeps it", (
     /ctr snapshots ls/,
   );
   assert.match(nextStep(notFound("snapshotter not loaded: nosuch")) ?? "", /ctr plugins ls/);
+  assert.match(
+    nextStep(
+      unknownError('unpack layer: media type "application/vnd.erofs.layer.v1": no processor for media type'),
+    ) ?? "",
+    /--snapshotter erofs/,
+  );
   assert.equal(nextStep(invalidArgument("x", { hint: "mine" })), "mine");
   assert.equal(nextStep(unknownError("anything")), undefined);
 });

@@ -27,6 +27,8 @@ const NEXT: readonly (readonly [RegExp, string])[] = [
   [/lease "[^"]*": not found$/, "leases"],
   [/namespace "[^"]*": not found$/, "namespaces"],
   [/content digest \S+: not found$/, "content"],
+  [/vnd\.erofs\.layer\S*: no processor/, "erofs"],
+  [/to http:\S+: 400 Bad Request/, "tls"],
   [/invalid tar header|not a tar|unrecognized archive/, "archive"],
 ];
 const STEPS: Readonly<Record<string, string>> = {
@@ -37,6 +39,9 @@ const STEPS: Readonly<Record<string, string>> = {
   leases: "see ctr leases ls, or name another namespace with -n",
   namespaces: "see ctr namespaces ls",
   content: "see ctr content ls, or name another namespace with -n; a pull fetches what is missing",
+  erofs:
+    'its layers are for the snapshotter erofs: --snapshotter erofs, with "erofs" first in default of the diff service',
+  tls: "the registry may want TLS: leave out --plain-http",
   archive: "want an archive of docker save, ctr images export, or an OCI layout as tar",
 };
 

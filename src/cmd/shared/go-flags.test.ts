@@ -65,4 +65,6 @@ test("what is not a flag of the command stays as it is", () => {
     assert.equal(rewritten(line), line);
   assert.equal(rewritten("run -rm image id ls -rm"), "run --rm image id ls -rm");
   assert.equal(rewritten("i ls -q=false"), "i ls");
+  assert.equal(rewritten("i h ls"), "i help ls");
+  assert.equal(rewritten("run h id"), "run h id");
 });

@@ -1,6 +1,6 @@
 /**
- * What the flag library of containerd's and Kubernetes' own clients takes and ours does not: one dash before a long name (`-all`), and
- * values of switches (`--all=false`). Rewrites such words; all others stay as they are.
+ * What the flag library of containerd's and Kubernetes' own clients takes and ours does not: one dash before a long name (`-all`),
+ * values of switches (`--all=false`), `h` for help. Rewrites such words; all others stay as they are.
  */
 import type { CommandSpec, FlagSpec } from "./command.ts";
 
@@ -33,7 +33,8 @@ export function goFlags<C>(
     if (!arg.startsWith("-") || arg === "-") {
       const next = commands.find((spec) => spec.name === arg || spec.aliases?.includes(arg) === true);
       if (next === undefined && passThrough) return [...out, ...args.slice(i)];
-      out.push(arg);
+      // every group of theirs has "h", too
+      out.push(next === undefined && arg === "h" && commands.length > 0 ? "help" : arg);
       commands = next?.commands ?? [];
       if (next !== undefined) {
         flags = table(next.flags ?? []);

@@ -18,15 +18,17 @@ import {
 import * as media from "../../../oci/media-types.ts";
 import { hostPlatform, matchOnly } from "../../../oci/platform.ts";
 import { parseReference } from "../../../oci/reference.ts";
+import { isatty } from "../../../platform/syscalls/tty.ts";
 import { openArchive } from "../../../plugins/transfer/archive/decompress.ts";
 import { findBlob, holdBlob, readBlob, storeBytes } from "../../../plugins/transfer/blobs.ts";
 import { type TransferContext, withLease } from "../../../plugins/transfer/context.ts";
 import { childLabels, noMatch, readConfig, selectManifests } from "../../../plugins/transfer/graph.ts";
 import { recordImage } from "../../../plugins/transfer/pull.ts";
 import { refetch } from "../../../plugins/transfer/refetch.ts";
-import { toStdout } from "../../shared/output.ts";
+import { stderrStream, toStdout } from "../../shared/output.ts";
 import type { Action } from "../command.ts";
 import { need, textOf } from "../context.ts";
+import { ProgressView } from "../progress.ts";
 import { platformsOf, type Wanted } from "../registry-options.ts";
 import { transferContext } from "../transfer-context.ts";
 import { mkfsArguments } from "./erofs-layers.ts";
@@ -60,10 +62,23 @@ export const convert: Action = async (context, args, options) => {
   const ctx = transferContext(transport);
   const image = await ctx.stores.images.get(context.call(), source);
   await withLease(ctx, context.call(), async (call) => {
-    const conversion = new Conversion(ctx, call, source, what, platformsOf(options));
-    const made = await conversion.document(image.target);
-    await recordImage(ctx, call, target, made, image.labels);
-    toStdout(`${made.digest}\n`);
+    // for people only: what scripts read is the digest
+    const view = isatty(2) ? new ProgressView(stderrStream()) : undefined;
+    const progress: Tell = (name, event, done, total) =>
+      view?.update({ name, event, parents: [], progress: done, total });
+    let failed = true;
+    try {
+      const conversion = new Conversion(ctx, call, source, what, platformsOf(options), progress);
+      progress(source, "converting", 0n, 0n);
+      const made = await conversion.document(image.target);
+      progress(source, "done", 0n, 0n);
+      await recordImage(ctx, call, target, made, image.labels);
+      failed = false;
+      view?.end();
+      toStdout(`${made.digest}\n`);
+    } finally {
+      if (failed) view?.end(true);
+    }
   });
   return 0;
 };
@@ -87,14 +102,42 @@ interface Wish {
   readonly erofs?: { readonly zstd: boolean; readonly mkfs: readonly string[] };
 }
 
+/** Shows how far a part is, in bytes of what it is made of. */
+type Tell = (name: string, event: string, done: bigint, total: bigint) => void;
+
+/** The same bytes, and news about how many came. */
+async function* counted(
+  source: AsyncIterable<Uint8Array>,
+  layer: Descriptor,
+  tell: Tell,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const name = `layer-${layer.digest}`;
+  let done = 0n;
+  for await (const part of source) {
+    done += BigInt(part.byteLength);
+    tell(name, "converting", done, BigInt(layer.size));
+    yield part;
+  }
+  tell(name, "complete", done, BigInt(layer.size));
+}
+
 class Conversion {
   readonly #ctx: TransferContext;
   readonly #call: NamespacedCall;
   readonly #name: string;
   readonly #what: Wish;
   readonly #wanted: Wanted;
+  readonly #tell: Tell;
 
-  constructor(ctx: TransferContext, call: NamespacedCall, name: string, what: Wish, wanted: Wanted) {
+  constructor(
+    ctx: TransferContext,
+    call: NamespacedCall,
+    name: string,
+    what: Wish,
+    wanted: Wanted,
+    tell: Tell,
+  ) {
+    this.#tell = tell;
     this.#ctx = ctx;
     this.#call = call;
     this.#name = name;
@@ -202,8 +245,9 @@ class Conversion {
     const { content } = this.#ctx.stores;
     await using reader = await content.reader(this.#call, layer.digest);
     const hash = createHash("sha256");
+    const source = counted(reader.stream(), layer, this.#tell);
     const plain = async function* (): AsyncGenerator<Uint8Array, void, undefined> {
-      for await (const part of (await openArchive(reader.stream())).rest()) {
+      for await (const part of (await openArchive(source)).rest()) {
         hash.update(part);
         yield part;
       }
@@ -234,7 +278,8 @@ class Conversion {
     try {
       await using writer = await content.writer(this.#call, { ref: `convert-uncompress-${diffId}` });
       if (writer.status().offset > 0n) await writer.truncate(0n);
-      for await (const part of (await openArchive(reader.stream())).rest()) {
+      const source = counted(reader.stream(), layer, this.#tell);
+      for await (const part of (await openArchive(source)).rest()) {
         hash.update(part);
         size += BigInt(part.byteLength);
         await writer.write(part);
