@@ -110,7 +110,7 @@ export function rangesOf(ctx: TransferContext, downloads: Semaphore | undefined)
  * @throws failed-precondition when the bytes do not match the digest twice in a row
  */
 export async function storeBlob(ctx: TransferContext, call: NamespacedCall, o: StoreOptions): Promise<void> {
-  await blobLocked(ctx, call, o.desc.digest, async () => {
+  await exclusive(ctx, call, o.desc.digest, async () => {
     for (let round = 0; ; round++) {
       const known = await findBlob(ctx, call, o.desc.digest);
       if (known !== undefined) {
@@ -152,29 +152,19 @@ export function mergeSources(
   );
 }
 
-/** Runs `work` alone for this blob of this namespace. */
-export function blobLocked<T>(
-  ctx: TransferContext,
-  call: NamespacedCall,
-  digest: Digest,
-  work: () => Promise<T>,
-): Promise<T> {
-  return exclusive(ctx, call, digest, work);
+/** Waits until nobody else brings the blob of this digest, or works under this other key, in the call's namespace. */
+export function lockBlob(ctx: TransferContext, call: NamespacedCall, key: string): Promise<Disposable> {
+  return ctx.blobLocks.acquire(`${call.namespace} ${key}`, call.signal);
 }
 
-/** Waits until nobody else brings this blob of this namespace. */
-export function lockBlob(ctx: TransferContext, call: NamespacedCall, digest: Digest): Promise<Disposable> {
-  return ctx.blobLocks.acquire(`${call.namespace} ${digest}`, call.signal);
-}
-
-/** Runs `work` alone for this key of this namespace. */
+/** Runs `work` under {@link lockBlob}. */
 export async function exclusive<T>(
   ctx: TransferContext,
   call: NamespacedCall,
   key: string,
   work: () => Promise<T>,
 ): Promise<T> {
-  using _lock = await ctx.blobLocks.acquire(`${call.namespace} ${key}`, call.signal);
+  using _lock = await lockBlob(ctx, call, key);
   return await work();
 }
 
@@ -240,7 +230,7 @@ export async function storeBytes(
   bytes: Uint8Array,
   labels: ReadonlyMap<string, string>,
 ): Promise<void> {
-  await blobLocked(ctx, call, desc.digest, async () => {
+  await exclusive(ctx, call, desc.digest, async () => {
     const known = await findBlob(ctx, call, desc.digest);
     if (known === undefined) {
       try {

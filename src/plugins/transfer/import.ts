@@ -28,7 +28,7 @@ import { unpackImage } from "./layers.ts";
 import { ProgressTracker } from "./progress.ts";
 import { labelConfig, recordImage, type UnpackTarget } from "./pull.ts";
 import { releaseLayers } from "./refetch.ts";
-import type { BlobSource } from "./sources.ts";
+import { nowhere } from "./sources.ts";
 
 /** Options of {@link importArchive}. */
 export interface ImportOptions {
@@ -246,7 +246,7 @@ class ImportRun {
         manifest,
         manifestDesc: desc,
         config,
-        source: nowhere,
+        source: nowhere((digest) => invalidArgument(`the archive lacks ${digest}`)),
         blobLabels: new Map(),
         progress: this.#progress,
         downloads: this.#downloads,
@@ -260,15 +260,6 @@ class ImportRun {
     return true;
   }
 }
-
-/** Everything is in the store: nothing can be fetched. */
-const nowhere: BlobSource = {
-  // biome-ignore lint/correctness/useYield: it only throws
-  async *stream(desc) {
-    throw invalidArgument(`the archive lacks ${desc.digest}`);
-  },
-  distrust() {},
-};
 
 /** The target of an image record: naming annotations and platform belong to the archive. */
 function bare({ mediaType, digest, size }: Descriptor): Descriptor {

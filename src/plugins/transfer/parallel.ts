@@ -8,6 +8,7 @@ import type { LayerFlight, LocalStores, TransferContext } from "./context.ts";
 import { holdSnapshot, isCommitted, type LayerWork, type UnpackRun } from "./layer-job.ts";
 import { LayerRun } from "./layer-run.ts";
 import { type Below, Lowers } from "./lowers.ts";
+import { settle } from "./settle.ts";
 import { UnpackSlot } from "./unpack-slot.ts";
 
 /** Unpacks the missing layers of one image. */
@@ -34,12 +35,10 @@ export async function unpackParallel(
     below = flight;
     return flight.done;
   });
-  const results = await Promise.allSettled(all);
-  const failures = results.filter((r) => r.status === "rejected").map((r) => r.reason as unknown);
-  if (failures.length === 0) return;
+  const failure = await settle(all);
+  if (failure === undefined) return;
   call.check();
-  // The first real failure: the others were stopped because of it.
-  throw failures.find((e) => !isCanceled(e)) ?? failures[0];
+  throw failure;
 }
 
 /** Shares the work with another transfer that unpacks the same layer; takes over when that one is cancelled. */

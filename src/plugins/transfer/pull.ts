@@ -19,6 +19,7 @@ import { ProgressTracker } from "./progress.ts";
 import { PullDocuments } from "./pull-documents.ts";
 import { releaseLayers } from "./refetch.ts";
 import { dropReceived, isInterruption, keepReceived } from "./resume.ts";
+import { settle } from "./settle.ts";
 import type { PullSource } from "./sources.ts";
 
 /** Unpack one platform with one snapshotter. */
@@ -196,6 +197,9 @@ class PullRun {
 
   /** Layers: unpacked where asked, and the rest just stored. */
   async finish(): Promise<PullResult["unpacked"]> {
+    const targetsOf = new Map<Manifest, readonly UnpackTarget[]>();
+    // before anything starts that a failure here would leave running
+    for (const { manifest } of this.#wanted) targetsOf.set(manifest, await this.#targets(manifest));
     const stop = new AbortController();
     const inner = this.#call.until(stop.signal) as NamespacedCall;
     const out: PullResult["unpacked"][number][] = [];
@@ -205,7 +209,7 @@ class PullRun {
       tasks.push(task);
     };
     for (const { desc, manifest } of this.#wanted) {
-      const targets = await this.#targets(manifest);
+      const targets = targetsOf.get(manifest) ?? [];
       for (const t of targets)
         start(
           this.#unpack(inner, desc, manifest, t).then((chainId) => {
@@ -282,14 +286,6 @@ class PullRun {
       await labelConfig(this.#ctx, call, manifest.config, target.snapshotter, chainId);
     return chainId;
   }
-}
-
-/** Waits for all; the first failure that is not a follow-up of another. */
-async function settle(tasks: readonly Promise<void>[]): Promise<unknown> {
-  const results = await Promise.allSettled(tasks);
-  const failures = results.filter((r) => r.status === "rejected").map((r) => r.reason as unknown);
-  const code = (e: unknown): unknown => (e instanceof Error && "code" in e ? e.code : "");
-  return failures.find((e) => code(e) !== "canceled") ?? failures[0];
 }
 
 /** The config holds the snapshot of its root (containerd's label), so an image keeps its unpacked layers. */

@@ -20,6 +20,17 @@ export interface BlobSource {
   distrust(digest: Digest): void;
 }
 
+/** A source for work on what is in the store: whatever it is asked for is missing, which is the given error. */
+export function nowhere(missing: (digest: Digest) => Error): BlobSource {
+  return {
+    // biome-ignore lint/correctness/useYield: it only throws
+    async *stream(desc) {
+      throw missing(desc.digest);
+    },
+    distrust() {},
+  };
+}
+
 /** A place images come from: a registry session fits. */
 export interface PullSource extends BlobSource {
   resolve(signal: AbortSignal): Promise<Descriptor>;

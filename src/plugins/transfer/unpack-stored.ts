@@ -1,7 +1,7 @@
 /** Unpacks an image that is in the store: for a snapshotter that its pull did not unpack to. */
 import type { NamespacedCall } from "../../core/call.ts";
 import { failedPrecondition, invalidArgument, notFound } from "../../core/errors.ts";
-import type { ChainId } from "../../core/ids/digest.ts";
+import type { ChainId, Digest } from "../../core/ids/digest.ts";
 import type { Descriptor } from "../../core/oci.ts";
 import type { UnpackRequest } from "../../core/transfer/transfer.ts";
 import { Semaphore } from "../../lib/semaphore.ts";
@@ -13,7 +13,7 @@ import { unpackImage } from "./layers.ts";
 import { ProgressTracker } from "./progress.ts";
 import { labelConfig } from "./pull.ts";
 import { sourceOf } from "./refetch.ts";
-import type { BlobSource } from "./sources.ts";
+import { nowhere } from "./sources.ts";
 
 /** See {@link ../../core/transfer/transfer.ts ImageTransfer.unpack}. */
 export async function unpackStored(
@@ -33,7 +33,7 @@ export async function unpackStored(
       manifestDesc: desc,
       config: await readConfig(ctx, leased, manifest.config),
       // Layers that were dropped after an earlier unpack are fetched again.
-      source: (await sourceOf(ctx, leased, desc.digest)) ?? nowhere,
+      source: (await sourceOf(ctx, leased, desc.digest)) ?? nowhere(missing),
       blobLabels: new Map(),
       progress: new ProgressTracker(() => {}, request.name, "unpacking"),
       downloads: new Semaphore(ctx.limits.downloads),
@@ -63,11 +63,6 @@ async function find(
   throw invalidArgument(`index ${target.digest}: nested deeper than ${MAX_DEPTH}`);
 }
 
-/** What is not in the store cannot be had. */
-const nowhere: BlobSource = {
-  // biome-ignore lint/correctness/useYield: it only throws
-  async *stream(desc) {
-    throw notFound(`blob ${desc.digest} of a stored image`);
-  },
-  distrust() {},
-};
+function missing(digest: Digest): Error {
+  return notFound(`blob ${digest} of a stored image`);
+}

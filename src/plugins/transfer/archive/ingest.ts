@@ -2,7 +2,7 @@
 import type { NamespacedCall } from "../../../core/call.ts";
 import { failedPrecondition, invalidArgument, isAlreadyExists } from "../../../core/errors.ts";
 import { type Digest, parseDigest } from "../../../core/ids/digest.ts";
-import { blobLocked, findBlob, holdBlob, openWriter, whenFree } from "../blobs.ts";
+import { exclusive, findBlob, holdBlob, openWriter, whenFree } from "../blobs.ts";
 import type { LocalStores, TransferContext } from "../context.ts";
 import type { TarEntry } from "./tar-reader.ts";
 
@@ -33,7 +33,7 @@ export async function ingestEntry(
   const { expected } = job;
   const size = BigInt(job.entry.size);
   if (expected === undefined) return store(ctx, call, job);
-  return blobLocked(ctx, call, expected, async () => {
+  return exclusive(ctx, call, expected, async () => {
     const known = await findBlob(ctx, call, expected);
     if (known !== undefined && known.size === size) {
       await holdBlob(ctx, call, expected);
