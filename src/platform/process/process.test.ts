@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { alloc, text } from "../ffi/memory.ts";
 import { isErrno } from "../syscalls/errors.ts";
@@ -31,6 +34,28 @@ test("run: missing program, timeout of a whole group, abort, output cap", async 
   const big = await run("sh", ["-c", "head -c 100000 /dev/zero"], { maxOutput: 1000 });
   assert.equal(big.stdout.length, 1000);
   assert.equal(big.truncated, true);
+});
+
+test("run: no file is left to be opened, and said so", () => {
+  const dir = mkdtempSync(join(tmpdir(), "gantry-files-"));
+  const script = join(dir, "full.ts");
+  writeFileSync(
+    script,
+    `import { openSync } from "node:fs";
+import { run } from ${JSON.stringify(join(import.meta.dirname, "spawn.ts"))};
+await run("/bin/true", []);
+try {
+  for (;;) openSync("/dev/null", "r");
+} catch {}
+await run("/bin/true", []).then(() => console.log("started"), (error) => console.log(error.code, error.message));
+process.exit(0);
+`,
+  );
+  const start = [...("Deno" in globalThis ? ["run", "-A"] : []), script];
+  const limited = ["-c", 'ulimit -n 60; exec "$0" "$@"', process.execPath, ...start];
+  const { stdout } = spawnSync("sh", limited, { encoding: "utf8" });
+  rmSync(dir, { recursive: true });
+  assert.equal(stdout, 'EMFILE spawn "/bin/true": too many open files\n');
 });
 
 test("a kernel fd becomes the child's stdout and fd 3", async () => {

@@ -112,6 +112,22 @@ function spawnBun(
   };
 }
 
+/** Files that a start takes for itself at the most: three pairs of sockets, the child's pidfd, one that tells of exec. */
+const START_FILES = 8;
+
+/** What there are no more files by, "EMFILE" or "ENFILE": node:child_process tells why it failed a turn later, as an event. */
+function outOfFiles(): string | undefined {
+  const held: number[] = [];
+  try {
+    while (held.length < START_FILES) held.push(open("/dev/null", O_RDWR));
+    return undefined;
+  } catch (err) {
+    return isErrno(err, "EMFILE", "ENFILE") ? err.code : undefined;
+  } finally {
+    for (const fd of held) close(fd);
+  }
+}
+
 function spawnNative(
   command: string,
   args: readonly string[],
@@ -129,7 +145,7 @@ function spawnNative(
   const { pid } = child;
   if (pid === undefined) {
     child.on("error", () => {});
-    throw SyscallError.of("spawn", "ENOENT", command);
+    throw SyscallError.of("spawn", outOfFiles() ?? "ENOENT", command);
   }
   ownChild(pid);
   const { promise: exited, resolve } = Promise.withResolvers<ExitStatus>();
