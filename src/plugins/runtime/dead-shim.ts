@@ -5,6 +5,9 @@ import { runsProgram } from "../../platform/process/proc.ts";
 import { toTimestamp } from "../../rpc/convert/basic.ts";
 import type { Bundle } from "./bundle.ts";
 
+/** 128 + SIGKILL: how a container, or a sandbox, ended whose shim was killed and told nothing. */
+export const KILLED = 137;
+
 /** Between two looks at a process that was killed. Milliseconds. */
 const LOOK_MS = 10;
 

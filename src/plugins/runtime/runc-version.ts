@@ -12,44 +12,39 @@ const FIXED: readonly (readonly [number, number, number])[] = [
   [1, 3, 3],
   [1, 4, 0],
 ];
-const asked = new Set<string>();
+/** What is wrong with a runc, by its program. */
+const problems = new Map<string, Promise<string | undefined>>();
+const warned = new Set<string>();
 
 /** Looks at the version of `binary` some time after the first call with that name. Never throws. */
 export function warnOldRunc(binary: string, log: Logger): void {
-  if (asked.has(binary)) return;
-  asked.add(binary);
-  setTimeout(() => {
-    run(binary, ["--version"], { timeoutMs: 5_000 }).then(
-      ({ stdout }) => {
-        const text = new TextDecoder().decode(stdout);
-        const problem = oldRunc(text);
-        if (problem !== undefined) log.warn(problem, { binary });
-      },
-      () => {},
-    );
+  if (warned.has(binary)) return;
+  warned.add(binary);
+  setTimeout(async () => {
+    const problem = await problemOf(binary);
+    if (problem !== undefined) log.warn(problem, { binary });
   }, DELAY_MS).unref();
 }
 
-const answers = new Map<string, Promise<string | undefined>>();
-
-/**
- * For `refuse_old_runc`: the version is asked once per program.
- * @throws failed-precondition for a runc with known holes
- */
+/** For `refuse_old_runc`. @throws failed-precondition for a runc with known holes */
 export async function refuseOldRunc(binary: string): Promise<void> {
-  const answer =
-    answers.get(binary) ??
-    run(binary, ["--version"], { timeoutMs: 5_000 }).then(
-      ({ stdout }) => oldRunc(new TextDecoder().decode(stdout)),
-      // one that cannot be started is told by the shim
-      () => undefined,
-    );
-  answers.set(binary, answer);
-  const problem = await answer;
+  const problem = await problemOf(binary);
   if (problem !== undefined)
     throw failedPrecondition(problem, {
       hint: 'refuse_old_runc = false in [plugins."io.containerd.runtime.v2.task"] runs it all the same',
     });
+}
+
+/** Asks once per program. Never rejects: one that cannot be started is told by the shim. */
+function problemOf(binary: string): Promise<string | undefined> {
+  const known = problems.get(binary);
+  if (known !== undefined) return known;
+  const asked = run(binary, ["--version"], { timeoutMs: 5_000 }).then(
+    ({ stdout }) => oldRunc(new TextDecoder().decode(stdout)),
+    () => undefined,
+  );
+  problems.set(binary, asked);
+  return asked;
 }
 
 /** @param text output of `runc --version`. @returns what is wrong with it, undefined when nothing (or it is no runc) */

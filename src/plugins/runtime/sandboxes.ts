@@ -3,12 +3,10 @@
  * and the tasks of the sandbox's containers. The bundle is all that a restarted daemon needs to find it again.
  */
 import { join } from "node:path";
-import { Sandbox as SandboxApi } from "../../api/gen/containerd/runtime/sandbox/v1/sandbox_pb.ts";
 import type { Call, NamespacedCall } from "../../core/call.ts";
 import {
   alreadyExists,
   internal,
-  isDeadlineExceeded,
   isNotFound,
   isUnavailable,
   messageOf,
@@ -26,16 +24,12 @@ import type {
   SandboxStatus,
   SandboxStore,
 } from "../../core/sandbox/sandbox.ts";
-import { createDeferred, type Deferred } from "../../lib/deferred.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { nowNs } from "../../lib/time.ts";
 import { removeStaleSocket } from "../../platform/net/unix.ts";
-import { createClient } from "../../rpc/client.ts";
 import { fromAnyMaybe, fromTimestamp, toAny, toRecord, toTimestamp } from "../../rpc/convert/basic.ts";
 import { fromPlatform, toMount } from "../../rpc/convert/oci.ts";
 import { callOptions } from "../../rpc/headers.ts";
-import { createTtrpcTransport } from "../../rpc/ttrpc/transport.ts";
-import type { Client, Transport } from "../../rpc/types.ts";
 import {
   type Bundle,
   bundleOf,
@@ -43,17 +37,15 @@ import {
   deleteBundle,
   listBundles,
   readAddress,
-  type ShimAddress,
   shimPathOf,
 } from "./bundle.ts";
+import { KILLED } from "./dead-shim.ts";
 import { deleteShim } from "./launch.ts";
+import { connectSandbox, endShim, isLost, type LiveSandbox, settle } from "./live-sandbox.ts";
 import { resolveShim, type ShimCommand } from "./resolve.ts";
-import { shimApi } from "./shim-api.ts";
 import { ShimLogs } from "./shim-logs.ts";
-import { isListening, type ShimStarter } from "./shim-manager.ts";
+import type { ShimStarter } from "./shim-manager.ts";
 
-/** 128 + SIGKILL: how a sandbox ended whose shim was killed. */
-const KILLED = 137;
 const DEFAULT_RUNTIME = "io.containerd.runc.v2";
 
 /** Where the bundles of sandboxes are; the task plugin looks there too. */
@@ -78,22 +70,10 @@ export interface ShimSandboxOptions {
   readonly log: Logger;
 }
 
-interface Live {
-  readonly bundle: Bundle;
-  readonly shim: ShimCommand;
-  readonly address: ShimAddress;
-  readonly transport: Transport;
-  readonly api: Client<typeof SandboxApi>;
-  /** Lives as long as the daemon. */
-  readonly call: NamespacedCall;
-  readonly ended: Deferred<SandboxExit>;
-  exit: SandboxExit | undefined;
-}
-
 /** See the file's comment. */
 export class ShimSandboxes implements SandboxController {
   readonly #options: ShimSandboxOptions;
-  readonly #live = new Map<string, Live>();
+  readonly #live = new Map<string, LiveSandbox>();
   readonly #locks = new KeyedMutex();
   readonly #logs: ShimLogs;
   #stopping = false;
@@ -112,7 +92,7 @@ export class ShimSandboxes implements SandboxController {
     const bundle = bundleOf(state, root, call.namespace, id);
     const bytes = spec?.value ?? new Uint8Array();
     await createBundle(bundle, bytes, { remapped: false, own: shim.own });
-    let live: Live | undefined;
+    let live: LiveSandbox | undefined;
     try {
       this.#logs.follow(bundle, shim.own);
       const { address } = await shims.start({
@@ -122,7 +102,7 @@ export class ShimSandboxes implements SandboxController {
         options: runtime.options,
         cgroup: "",
       });
-      live = this.#connect(bundle, shim, address);
+      live = this.#connect({ bundle, shim, address });
       await live.api.createSandbox(
         {
           sandboxId: id,
@@ -135,7 +115,7 @@ export class ShimSandboxes implements SandboxController {
         callOptions(call),
       );
     } catch (err) {
-      if (live !== undefined) await this.#endShim(live);
+      if (live !== undefined) await endShim(live, this.#options.timeouts.shutdown);
       await this.#cleanUp(bundle, shim);
       throw wrap(err, `create sandbox "${id}"`);
     }
@@ -227,7 +207,7 @@ export class ShimSandboxes implements SandboxController {
       if (!isNotFound(err) && !isUnavailable(err)) throw err;
     });
     this.#live.delete(keyOf(call.namespace, id));
-    this.#settle(live, { status: 0, exitedAt: nowNs() });
+    settle(live, { status: 0, exitedAt: nowNs() });
     await live.transport.close();
     this.#logs.end(live.bundle);
     await deleteBundle(live.bundle);
@@ -266,11 +246,11 @@ export class ShimSandboxes implements SandboxController {
     const shim = resolveShim(record?.runtime.name || DEFAULT_RUNTIME, shimPathOf(bundle));
     const address = readAddress(bundle);
     if (address === undefined) return await this.#cleanUp(bundle, shim);
-    const live = this.#connect(bundle, shim, address);
-    const lost = await this.#isLost(live);
+    const live = this.#connect({ bundle, shim, address });
+    const lost = await isLost(live, this.#options.timeouts.load);
     if (record === undefined) {
       // nobody knows it any more: its client ended between the record and the rest
-      await this.#endShim(live);
+      await endShim(live, this.#options.timeouts.shutdown);
       return await this.#cleanUp(bundle, shim);
     }
     this.#live.set(keyOf(bundle.namespace, bundle.id), live);
@@ -285,34 +265,11 @@ export class ShimSandboxes implements SandboxController {
     else this.#watch(live);
   }
 
-  /** One that listens and does not answer is frozen or slow: it is watched, not given up. */
-  async #isLost(live: Live): Promise<boolean> {
-    const limited = callOptions(live.call.within(this.#options.timeouts.load));
-    try {
-      await live.api.sandboxStatus({ sandboxId: live.bundle.id }, limited);
-      return false;
-    } catch (err) {
-      return !isDeadlineExceeded(err) || !isListening(live.address.address);
-    }
-  }
-
-  /** Ends a shim whose sandbox nobody has; also one that knows tasks only. */
-  async #endShim(live: Live): Promise<void> {
-    const limited = (): ReturnType<typeof callOptions> =>
-      callOptions(live.call.detached(this.#options.timeouts.shutdown));
-    const { id } = live.bundle;
-    // a shim that knows neither answers with an error, one that ends with a closed connection: `delete` comes behind both
-    await live.api.shutdownSandbox({ sandboxId: id }, limited()).catch(() => {});
-    const tasks = shimApi(live.transport, live.address.version);
-    await tasks.shutdown({ id, now: true }, limited()).catch(() => {});
-    await live.transport.close();
-  }
-
   /** The bundle stays until Shutdown: the events its shim could not hand over are in there. */
-  async #lose(live: Live): Promise<void> {
+  async #lose(live: LiveSandbox): Promise<void> {
     await live.transport.close();
     await this.#runDelete(live.bundle, live.shim);
-    this.#settle(live, { status: KILLED, exitedAt: nowNs() });
+    settle(live, { status: KILLED, exitedAt: nowNs() });
   }
 
   #tellExit(call: NamespacedCall, sandboxId: string, exit: SandboxExit): void {
@@ -320,42 +277,21 @@ export class ShimSandboxes implements SandboxController {
     this.#options.events.send(call, "/sandboxes/exit", { sandboxId, exitStatus: exit.status, exitedAt });
   }
 
-  #connect(bundle: Bundle, shim: ShimCommand, address: ShimAddress): Live {
-    const transport = createTtrpcTransport({ path: address.address });
-    const ended = createDeferred<SandboxExit>();
-    // nobody has to wait for it
-    ended.promise.catch(() => {});
-    return {
-      bundle,
-      shim,
-      address,
-      transport,
-      api: createClient(SandboxApi, transport),
-      call: this.#options.call.in(parseNamespace(bundle.namespace)),
-      ended,
-      exit: undefined,
-    };
+  #connect(parts: Pick<LiveSandbox, "bundle" | "shim" | "address">): LiveSandbox {
+    return connectSandbox(this.#options.call.in(parseNamespace(parts.bundle.namespace)), parts);
   }
 
   /** A Wait that stays open tells the end, and the loss of the shim. */
-  #watch(live: Live): void {
+  #watch(live: LiveSandbox): void {
     live.api
       .waitSandbox({ sandboxId: live.bundle.id }, callOptions(live.call))
-      .then((answer) =>
-        this.#settle(live, { status: answer.exitStatus, exitedAt: fromTimestamp(answer.exitedAt) }),
-      )
+      .then((answer) => settle(live, { status: answer.exitStatus, exitedAt: fromTimestamp(answer.exitedAt) }))
       .catch(async (err: unknown) => {
         if (this.#stopping || this.#live.get(keyOf(live.bundle.namespace, live.bundle.id)) !== live) return;
         const { log } = this.#options;
         log.warn("lost the shim of a sandbox", { id: live.bundle.id, reason: messageOf(err) });
         await this.#lose(live);
       });
-  }
-
-  #settle(live: Live, exit: SandboxExit): void {
-    if (live.exit !== undefined) return;
-    live.exit = exit;
-    live.ended.resolve(exit);
   }
 
   async #runDelete(bundle: Bundle, shim: ShimCommand): Promise<void> {
@@ -376,7 +312,7 @@ export class ShimSandboxes implements SandboxController {
     );
   }
 
-  #find(call: NamespacedCall, id: string): Live {
+  #find(call: NamespacedCall, id: string): LiveSandbox {
     const found = this.#live.get(keyOf(call.namespace, id));
     if (found === undefined) throw notFound(`sandbox ${id}`);
     return found;
@@ -390,7 +326,7 @@ export class ShimSandboxes implements SandboxController {
   }
 }
 
-function where({ address }: Live): { readonly address: string; readonly version: number } {
+function where({ address }: LiveSandbox): { readonly address: string; readonly version: number } {
   return { address: `ttrpc+unix://${address.address}`, version: address.version };
 }
 

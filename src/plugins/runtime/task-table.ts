@@ -22,7 +22,7 @@ import {
   type ShimAddress,
   sandboxOf,
 } from "./bundle.ts";
-import { endsBefore, factsOf } from "./dead-shim.ts";
+import { endsBefore, factsOf, KILLED } from "./dead-shim.ts";
 import { endLateShim } from "./late-shim.ts";
 import { deleteShim } from "./launch.ts";
 import { LostEvents } from "./lost-events.ts";
@@ -32,9 +32,6 @@ import { ShimLogs } from "./shim-logs.ts";
 import type { ShimStarter } from "./shim-manager.ts";
 import { removeFifos } from "./stdio-files.ts";
 import { newTask, settleExit, type Task, taskKey } from "./task.ts";
-
-/** 128 + SIGKILL: how a container ended whose shim was killed and told nothing. */
-const KILLED = 137;
 
 /** Timeouts of the config file, milliseconds. */
 export interface RuntimeTimeouts {
