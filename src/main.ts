@@ -93,6 +93,11 @@ async function run(): Promise<number> {
     process.stdout.write(`gantry ${version} ${revision}\n`);
     return 0;
   }
+  if (mode === "help" && rest[0] !== undefined) {
+    const [about] = rest;
+    if (Object.hasOwn(modes, about)) return start(about, ["--help"]);
+    if (everyday.includes(about)) return (await import("./cmd/engine/main.ts")).main([about, "--help"]);
+  }
   if (mode === undefined || mode === "--help" || mode === "-h" || mode === "help") {
     process.stdout.write(usage);
     return mode === undefined ? 1 : 0;
