@@ -135,25 +135,17 @@ export async function breakCriCalls({ rounds, seed, log }: ClientKillOptions): P
       return step;
     };
     const steps = await Promise.all(Array.from({ length: AT_ONCE }, (_, n) => one(n)));
-    // what a call began may still become a pod: as a kubelet would, until there is none
-    await until(
-      "no pod",
-      async () => {
-        await bed.removeAll().catch((err: unknown) => log(`round ${round}: remove: ${codeOf(err)}`));
-        const { items } = await bed.runtime.listPodSandbox({});
-        return items.length === 0;
-      },
-      60_000,
-    );
     const what = `round ${round} (broken in ${steps.join(", ")})`;
     let now = "";
+    // the making of a pod goes on for an identical retry: what becomes of it is removed as a kubelet would, until there is none
     await until(
       "what was before",
-      () => {
+      async () => {
+        await bed.removeAll().catch((err: unknown) => log(`${what}: remove: ${codeOf(err)}`));
         now = JSON.stringify(counted());
         return now === base;
       },
-      20_000,
+      60_000,
     ).catch(() => {
       faults.push(`${what}:\n was ${base}\n is  ${now}`);
       log(`FAULT ${faults.at(-1)}`);
