@@ -12,9 +12,7 @@ const FILE = O.RDONLY | O.NOFOLLOW | O.NONBLOCK | O.CLOEXEC;
  * @param lower an open directory; -1 for an empty tree
  */
 export function* treeChanges(writer: LayerWriter, lower: number, upper: number): Pieces {
-  const up = openDirectory(".", upper, "");
-  const low = lower < 0 ? -1 : openDirectory(".", lower, "");
-  yield* directory(writer, { path: "", low, up }, false);
+  yield* directory(writer, openPair(".", { path: "", low: lower, up: upper }, ""), false);
 }
 
 /** A directory of both trees by open descriptors; `low` is -1 when it is new. */
@@ -29,6 +27,17 @@ function openDirectory(name: ByteString, dir: number, path: ByteString): number 
   const fd = fs.open(name, DIRECTORY, 0, dir);
   if (fd < 0) throw failed("open", path, fd);
   return fd;
+}
+
+/** Opens a directory in both trees. `parent.low` -1: it is new. @throws as {@link openDirectory}, with nothing open */
+function openPair(name: ByteString, parent: Pair, path: ByteString): Pair {
+  const up = openDirectory(name, parent.up, path);
+  try {
+    return { path, low: parent.low < 0 ? -1 : openDirectory(name, parent.low, path), up };
+  } catch (error) {
+    fs.close(up);
+    throw error;
+  }
 }
 
 /** Takes over both descriptors. */
@@ -74,14 +83,13 @@ function* entry(writer: LayerWriter, pair: Pair, name: ByteString, known: boolea
     if (old === undefined || !sameFile(pair, name, old, now)) yield* writer.file(path, up, name, now);
     return;
   }
-  const upFd = openDirectory(name, up, path);
   if (old === undefined || (old.mode & S.IFMT) !== S.IFDIR) {
-    yield* directory(writer, { path, low: -1, up: upFd }, true);
+    yield* directory(writer, openPair(name, { ...pair, low: -1 }, path), true);
     return;
   }
-  const lowFd = openDirectory(name, low, path);
-  const changed = !sameMeta(old, now) || !sameXattrs(lowFd, upFd);
-  yield* directory(writer, { path, low: lowFd, up: upFd }, changed);
+  const inner = openPair(name, pair, path);
+  const changed = !sameMeta(old, now) || !sameXattrs(inner.low, inner.up);
+  yield* directory(writer, inner, changed);
 }
 
 /** Owner, mode and device; times are looked at only for files, as a directory's change with every file in it. */

@@ -1,7 +1,7 @@
 /** The daemon's side of a `gantry unpack` helper. */
 import { Buffer } from "node:buffer";
 import { abortError } from "../../../core/call.ts";
-import { type ErrorCode, GantryError, internal } from "../../../core/errors.ts";
+import { internal } from "../../../core/errors.ts";
 import {
   type CompareInstruction,
   type FinishInstruction,
@@ -10,6 +10,7 @@ import {
   type UnpackInstruction,
   type UnpackReport,
 } from "./protocol.ts";
+import { ReportReader, reportedError } from "./report-reader.ts";
 import { forLayer, giveLayer, type HelperChild, keep, rest, startOnce } from "./start.ts";
 
 const SIGKILL = 9;
@@ -37,13 +38,13 @@ export class HelperProcess {
   readonly #onStderr = (data: Buffer): void => {
     if (this.#stderr.length < STDERR) this.#stderr += data.toString("utf8");
   };
+  readonly #reader = new ReportReader();
   readonly #waiters: Waiter[] = [];
   readonly #reports: UnpackReport[] = [];
   readonly #exited: Promise<void>;
   #error: unknown;
   /** Ends the wait of a sender. */
   #wake: (() => void) | undefined;
-  #line = "";
   #stderr = "";
   #done = false;
   #dismissed = false;
@@ -136,7 +137,7 @@ export class HelperProcess {
   /** Lets a helper go that has done its work: the next layer may have it when it takes one. */
   dismiss(again: boolean): void {
     this.#signal.removeEventListener("abort", this.#onAbort);
-    const clean = this.#error === undefined && this.#line === "" && this.#reports.length === 0;
+    const clean = this.#error === undefined && this.#reader.atBoundary && this.#reports.length === 0;
     this.#error ??= internal("helper closed");
     this.#dismissed = true;
     if (this.#done) return;
@@ -184,24 +185,16 @@ export class HelperProcess {
   }
 
   #read(data: Buffer): void {
-    this.#line += data.toString("utf8");
-    for (let end = this.#line.indexOf("\n"); end >= 0; end = this.#line.indexOf("\n")) {
-      const line = this.#line.slice(0, end);
-      this.#line = this.#line.slice(end + 1);
-      this.#report(JSON.parse(line) as UnpackReport);
+    try {
+      for (const report of this.#reader.push(data)) this.#report(report);
+    } catch (err) {
+      this.#fail(err);
     }
   }
 
   #report(report: UnpackReport): void {
     if (report.type === "progress") this.#onProgress(BigInt(report.bytes));
-    else if (report.type === "error")
-      this.#fail(
-        new GantryError(
-          report.code satisfies ErrorCode,
-          report.message,
-          report.hint === undefined ? {} : { hint: report.hint },
-        ),
-      );
+    else if (report.type === "error") this.#fail(reportedError(report));
     else {
       const waiter = this.#waiters.shift();
       if (waiter === undefined) this.#reports.push(report);
