@@ -65,7 +65,10 @@ export async function killClients({ rounds, seed, log }: ClientKillOptions): Pro
         const client = ctr.start(words);
         await delay(pause);
         client.kill(signal);
+        // run and attach pass a signal on to the container, which need not end by it
+        const hard = setTimeout(() => client.kill("SIGKILL"), 500);
         await client.done;
+        clearTimeout(hard);
       };
       await Promise.all(Array.from({ length: AT_ONCE }, one));
       const fail = (why: string): void => {
