@@ -49,6 +49,11 @@ const SUFFIX: Record<ErrorCode, string> = {
   unknown: "unknown",
 };
 
+/** True for the name of an error class. */
+export function isErrorCode(text: unknown): text is ErrorCode {
+  return typeof text === "string" && Object.hasOwn(SUFFIX, text);
+}
+
 /** Extra facts for an error. */
 export interface ErrorOptions2 {
   /** What led to this error. */
