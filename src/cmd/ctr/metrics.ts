@@ -4,15 +4,16 @@ import { MetricsSchema as V1 } from "../../api/gen/containerd/cgroups/v1/metrics
 import { MetricsSchema as V2 } from "../../api/gen/containerd/cgroups/v2/metrics_pb.ts";
 import type { AnyValue } from "../../core/any.ts";
 import { invalidArgument } from "../../core/errors.ts";
+import { goJson } from "./go-json.ts";
 
-/** Rows named as containerd's ctr names them, and everything for JSON. @throws invalid-argument for another type */
-export function metricRows(data: AnyValue): { table: string[][]; json: unknown } {
+/** Rows named as containerd's ctr names them, and everything as JSON. @throws invalid-argument for another type */
+export function metricRows(data: AnyValue): { table: string[][]; json: string } {
   const row = (name: string, value: bigint | number | undefined): string[][] =>
     value === undefined ? [] : [[name, String(value)]];
   if (data.typeUrl.endsWith("io.containerd.cgroups.v1.Metrics")) {
     const m = fromBinary(V1, data.value);
     return {
-      json: m,
+      json: goJson(V1, m),
       table: [
         ...row("memory.usage_in_bytes", m.memory?.usage?.usage),
         ...row("memory.limit_in_bytes", m.memory?.usage?.limit),
@@ -29,7 +30,7 @@ export function metricRows(data: AnyValue): { table: string[][]; json: unknown }
   if (data.typeUrl.endsWith("io.containerd.cgroups.v2.Metrics")) {
     const m = fromBinary(V2, data.value);
     return {
-      json: m,
+      json: goJson(V2, m),
       table: [
         ...row("pids.current", m.pids?.current),
         ...row("pids.limit", m.pids?.limit),

@@ -22,7 +22,7 @@ import { need, textOf } from "../context.ts";
 import { metricRows } from "../metrics.ts";
 import { parseSignal } from "../signals.ts";
 import { removeFifos } from "../stdio.ts";
-import { renderTable, toJson } from "../table.ts";
+import { renderTable } from "../table.ts";
 import { hintTask } from "../task-hint.ts";
 
 export const list: Action = async (context, _args, options) => {
@@ -122,7 +122,7 @@ export const metrics: Action = async (context, args, options) => {
     });
   const { table, json } = metricRows(metric.data);
   if (textOf(options, "format") === "json") {
-    toStdout(toJson(json));
+    toStdout(`${json}\n`);
     return 0;
   }
   toStdout(renderTable(["ID", "TIMESTAMP"], [[metric.id, formatRfc3339(metric.timestamp)]], 4));
