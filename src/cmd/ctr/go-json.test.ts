@@ -19,6 +19,6 @@ test("names of the .proto file, nothing that is zero, exact numbers", () => {
     hugetlb: [{ usage: 3, pagesize: "2MB" }],
     pids: { current: 1 },
     cpu: { usage: { total: 13_597_444, per_cpu: [1, 2] }, throttling: {} },
-    memory: { hierarchical_memory_limit: 5, usage: { limit: 9_223_372_036_854_771_712 } },
+    memory: { hierarchical_memory_limit: 5, usage: { limit: Number("9223372036854771712") } },
   });
 });
