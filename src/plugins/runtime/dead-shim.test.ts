@@ -29,6 +29,8 @@ test(
     const inside = await childOf(entered.pid ?? 0);
     try {
       entered.kill("SIGSTOP");
+      // a signal that was sent has not been taken yet
+      while (readProcStat(entered.pid ?? 0)?.state !== "T") await new Promise((r) => setImmediate(r));
       const cleaning = createDeferred<void>();
       assert.ok(runsProgram(init));
       const ended = endsBefore(init, cleaning.promise);
