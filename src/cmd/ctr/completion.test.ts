@@ -18,6 +18,7 @@ test("bash completes nouns, verbs through aliases, flags", () => {
   assert.deepEqual(complete("ctr", "ima"), ["images"]);
   assert.deepEqual(complete("ctr", "-n", "k8s.io", "i", "pu"), ["pull", "push"]);
   assert.ok(complete("ctr", "images", "pull", "--pl").includes("--plain-http"));
+  assert.deepEqual(complete("ctr", "completion", "b"), ["bash"]);
 });
 
 test("every shell has a script, another one is an error", () => {

@@ -68,6 +68,9 @@ export function nodesOf(tree: Tree, before: readonly string[] = [""]): Node[] {
   ];
 }
 
+/** What there are scripts for. */
+const SHELLS = ["bash", "zsh", "fish"] as const;
+
 /** @throws invalid-argument for another shell */
 export function completionScript(tool: string, shell: string, nodes: readonly Node[]): string {
   switch (shell) {
@@ -88,7 +91,8 @@ export function completionScript(tool: string, shell: string, nodes: readonly No
  */
 function bash(tool: string, nodes: readonly Node[]): string {
   const rows = nodes.map((n) => {
-    const words = [...n.commands.map((c) => c.name), ...n.flags.flatMap((f) => f.names)].join(" ");
+    const shells = n.path === `${tool} completion` ? SHELLS : [];
+    const words = [...n.commands.map((c) => c.name), ...shells, ...n.flags.flatMap((f) => f.names)].join(" ");
     return `    "${n.path}") words="${words}" ;;`;
   });
   const known = nodes.map((n) => `"${n.path}"`).join(" | ");
@@ -124,7 +128,9 @@ function fish(tool: string, nodes: readonly Node[]): string {
     `'${text.replace(/\\/g, "\\\\").replace(/'/g, "\\'").replace(/\n/g, " ")}'`;
   const lines = nodes.flatMap((n) => {
     const condition = quote(`__gantry_${tool}_at ${n.path}`);
+    const shells = n.path === `${tool} completion` ? SHELLS : [];
     return [
+      ...shells.map((shell) => `complete -c ${tool} -n ${condition} -f -a ${shell}`),
       ...n.commands.map((c) => `complete -c ${tool} -n ${condition} -f -a ${c.name} -d ${quote(c.about)}`),
       ...n.flags.map((f) => {
         const names = f.names.map((name) =>
