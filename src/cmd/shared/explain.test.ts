@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { invalidArgument, notFound, unknownError } from "../../core/errors.ts";
+import { invalidArgument, notFound, unavailable, unknownError } from "../../core/errors.ts";
 import { messageFor, nextStep } from "./explain.ts";
 
 function thrown(work: () => unknown): unknown {
@@ -44,6 +44,7 @@ test("what an engine says without advice gets some, what has advice keeps it", (
     ) ?? "",
     /--snapshotter erofs/,
   );
+  assert.match(nextStep(unavailable('call to "/run/x.sock": connection closed')) ?? "", /systemctl status/);
   assert.equal(nextStep(invalidArgument("x", { hint: "mine" })), "mine");
   assert.equal(nextStep(unknownError("anything")), undefined);
 });

@@ -29,6 +29,7 @@ const NEXT: readonly (readonly [RegExp, string])[] = [
   [/content digest \S+: not found$/, "content"],
   [/vnd\.erofs\.layer\S*: no processor/, "erofs"],
   [/to http:\S+: 400 Bad Request/, "tls"],
+  [/call to "[^"]*": connection closed/, "lost"],
   [/invalid tar header|not a tar|unrecognized archive/, "archive"],
 ];
 const STEPS: Readonly<Record<string, string>> = {
@@ -42,6 +43,7 @@ const STEPS: Readonly<Record<string, string>> = {
   erofs:
     'its layers are for the snapshotter erofs: --snapshotter erofs, with "erofs" first in default of the diff service',
   tls: "the registry may want TLS: leave out --plain-http",
+  lost: "the engine ended meanwhile: systemctl status containerd; containers go on, see ctr tasks ls",
   archive: "want an archive of docker save, ctr images export, or an OCI layout as tar",
 };
 
