@@ -122,6 +122,14 @@ test("docker save: plain, gzip, zstd, xz, bzip2; tags get their full names", asy
   }
 });
 
+test("an extended header without a space ends the import", () =>
+  withContext(async (ctx) => {
+    const body = Buffer.from("no-space-and-no-number");
+    const header = patch(tarFile("pax", BigInt(body.length)), (h) => h.write("x", 156));
+    const archive = Buffer.concat([header, body, tarPadding(BigInt(body.length)), tarEnd()]);
+    await assert.rejects(importArchive(ctx, call, stream(archive)), /broken extended header/);
+  }));
+
 test("docker save: layers by symbolic and hard links", () =>
   withContext(async (ctx) => {
     const entries: Entry[] = [

@@ -20,8 +20,8 @@ const SCRIPT =
 
 /** Whether an error is one that no client should see: a fault of the program in the clothes of an answer. */
 export function isDefect(outcome: Outcome): boolean {
-  // what the client sent is quoted, and may be such a text itself
-  const own = outcome.message.replaceAll(/"(?:[^"\\]|\\.)*"/g, '""');
+  // zod says so of what is missing; what the client sent is quoted, and may be such a text itself
+  const own = outcome.message.replaceAll("received undefined", "").replaceAll(/"(?:[^"\\]|\\.)*"/g, '""');
   return outcome.code !== "ok" && SCRIPT.test(own);
 }
 

@@ -106,7 +106,8 @@ function parsePax(data: Uint8Array): Map<string, string> {
   for (let at = 0; at < data.byteLength; ) {
     const space = data.indexOf(0x20, at);
     const length = space < 0 ? 0 : Number(text.decode(data.subarray(at, space)));
-    if (!Number.isSafeInteger(length) || length <= space - at || at + length > data.byteLength)
+    // without a space the length is 0, and no step would be made
+    if (space < 0 || !Number.isSafeInteger(length) || length <= space - at || at + length > data.byteLength)
       throw invalidArgument("read archive: broken extended header");
     const record = text.decode(data.subarray(space + 1, at + length - 1));
     const equals = record.indexOf("=");
