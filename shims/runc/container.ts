@@ -72,7 +72,7 @@ export class Container {
   readonly #facts: ContainerInit;
   readonly #host: ContainerHost;
   readonly #runc: Runc;
-  readonly #execs = new Execs();
+  readonly #execs: Execs;
   readonly #traits: SpecTraits;
   readonly #cgroup: ContainerCgroup;
   readonly #leftovers: Leftovers;
@@ -90,6 +90,7 @@ export class Container {
     this.#runc = runcOf(facts.options, facts.namespace, facts.bundle);
     this.#traits = traits;
     this.#cgroup = new ContainerCgroup(host.layout, () => host.events.oom(facts.id));
+    this.#execs = new Execs({ id: facts.id, bundle: facts.bundle, runc: this.#runc, log: host.log });
     this.#leftovers = new Leftovers(this.#runc, facts.id, traits);
   }
 
@@ -192,15 +193,24 @@ export class Container {
     if (!this.init.alive) throw failedPrecondition(`cannot exec in a ${this.init.phase.tag} container`);
     if (this.init.phase.tag === "paused") throw failedPrecondition("cannot exec in a paused container");
     const since = startMark();
-    const name = join(this.bundle, `exec-${this.#execs.next()}`);
+    const { ahead } = exec;
+    exec.ahead = undefined;
+    const begun = await ahead?.go();
+    if (begun !== undefined) {
+      exec.io = begun.io;
+      exec.attached();
+      this.#execStarted(exec, begun.pid, since);
+      return;
+    }
+    const name = this.#execs.nextFile();
     try {
       writeFileSync(`${name}.json`, this.#execs.spec(exec.execId), { mode: 0o600 });
-      const pid = await this.#launch(exec, `${name}.pid`, (io) =>
-        this.#runc.exec(this.id, `${name}.json`, io),
+      const pid = await this.#launch(
+        exec,
+        `${name}.pid`,
+        (io) => this.#runc.exec(this.id, `${name}.json`, io).pid,
       );
-      exec.apply({ tag: "started", pid });
-      this.#host.events.execStarted(this.id, exec.execId, pid);
-      void this.#watchExec(exec, pid, since);
+      this.#execStarted(exec, pid, since);
     } finally {
       // the answer goes first
       setImmediate(() => {
@@ -208,6 +218,12 @@ export class Container {
         remove(`${name}.pid`);
       });
     }
+  }
+
+  #execStarted(exec: Process, pid: number, since: bigint): void {
+    exec.apply({ tag: "started", pid });
+    this.#host.events.execStarted(this.id, exec.execId, pid);
+    void this.#watchExec(exec, pid, since);
   }
 
   /** Runs a command that makes init, and watches over what it made. */
@@ -252,6 +268,7 @@ export class Container {
     const exit = await exitOf(pid, since);
     this.#initEnded = true;
     await this.init.starting;
+    void this.#execs.giveUp();
     if (this.#traits.sharesPids) await this.#runc.kill(this.id, 9, true).catch(() => {});
     await this.#execs.ended();
     this.#cgroup.unwatch();
@@ -273,6 +290,13 @@ export class Container {
     if (this.init.exit !== undefined) throw failedPrecondition("cannot exec in a stopped container");
     this.#execs.add(execId, streams, spec);
     this.#host.events.execAdded(this.id, execId);
+    const exec = this.process(execId);
+    const { ioUid, ioGid } = this.#facts.options;
+    // the answer goes first
+    setImmediate(() => {
+      const waits = exec.phase.tag === "added" && exec.starting === undefined;
+      if (waits && this.init.phase.tag === "running" && ioUid === 0 && ioGid === 0) this.#execs.begin(exec);
+    });
   }
 
   /** Signals a process; `all` every process of the container. */
@@ -293,6 +317,7 @@ export class Container {
     const exec = this.process(execId);
     await exec.starting;
     exec.apply({ tag: "deleted" });
+    await exec.ahead?.cancel();
     await exec.closeStreams();
     this.#execs.remove(execId);
     return exec.exit ?? { pid: 0, status: 0, exitedAt: 0n };
@@ -309,6 +334,7 @@ export class Container {
     } else if (init.phase.tag === "running" || init.phase.tag === "paused") {
       throw failedPrecondition("cannot delete a running process");
     }
+    await this.#execs.giveUp();
     for (const exec of this.#execs.all) await exec.closeStreams();
     await init.closeStreams();
     await this.#leftovers.remove();

@@ -1,8 +1,12 @@
 /** The execs of a container: processes that were added to it. */
+import { join } from "node:path";
 import { alreadyExists, invalidArgument } from "../../src/core/errors.ts";
+import type { Logger } from "../../src/core/log.ts";
 import type { Stdio } from "../../src/core/tasks/tasks.ts";
 import type { Kept } from "../shared/rest.ts";
+import { ExecAhead } from "./exec-ahead.ts";
 import { Process, type ProcessState } from "./process.ts";
+import type { Runc } from "./runc.ts";
 import { withTerminal } from "./spec.ts";
 
 /** Longest wait for execs to be reaped before init's exit is told, in milliseconds. */
@@ -15,10 +19,23 @@ export interface ExecsState {
   readonly count: number;
 }
 
+/** What execs are begun with. */
+export interface ExecParts {
+  readonly id: string;
+  readonly bundle: string;
+  readonly runc: Runc;
+  readonly log: Logger;
+}
+
 export class Execs {
+  readonly #parts: ExecParts;
   readonly #processes = new Map<string, Process>();
   readonly #specs = new Map<string, Uint8Array>();
   #count = 0;
+
+  constructor(parts: ExecParts) {
+    this.#parts = parts;
+  }
 
   /** Its state for the shim's sleep. @throws Awake while something is under way */
   rest(kept: Kept): ExecsState {
@@ -57,9 +74,21 @@ export class Execs {
     return this.#specs.get(execId) ?? new Uint8Array();
   }
 
-  /** A number that no other start had. */
-  next(): number {
-    return ++this.#count;
+  /** Path of files in the bundle that no other start had, without suffix. */
+  nextFile(): string {
+    return join(this.#parts.bundle, `exec-${++this.#count}`);
+  }
+
+  /** Begins one that was added, where that can be: see exec-ahead.ts. */
+  begin(exec: Process): void {
+    const { id, runc, log } = this.#parts;
+    const spec = this.spec(exec.execId);
+    exec.ahead = ExecAhead.begin({ runc, id, streams: exec.streams, spec, name: this.nextFile(), log });
+  }
+
+  /** Ends what was begun and waits for its start. */
+  async giveUp(): Promise<void> {
+    await Promise.all(this.all.map((exec) => exec.ahead?.cancel()));
   }
 
   remove(execId: string): void {

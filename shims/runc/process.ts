@@ -10,6 +10,7 @@ import { isErrno } from "../../src/platform/syscalls/errors.ts";
 import { close } from "../../src/platform/syscalls/files.ts";
 import { pidfdOpen, pidfdSendSignal } from "../../src/platform/syscalls/process.ts";
 import { Awake, type Kept } from "../shared/rest.ts";
+import type { ExecAhead } from "./exec-ahead.ts";
 import type { ProcessStdio, StdioState } from "./opened.ts";
 import { isAlive, type ProcessEvent, type ProcessPhase, pidOf, transition } from "./state.ts";
 
@@ -40,6 +41,8 @@ export class Process {
   io: ProcessStdio | undefined;
   /** Settles when the command that starts it has answered; exits are told only after that. */
   starting: Promise<unknown> | undefined;
+  /** The OCI runtime that waits for this exec's start. */
+  ahead: ExecAhead | undefined;
   readonly #ended = createDeferred<Exit>();
   /** Size asked for before there was a terminal. */
   #size: { columns: number; rows: number } | undefined;
@@ -54,7 +57,8 @@ export class Process {
 
   /** Its state for the shim's sleep. @throws Awake while something is under way */
   rest(kept: Kept): ProcessState {
-    if (this.starting !== undefined) throw new Awake("process is being started");
+    if (this.starting !== undefined || this.ahead?.isWaiting === true)
+      throw new Awake("process is being started");
     const { stdin, stdout, stderr, terminal } = this.streams;
     return {
       execId: this.execId,

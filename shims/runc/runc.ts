@@ -12,6 +12,8 @@ import { close, memfdCreate, open, pread, pwrite } from "../../src/platform/sysc
 import { forgetEnded } from "./forget.ts";
 import { releaseInit } from "./release.ts";
 
+const SIGKILL = 9;
+
 /** Which runtime and how to call it. */
 export interface RuncOptions {
   /** Program name or path. */
@@ -30,6 +32,14 @@ export interface RunIo {
   readonly fds: readonly [number, number, number];
   readonly pidFile: string;
   readonly consoleSocket?: string | undefined;
+}
+
+/** A command under way that leaves a process behind. */
+export interface Begun {
+  /** That process, when the command has ended well. @throws what the runtime says */
+  readonly pid: Promise<number>;
+  /** Ends the command itself. */
+  kill(): void;
 }
 
 /** Options of {@link Runc.checkpoint}. */
@@ -58,7 +68,7 @@ export class Runc {
 
   /** Makes the container; its init waits for `start`. */
   create(id: string, bundle: string, io: RunIo): Promise<number> {
-    return this.#detached("create", [...this.#makeFlags(bundle, io), id], io);
+    return this.#begin("create", [...this.#makeFlags(bundle, io), id], io).pid;
   }
 
   start(id: string): Promise<void> {
@@ -73,18 +83,23 @@ export class Runc {
   }
 
   /** Adds a process described by the OCI process file. */
-  exec(id: string, processFile: string, io: RunIo): Promise<number> {
+  exec(id: string, processFile: string, io: RunIo): Begun {
     const console = io.consoleSocket === undefined ? [] : ["--console-socket", io.consoleSocket];
     const tty = io.consoleSocket === undefined ? [] : ["--tty"];
     const flags = ["--detach", "--process", processFile, "--pid-file", io.pidFile, ...console, ...tty];
-    return this.#detached("exec", [...flags, id], io);
+    return this.#begin("exec", [...flags, id], io);
+  }
+
+  /** Whether `exec` looks at the container first and reads its process file then, as runc does. */
+  get readsProcessLast(): boolean {
+    return basename(this.options.binary) === "runc";
   }
 
   /** Brings a checkpoint back to life, running. */
   restore(id: string, bundle: string, imagePath: string, io: RunIo): Promise<number> {
     const work = this.options.criuWorkPath === "" ? [] : ["--work-path", this.options.criuWorkPath];
     const flags = ["--detach", "--image-path", imagePath, ...work];
-    return this.#detached("restore", [...flags, ...this.#makeFlags(bundle, io), id], io);
+    return this.#begin("restore", [...flags, ...this.#makeFlags(bundle, io), id], io).pid;
   }
 
   /** Signals init, or with `all` every process of the container. */
@@ -156,17 +171,20 @@ export class Runc {
     return systemdCgroup ? [...flags, "--systemd-cgroup"] : flags;
   }
 
-  /** Runs a command that leaves a process behind and returns that process's pid. */
-  async #detached(command: string, args: readonly string[], io: RunIo): Promise<number> {
+  /** Begins a command that leaves a process behind. */
+  #begin(command: string, args: readonly string[], io: RunIo): Begun {
     const from = logSize(this.#log);
     const child = spawnProcess(this.options.binary, [...this.#global(), command, ...args], {
       stdio: [...io.fds],
     });
-    const { code } = await child.exited;
-    if (code !== 0) throw this.#failure(command, code, from, "");
-    const pid = Number.parseInt(readFileSync(io.pidFile, "utf8"), 10);
-    if (!(pid > 0)) throw unknownError(`OCI runtime ${command}: read pid file "${io.pidFile}": no pid`);
-    return pid;
+    const ended = async (): Promise<number> => {
+      const { code } = await child.exited;
+      if (code !== 0) throw this.#failure(command, code, from, "");
+      const pid = Number.parseInt(readFileSync(io.pidFile, "utf8"), 10);
+      if (!(pid > 0)) throw unknownError(`OCI runtime ${command}: read pid file "${io.pidFile}": no pid`);
+      return pid;
+    };
+    return { pid: ended(), kill: () => void child.kill(SIGKILL) };
   }
 
   async #command(command: string, args: readonly string[], stdin?: Uint8Array): Promise<void> {

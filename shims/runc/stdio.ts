@@ -53,7 +53,7 @@ export interface StdioOwner {
   readonly pipes: boolean;
 }
 
-type Target =
+export type Target =
   | { readonly kind: "null" }
   | { readonly kind: "fifo"; readonly path: string }
   | { readonly kind: "file"; readonly path: string }
@@ -121,7 +121,10 @@ export async function openStdio(streams: Stdio, owner: StdioOwner, log: Logger):
  * thread had written would be lost with its last writer.
  * @returns a writer for each FIFO with a reader, to be closed with the child's ends
  */
-async function writersWhenRead(targets: readonly Target[], opened: Opened): Promise<Map<string, number>> {
+export async function writersWhenRead(
+  targets: readonly Target[],
+  opened: Opened,
+): Promise<Map<string, number>> {
   const writers = new Map<string, number>();
   const late = performance.now() + READER_MS;
   for (const target of targets) {
@@ -216,7 +219,7 @@ function openPlain(
   return plainStdio(opened, [inFd, outFd, errFd], input, keepers);
 }
 
-function plainStdio(
+export function plainStdio(
   opened: Opened,
   fds: readonly [number, number, number],
   input: number | undefined,

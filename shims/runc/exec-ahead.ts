@@ -1,0 +1,126 @@
+/**
+ * `runc exec` begun when an exec is added. While the client's Start is on its way the runtime loads itself and the state of the
+ * container, about a third of its work, and then waits for the process file: a FIFO, which Start writes. Nothing was done to the
+ * container by then, so that ending the runtime leaves nothing.
+ */
+import { unlinkSync } from "node:fs";
+import type { Logger } from "../../src/core/log.ts";
+import type { Stdio } from "../../src/core/tasks/tasks.ts";
+import { createFifo, openFifo } from "../../src/platform/fs/fifo.ts";
+import { close, tryWrite } from "../../src/platform/syscalls/files.ts";
+import { canBeEarly, EarlyFifos } from "./early-fifos.ts";
+import type { ProcessStdio } from "./opened.ts";
+import type { Begun, Runc } from "./runc.ts";
+
+/** A Start that has not come after so long is not on its way, in milliseconds. */
+const WAIT_MS = 1000;
+/** Specs beyond this do not surely go into a FIFO at once, in bytes. */
+const MAX_SPEC = 32 << 10;
+
+/** What it is begun with. */
+export interface AheadParts {
+  readonly runc: Runc;
+  readonly id: string;
+  readonly streams: Stdio;
+  readonly spec: Uint8Array;
+  /** Path of files that are its own, without suffix. */
+  readonly name: string;
+  readonly log: Logger;
+}
+
+export class ExecAhead {
+  readonly #spec: Uint8Array;
+  readonly #files: readonly string[];
+  readonly #streams: EarlyFifos;
+  readonly #begun: Begun;
+  readonly #late: NodeJS.Timeout;
+  /** Our end of the process file. */
+  #processFile: number | undefined;
+  #over = false;
+
+  private constructor({ runc, id, streams, spec, name, log }: AheadParts) {
+    const json = `${name}.json`;
+    const pidFile = `${name}.pid`;
+    this.#spec = spec;
+    this.#files = [json, pidFile];
+    this.#streams = new EarlyFifos(streams, log);
+    createFifo(json);
+    this.#processFile = openFifo(json);
+    this.#begun = runc.exec(id, json, { fds: this.#streams.fds, pidFile });
+    this.#begun.pid.then(
+      () => {},
+      () => {
+        this.#over = true;
+      },
+    );
+    this.#late = setTimeout(() => void this.cancel(), WAIT_MS);
+  }
+
+  /** @returns undefined where an exec is better begun by its Start */
+  static begin(parts: AheadParts): ExecAhead | undefined {
+    const { runc, streams, spec } = parts;
+    if (!runc.readsProcessLast || spec.length > MAX_SPEC || !canBeEarly(streams)) return undefined;
+    try {
+      return new ExecAhead(parts);
+    } catch (error) {
+      // Start finds out, and says why
+      parts.log.debug("begin exec early", { err: error });
+      return undefined;
+    }
+  }
+
+  get isWaiting(): boolean {
+    return this.#processFile !== undefined;
+  }
+
+  /**
+   * Start has come.
+   * @returns its streams and pid; undefined when the runtime has ended already: begin anew
+   * @throws what the runtime says
+   */
+  async go(): Promise<{ readonly io: ProcessStdio; readonly pid: number } | undefined> {
+    clearTimeout(this.#late);
+    const file = this.#processFile;
+    if (this.#over || file === undefined) {
+      await this.cancel();
+      return undefined;
+    }
+    const io = await this.#streams.ready();
+    try {
+      if (tryWrite(file, this.#spec) !== this.#spec.length) throw new Error("write process file: cut short");
+      const pid = await this.#begun.pid;
+      io.spawned();
+      return { io, pid };
+    } catch (error) {
+      io.spawned();
+      await io.close();
+      throw error;
+    } finally {
+      // the answer goes first
+      setImmediate(() => this.#remove());
+    }
+  }
+
+  /** Ends what was begun. Resolves when nothing is left of it. */
+  async cancel(): Promise<void> {
+    clearTimeout(this.#late);
+    if (this.#processFile === undefined) return;
+    this.#over = true;
+    this.#begun.kill();
+    this.#remove();
+    await this.#begun.pid.catch(() => {});
+    await this.#streams.close();
+  }
+
+  #remove(): void {
+    if (this.#processFile !== undefined) close(this.#processFile);
+    this.#processFile = undefined;
+    for (const path of this.#files) {
+      try {
+        unlinkSync(path);
+      } catch {
+        // the runtime did not get that far, or the whole bundle is gone
+      }
+    }
+  }
+}
