@@ -1,7 +1,9 @@
 /** Execs begun when they are added: what becomes of those whose start comes, comes late, or never. Needs root, runc, busybox-static. */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { createFifo } from "../../src/platform/fs/fifo.ts";
 import { childrenOf } from "../../src/platform/process/proc.ts";
 import { busyboxRoot, cannotRun, type FakeDaemon, fakeDaemon, rootMount, startShim } from "./testing.ts";
 
@@ -66,45 +68,79 @@ async function inContainer(
   }
 }
 
+/**
+ * Adds an exec and sees the runtime wait for its start. One that was given up before this process had the processor to look is added
+ * anew. @returns its id
+ */
+async function begun(
+  c: { shim: Shim; pid: number },
+  id: string,
+  exec: { spec: ReturnType<typeof processOf>; stdout?: string },
+): Promise<string> {
+  for (let n = 0; n < 20; n++) {
+    const execId = `e${n}`;
+    await c.shim.v3.exec({ id, execId, ...exec });
+    for (const late = Date.now() + 1500; Date.now() < late; ) {
+      if (runtimes(c.pid).length === 1) return execId;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    await c.shim.v3.delete({ id, execId });
+  }
+  throw new Error("no runtime was seen to wait");
+}
+
 test("the runtime waits for the start of an exec, and is the one that goes on", { skip }, async () => {
-  await inContainer("ahead", async ({ shim, pid, files }) => {
-    await shim.v3.exec({ id: "ahead", execId: "e", spec: processOf(["sh", "-c", "exit 5"]) });
-    await until("a runtime that waits", () => runtimes(pid).length === 1);
-    await shim.v3.start({ id: "ahead", execId: "e" });
-    assert.equal((await shim.v3.wait({ id: "ahead", execId: "e" })).exitStatus, 5);
-    await shim.v3.delete({ id: "ahead", execId: "e" });
+  await inContainer("ahead", async (c) => {
+    const { shim, pid, files } = c;
+    const execId = await begun(c, "ahead", { spec: processOf(["sh", "-c", "exit 5"]) });
+    await shim.v3.start({ id: "ahead", execId });
+    assert.equal((await shim.v3.wait({ id: "ahead", execId })).exitStatus, 5);
+    await shim.v3.delete({ id: "ahead", execId });
     await until("its files to be removed", () => files().length === 0);
     assert.deepEqual(runtimes(pid), []);
   });
 });
 
 test("an exec that is deleted before its start leaves nothing", { skip }, async () => {
-  await inContainer("undone", async ({ shim, pid, files }) => {
-    await shim.v3.exec({ id: "undone", execId: "e", spec: processOf(["true"]) });
-    await until("a runtime that waits", () => runtimes(pid).length === 1);
-    await shim.v3.delete({ id: "undone", execId: "e" });
+  await inContainer("undone", async (c) => {
+    const { shim, pid, files } = c;
+    const execId = await begun(c, "undone", { spec: processOf(["true"]) });
+    await shim.v3.delete({ id: "undone", execId });
     assert.deepEqual([runtimes(pid), files()], [[], []]);
   });
 });
 
 test("a start that comes late finds no runtime waiting, and works", { skip }, async () => {
-  await inContainer("late", async ({ shim, pid, files }) => {
-    await shim.v3.exec({ id: "late", execId: "e", spec: processOf(["sh", "-c", "exit 6"]) });
-    await until("a runtime that waits", () => runtimes(pid).length === 1);
+  await inContainer("late", async (c) => {
+    const { shim, pid, files } = c;
+    const execId = await begun(c, "late", { spec: processOf(["sh", "-c", "exit 6"]) });
     await until("its end", () => runtimes(pid).length === 0);
     assert.deepEqual(files(), []);
-    await shim.v3.start({ id: "late", execId: "e" });
-    assert.equal((await shim.v3.wait({ id: "late", execId: "e" })).exitStatus, 6);
+    await shim.v3.start({ id: "late", execId });
+    assert.equal((await shim.v3.wait({ id: "late", execId })).exitStatus, 6);
   });
 });
 
 test("the end of the container ends what waits", { skip }, async () => {
-  await inContainer("ended", async ({ shim, pid, files }) => {
-    await shim.v3.exec({ id: "ended", execId: "e", spec: processOf(["true"]) });
-    await until("a runtime that waits", () => runtimes(pid).length === 1);
+  await inContainer("ended", async (c) => {
+    const { shim, pid, files } = c;
+    await begun(c, "ended", { spec: processOf(["true"]) });
     await shim.v3.kill({ id: "ended", signal: 9 });
     await shim.v3.wait({ id: "ended" });
     await until("the end of the runtime", () => runtimes(pid).length === 0 && files().length === 0);
+  });
+});
+
+test("a start whose streams are gone ends what waits", { skip }, async () => {
+  await inContainer("gone", async (c) => {
+    const { shim, pid, files } = c;
+    const stdout = join(daemon.dir, "gone-out");
+    createFifo(stdout);
+    const execId = await begun(c, "gone", { stdout, spec: processOf(["true"]) });
+    rmSync(stdout);
+    await assert.rejects(shim.v3.start({ id: "gone", execId }), /no such file|ENOENT/i);
+    assert.deepEqual([runtimes(pid), files()], [[], []]);
+    await shim.v3.delete({ id: "gone", execId });
   });
 });
 

@@ -85,7 +85,10 @@ export class ExecAhead {
       await this.cancel();
       return undefined;
     }
-    const io = await this.#streams.ready();
+    const io = await this.#streams.ready().catch(async (error: unknown) => {
+      await this.cancel();
+      throw error;
+    });
     try {
       if (tryWrite(file, this.#spec) !== this.#spec.length) throw new Error("write process file: cut short");
       const pid = await this.#begun.pid;
