@@ -4,8 +4,16 @@ import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { createFifo } from "../../src/platform/fs/fifo.ts";
-import { childrenOf } from "../../src/platform/process/proc.ts";
-import { busyboxRoot, cannotRun, type FakeDaemon, fakeDaemon, rootMount, startShim } from "./testing.ts";
+import { childrenOf, commandLineOf } from "../../src/platform/process/proc.ts";
+import {
+  busyboxRoot,
+  callShim,
+  cannotRun,
+  type FakeDaemon,
+  fakeDaemon,
+  rootMount,
+  startShim,
+} from "./testing.ts";
 
 const skip = cannotRun() ?? false;
 let daemon: FakeDaemon;
@@ -30,6 +38,15 @@ function runtimes(shim: number): number[] {
     } catch {
       return false;
     }
+  });
+}
+
+/** Whether an OCI runtime is at work for a container, whosever child it is. */
+function runsFor(id: string): boolean {
+  return readdirSync("/proc").some((name) => {
+    if (!/^\d+$/.test(name)) return false;
+    const words = commandLineOf(Number(name)) ?? [];
+    return words[0] === "runc" && words.at(-1) === id;
   });
 }
 
@@ -144,7 +161,24 @@ test("a start whose streams are gone ends what waits", { skip }, async () => {
   });
 });
 
-test("a process file larger than a FIFO takes at once", { skip }, async () => {
+test("a runtime that waits, or is about to, ends with a shim that is killed", { skip }, async () => {
+  for (const pause of [0, 2, 4, 8, 16, 50]) {
+    const id = `killed-${pause}`;
+    const bundle = daemon.bundle(id, ["sleep", "1000"]);
+    const shim = await startShim(daemon, id, bundle, "new");
+    await shim.v3.create({ id, bundle, rootfs: root });
+    await shim.v3.start({ id });
+    const { shimPid } = await shim.v3.connect({ id });
+    await shim.v3.exec({ id, execId: "e", spec: processOf(["true"]) });
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    process.kill(shimPid, "SIGKILL");
+    await until("the end of the runtime", () => !runsFor(id));
+    await shim.close();
+    await callShim(daemon, id, bundle, "delete", new Uint8Array());
+  }
+});
+
+test("a process file larger than a pipe takes at once", { skip }, async () => {
   await inContainer("large", async ({ shim }) => {
     const env = [`LONG=${"x".repeat(100_000)}`];
     const script = "[ ${#LONG} = 100000 ] && exit 7";

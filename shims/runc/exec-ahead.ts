@@ -1,20 +1,20 @@
 /**
  * `runc exec` begun when an exec is added. While the client's Start is on its way the runtime loads itself and the state of the
- * container, about a third of its work, and then waits for the process file: a FIFO, which Start writes. Nothing was done to the
- * container by then, so that ending the runtime leaves nothing.
+ * container, about a third of its work, and then waits for the process file: a pipe of ours, which Start writes. Nothing was done to
+ * the container by then, so that ending the runtime leaves nothing. It opens the pipe in /proc: a shim that is killed takes the file
+ * with it, or ends it, and the runtime goes. (A FIFO would be waited for by a runtime that is late.)
  */
 import { unlinkSync } from "node:fs";
 import type { Logger } from "../../src/core/log.ts";
 import type { Stdio } from "../../src/core/tasks/tasks.ts";
-import { createFifo, openFifo } from "../../src/platform/fs/fifo.ts";
-import { close, tryWrite } from "../../src/platform/syscalls/files.ts";
+import { close, pipe2, tryWrite } from "../../src/platform/syscalls/files.ts";
 import { canBeEarly, EarlyFifos } from "./early-fifos.ts";
 import type { ProcessStdio } from "./opened.ts";
 import type { Begun, Runc } from "./runc.ts";
 
 /** A Start that has not come after so long is not on its way, in milliseconds. */
 const WAIT_MS = 1000;
-/** Specs beyond this do not surely go into a FIFO at once, in bytes. */
+/** Specs beyond this do not surely go into a pipe at once, in bytes. */
 const MAX_SPEC = 32 << 10;
 
 /** What it is begun with. */
@@ -30,23 +30,22 @@ export interface AheadParts {
 
 export class ExecAhead {
   readonly #spec: Uint8Array;
-  readonly #files: readonly string[];
+  readonly #pidFile: string;
   readonly #streams: EarlyFifos;
   readonly #begun: Begun;
   readonly #late: NodeJS.Timeout;
-  /** Our end of the process file. */
-  #processFile: number | undefined;
+  /** The process file; undefined when it has done its work. */
+  #pipe: { readonly read: number; readonly write: number } | undefined;
   #over = false;
 
   private constructor({ runc, id, streams, spec, name, log }: AheadParts) {
-    const json = `${name}.json`;
-    const pidFile = `${name}.pid`;
     this.#spec = spec;
-    this.#files = [json, pidFile];
+    this.#pidFile = `${name}.pid`;
     this.#streams = new EarlyFifos(streams, log);
-    createFifo(json);
-    this.#processFile = openFifo(json);
-    this.#begun = runc.exec(id, json, { fds: this.#streams.fds, pidFile });
+    const pipe = pipe2();
+    this.#pipe = pipe;
+    const processFile = `/proc/${process.pid}/fd/${pipe.read}`;
+    this.#begun = runc.exec(id, processFile, { fds: this.#streams.fds, pidFile: this.#pidFile });
     this.#begun.pid.then(
       () => {},
       () => {
@@ -70,7 +69,7 @@ export class ExecAhead {
   }
 
   get isWaiting(): boolean {
-    return this.#processFile !== undefined;
+    return this.#pipe !== undefined;
   }
 
   /**
@@ -80,8 +79,8 @@ export class ExecAhead {
    */
   async go(): Promise<{ readonly io: ProcessStdio; readonly pid: number } | undefined> {
     clearTimeout(this.#late);
-    const file = this.#processFile;
-    if (this.#over || file === undefined) {
+    const pipe = this.#pipe;
+    if (this.#over || pipe === undefined) {
       await this.cancel();
       return undefined;
     }
@@ -90,7 +89,8 @@ export class ExecAhead {
       throw error;
     });
     try {
-      if (tryWrite(file, this.#spec) !== this.#spec.length) throw new Error("write process file: cut short");
+      if (tryWrite(pipe.write, this.#spec) !== this.#spec.length)
+        throw new Error("write process file: cut short");
       const pid = await this.#begun.pid;
       io.spawned();
       return { io, pid };
@@ -107,7 +107,7 @@ export class ExecAhead {
   /** Ends what was begun. Resolves when nothing is left of it. */
   async cancel(): Promise<void> {
     clearTimeout(this.#late);
-    if (this.#processFile === undefined) return;
+    if (this.#pipe === undefined) return;
     this.#over = true;
     this.#begun.kill();
     this.#remove();
@@ -116,14 +116,12 @@ export class ExecAhead {
   }
 
   #remove(): void {
-    if (this.#processFile !== undefined) close(this.#processFile);
-    this.#processFile = undefined;
-    for (const path of this.#files) {
-      try {
-        unlinkSync(path);
-      } catch {
-        // the runtime did not get that far, or the whole bundle is gone
-      }
+    if (this.#pipe !== undefined) for (const fd of [this.#pipe.read, this.#pipe.write]) close(fd);
+    this.#pipe = undefined;
+    try {
+      unlinkSync(this.#pidFile);
+    } catch {
+      // the runtime did not get that far, or the whole bundle is gone
     }
   }
 }
