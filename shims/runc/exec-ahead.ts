@@ -42,10 +42,17 @@ export class ExecAhead {
     this.#spec = spec;
     this.#pidFile = `${name}.pid`;
     this.#streams = new EarlyFifos(streams, log);
-    const pipe = pipe2();
-    this.#pipe = pipe;
-    const processFile = `/proc/${process.pid}/fd/${pipe.read}`;
-    this.#begun = runc.exec(id, processFile, { fds: this.#streams.fds, pidFile: this.#pidFile });
+    try {
+      const pipe = pipe2();
+      this.#pipe = pipe;
+      const processFile = `/proc/${process.pid}/fd/${pipe.read}`;
+      this.#begun = runc.exec(id, processFile, { fds: this.#streams.fds, pidFile: this.#pidFile });
+    } catch (error) {
+      // no such runtime, or no file left to be opened: nothing stays open
+      this.#remove();
+      void this.#streams.close();
+      throw error;
+    }
     this.#begun.pid.then(
       () => {},
       () => {
