@@ -212,6 +212,7 @@ export class Container {
       );
       this.#execStarted(exec, pid, since);
     } finally {
+      await ahead?.cancel();
       // the answer goes first
       setImmediate(() => {
         remove(`${name}.json`);

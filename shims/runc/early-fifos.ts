@@ -1,9 +1,15 @@
-/** Streams of a process that is made before its client has come to read: FIFOs and nothing else. */
+/**
+ * Streams of a process that is made before its client says Start: FIFOs and nothing else.
+ *
+ * The FIFO of stdin is not opened before Start: `ctr` and others learn how to close stdin between Exec and Start, and one whose
+ * FIFO has a reader by then may come to the end of its input too early, and never close it. The process gets a pipe, and what
+ * comes is copied. FIFOs of output stay open from then on: a client that saw a writer come and go would take that for the end.
+ */
 import type { Logger } from "../../src/core/log.ts";
 import type { Stdio } from "../../src/core/tasks/tasks.ts";
 import { openFifo } from "../../src/platform/fs/fifo.ts";
-import { O_RDONLY, O_RDWR, O_WRONLY } from "../../src/platform/syscalls/constants.ts";
-import { close, open } from "../../src/platform/syscalls/files.ts";
+import { O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } from "../../src/platform/syscalls/constants.ts";
+import { close, open, pipe2 } from "../../src/platform/syscalls/files.ts";
 import { Opened, type ProcessStdio } from "./opened.ts";
 import { parseStream, plainStdio, type Target, writersWhenRead } from "./stdio.ts";
 
@@ -18,7 +24,8 @@ export class EarlyFifos {
   readonly fds: readonly [number, number, number];
   readonly #opened: Opened;
   readonly #outputs: readonly Target[];
-  readonly #input: number | undefined;
+  /** Where stdin comes from, and our end of the process's pipe. */
+  readonly #input: { readonly path: string; readonly write: number } | undefined;
 
   /** Waits for nobody. @param streams as {@link canBeEarly} wants them. @throws SyscallError, with nothing open */
   constructor(streams: Stdio, log: Logger) {
@@ -38,13 +45,22 @@ export class EarlyFifos {
       }
     };
     try {
-      this.#input = stdin.kind === "fifo" ? opened.keep(openFifo(stdin.path)) : undefined;
-      const inFd = stdin.kind === "fifo" ? opened.forChild(open(stdin.path, O_RDONLY)) : nothing();
+      let inFd: number;
+      if (stdin.kind === "fifo") {
+        const ends = pipe2();
+        inFd = opened.forChild(ends.read);
+        this.#input = { path: stdin.path, write: opened.keep(ends.write) };
+      } else inFd = nothing();
       this.fds = [inFd, output(this.#outputs[0]), output(this.#outputs[1])];
     } catch (error) {
       void opened.closeAll();
       throw error;
     }
+  }
+
+  /** Whether a client may have seen that they are open. */
+  get wereSeen(): boolean {
+    return this.#outputs.some((target) => target.kind === "fifo");
   }
 
   /** The streams as of a process that is started now: waits, with a bound, for their readers. */
@@ -53,7 +69,13 @@ export class EarlyFifos {
     const keepers: number[] = [];
     for (const target of this.#outputs)
       if (target.kind === "fifo") keepers.push(this.#opened.keep(openFifo(target.path)));
-    return plainStdio(this.#opened, this.fds, this.#input, keepers);
+    let keeper: number | undefined;
+    if (this.#input !== undefined) {
+      const { path, write } = this.#input;
+      keeper = this.#opened.keep(openFifo(path));
+      this.#opened.copyIn(this.#opened.keep(open(path, O_RDONLY | O_NONBLOCK)), write);
+    }
+    return plainStdio(this.#opened, this.fds, keeper, keepers);
   }
 
   /** Ends what was never used. */

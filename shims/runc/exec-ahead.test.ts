@@ -1,10 +1,13 @@
 /** Execs begun when they are added: what becomes of those whose start comes, comes late, or never. Needs root, runc, busybox-static. */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, readdirSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { createFifo } from "../../src/platform/fs/fifo.ts";
+import { readFd } from "../../src/platform/fs/fd-stream.ts";
+import { createFifo, openReadFifo } from "../../src/platform/fs/fifo.ts";
 import { childrenOf, commandLineOf } from "../../src/platform/process/proc.ts";
+import { O_NONBLOCK, O_RDONLY } from "../../src/platform/syscalls/constants.ts";
+import { open } from "../../src/platform/syscalls/files.ts";
 import {
   busyboxRoot,
   callShim,
@@ -92,7 +95,7 @@ async function inContainer(
 async function begun(
   c: { shim: Shim; pid: number },
   id: string,
-  exec: { spec: ReturnType<typeof processOf>; stdout?: string },
+  exec: { spec: ReturnType<typeof processOf>; stdin?: string; stdout?: string },
 ): Promise<string> {
   for (let n = 0; n < 20; n++) {
     const execId = `e${n}`;
@@ -135,6 +138,62 @@ test("a start that comes late finds no runtime waiting, and works", { skip }, as
     assert.deepEqual(files(), []);
     await shim.v3.start({ id: "late", execId });
     assert.equal((await shim.v3.wait({ id: "late", execId })).exitStatus, 6);
+  });
+});
+
+/** All that comes out of a FIFO, from now to its end. */
+async function reads(path: string): Promise<string> {
+  const fd = open(path, O_RDONLY | O_NONBLOCK);
+  let text = "";
+  try {
+    for await (const chunk of readFd(fd)) text += Buffer.from(chunk).toString();
+  } finally {
+    closeSync(fd);
+  }
+  return text;
+}
+
+test("stdin has no reader before the start: a client learns only then how to close it", {
+  skip,
+}, async () => {
+  await inContainer("input", async (c) => {
+    const [stdin, stdout] = [join(daemon.dir, "input-in"), join(daemon.dir, "input-out")];
+    createFifo(stdin);
+    createFifo(stdout);
+    const { v3 } = c.shim;
+    const execId = await begun(c, "input", { stdin, stdout, spec: processOf(["cat"]) });
+    assert.equal(openReadFifo(stdin), undefined, "somebody reads stdin");
+    const out = reads(stdout);
+    await v3.start({ id: "input", execId });
+    const writer = openReadFifo(stdin);
+    assert.notEqual(writer, undefined, "nobody reads stdin");
+    writeSync(writer ?? -1, "through\n");
+    closeSync(writer ?? -1);
+    await v3.closeIO({ id: "input", execId, stdin: true });
+    assert.equal((await v3.wait({ id: "input", execId })).exitStatus, 0);
+    await v3.delete({ id: "input", execId });
+    assert.equal(await out, "through\n");
+  });
+});
+
+test("a reader of output sees no end before a start that comes late", { skip }, async () => {
+  await inContainer("patient", async (c) => {
+    const stdout = join(daemon.dir, "patient-out");
+    createFifo(stdout);
+    const { v3 } = c.shim;
+    const execId = await begun(c, "patient", { stdout, spec: processOf(["echo", "late"]) });
+    const out = reads(stdout);
+    let ended = false;
+    void out.then(() => {
+      ended = true;
+    });
+    await until("the end of the runtime that waited", () => runtimes(c.pid).length === 0);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.equal(ended, false, "the reader saw an end");
+    await v3.start({ id: "patient", execId });
+    await v3.wait({ id: "patient", execId });
+    await v3.delete({ id: "patient", execId });
+    assert.equal(await out, "late\n");
   });
 });
 

@@ -36,7 +36,9 @@ export class ExecAhead {
   readonly #late: NodeJS.Timeout;
   /** The process file; undefined when it has done its work. */
   #pipe: { readonly read: number; readonly write: number } | undefined;
+  /** The runtime has ended, or is about to. */
   #over = false;
+  #open = true;
 
   private constructor({ runc, id, streams, spec, name, log }: AheadParts) {
     this.#spec = spec;
@@ -59,7 +61,10 @@ export class ExecAhead {
         this.#over = true;
       },
     );
-    this.#late = setTimeout(() => void this.cancel(), WAIT_MS);
+    this.#late = setTimeout(() => {
+      // a client that reads must not see the end of output that has not begun
+      void (this.#streams.wereSeen ? this.#end() : this.cancel());
+    }, WAIT_MS);
   }
 
   /** @returns undefined where an exec is better begun by its Start */
@@ -75,20 +80,21 @@ export class ExecAhead {
     }
   }
 
-  get isWaiting(): boolean {
-    return this.#pipe !== undefined;
+  /** Whether the runtime waits, or streams are held for a start that is late. */
+  get isOpen(): boolean {
+    return this.#open;
   }
 
   /**
    * Start has come.
-   * @returns its streams and pid; undefined when the runtime has ended already: begin anew
+   * @returns its streams and pid; undefined when the runtime has ended already: begin anew, then {@link cancel}
    * @throws what the runtime says
    */
   async go(): Promise<{ readonly io: ProcessStdio; readonly pid: number } | undefined> {
     clearTimeout(this.#late);
     const pipe = this.#pipe;
     if (this.#over || pipe === undefined) {
-      await this.cancel();
+      await this.#end();
       return undefined;
     }
     const io = await this.#streams.ready().catch(async (error: unknown) => {
@@ -100,10 +106,12 @@ export class ExecAhead {
         throw new Error("write process file: cut short");
       const pid = await this.#begun.pid;
       io.spawned();
+      this.#open = false;
       return { io, pid };
     } catch (error) {
       io.spawned();
       await io.close();
+      this.#open = false;
       throw error;
     } finally {
       // the answer goes first
@@ -113,13 +121,19 @@ export class ExecAhead {
 
   /** Ends what was begun. Resolves when nothing is left of it. */
   async cancel(): Promise<void> {
+    if (!this.#open) return;
+    await this.#end();
+    await this.#streams.close();
+    this.#open = false;
+  }
+
+  /** Ends the runtime. */
+  async #end(): Promise<void> {
     clearTimeout(this.#late);
-    if (this.#pipe === undefined) return;
     this.#over = true;
-    this.#begun.kill();
+    if (this.#pipe !== undefined) this.#begun.kill();
     this.#remove();
     await this.#begun.pid.catch(() => {});
-    await this.#streams.close();
   }
 
   #remove(): void {

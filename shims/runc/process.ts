@@ -57,7 +57,7 @@ export class Process {
 
   /** Its state for the shim's sleep. @throws Awake while something is under way */
   rest(kept: Kept): ProcessState {
-    if (this.starting !== undefined || this.ahead?.isWaiting === true)
+    if (this.starting !== undefined || this.ahead?.isOpen === true)
       throw new Awake("process is being started");
     const { stdin, stdout, stderr, terminal } = this.streams;
     return {
