@@ -7,7 +7,7 @@ import {
 import type { AnyValue } from "../../core/any.ts";
 import { abortError, type NamespacedCall } from "../../core/call.ts";
 import { alreadyExists, isUnavailable, wrap } from "../../core/errors.ts";
-import type { CreateTask } from "../../core/tasks/tasks.ts";
+import type { CreateTask, Stdio } from "../../core/tasks/tasks.ts";
 import { traced } from "../../core/tracing/traced.ts";
 import { createDeferred } from "../../lib/deferred.ts";
 import { withWarmAttachLock } from "../../platform/cgroups/attach-lock.ts";
@@ -28,9 +28,37 @@ import {
 import { deleteShim } from "./launch.ts";
 import { resolveShim, type ShimCommand } from "./resolve.ts";
 import { refuseOldRunc, warnOldRunc } from "./runc-version.ts";
+import type { ShimApi } from "./shim-api.ts";
 import { isListening } from "./shim-manager.ts";
 import { type Task, taskKey } from "./task.ts";
 import type { TaskTable } from "./task-table.ts";
+
+/** What Create of the task API takes. */
+type WireRequest = Parameters<ShimApi["create"]>[0];
+
+/** What is to be made, as the request, the container and the options of its runtime say. */
+interface TaskPlan {
+  readonly bundle: Bundle;
+  readonly shim: ShimCommand;
+  /** The OCI spec. */
+  readonly spec: Uint8Array;
+  readonly options: AnyValue | undefined;
+  /** The same, when they are runc's. */
+  readonly runc: RuncOptions | undefined;
+  /** Sandbox the container belongs to; "" for none. */
+  readonly sandbox: string;
+  readonly stdio: Stdio;
+}
+
+/** How far the making has come: what a failure is called then, and what has to be undone. */
+interface Progress {
+  /** containerd's words: clients look for them. */
+  step: "failed to start shim" | "failed to read checkpoint" | "failed to create shim task";
+  /** Connected to its shim. */
+  task: Task | undefined;
+  /** The shim's answer, once it was asked for the task. */
+  creating: Promise<{ readonly pid: number }> | undefined;
+}
 
 /** Makes bundle and shim and creates the task in it. What was made is undone when a step fails. */
 export async function createTask(table: TaskTable, call: NamespacedCall, request: CreateTask): Promise<Task> {
@@ -38,81 +66,107 @@ export async function createTask(table: TaskTable, call: NamespacedCall, request
   const key = taskKey(call.namespace, id);
   using _lock = await table.locks.acquire(key, call.signal);
   if (table.tasks.has(key)) throw alreadyExists(`task ${id}`);
-  const container = await table.options.containers.get(call, id);
-  const shim = resolveFor(container.runtime.name, request.runtimePath);
-  const options = request.options ?? container.runtime.options;
-  const runc = runcOptions(options);
+  const plan = await planOf(table, call, request);
+  const { bundle, shim, runc } = plan;
   if (table.options.refuseOldRunc) await refuseOldRunc(runc?.binaryName || "runc");
-  const bundle = bundleOf(table.options.state, table.options.root, call.namespace, id);
-  const spec = container.spec?.value ?? new Uint8Array();
-  const remapped = new TextDecoder().decode(spec).includes('"uidMappings"');
-  await createBundle(bundle, spec, { remapped, own: shim.own });
-  let task: Task | undefined;
-  let creating: Promise<{ readonly pid: number }> | undefined;
-  let step = "failed to start shim";
+  const remapped = new TextDecoder().decode(plan.spec).includes('"uidMappings"');
+  await createBundle(bundle, plan.spec, { remapped, own: shim.own });
+  const progress: Progress = { step: "failed to start shim", task: undefined, creating: undefined };
+  let task: Task;
   try {
     table.logs.follow(bundle, shim.own);
-    const inSandbox = sandboxShim(table, call.namespace, request, container.sandbox);
-    const { stdin, stdout, stderr, terminal } = request;
-    const stdio = { stdin, stdout, stderr, terminal };
+    const inSandbox = sandboxShim(table, call.namespace, request, plan.sandbox);
     if (inSandbox !== undefined)
-      writeAddress(bundle, inSandbox, shim.path, { stdio, sandbox: container.sandbox });
-    else if (!shim.own) writeStdio(bundle, stdio);
-    const wire = {
-      id,
-      bundle: bundle.path,
-      rootfs: request.rootfs.map(toMount),
-      ...stdio,
-      checkpoint: runc?.criuImagePath ?? "",
-      ...(options === undefined ? {} : { options: toAny(options) }),
-    };
-    if (request.checkpoint !== undefined) {
-      step = "failed to read checkpoint";
-      await makeWork(bundle);
-      wire.checkpoint = join(bundle.work, "checkpoint");
-      const { unpackCheckpoint } = await import("./checkpoint.ts");
-      await unpackCheckpoint(call, table.options.content, request.checkpoint, wire.checkpoint);
-    }
-    const start = () =>
-      table.options.shims.start({
-        bundle,
-        shim,
-        spec,
-        options,
-        cgroup: runc?.shimCgroup ?? "",
-        kept: { stdio },
-      });
-    for (let last = false; ; last = true) {
-      step = "failed to start shim";
-      const found =
-        inSandbox === undefined
-          ? await traced(call, "start shim", start)
-          : { address: inSandbox, joined: false };
-      task = table.connect(bundle, shim, found.address);
-      step = "failed to create shim task";
-      try {
-        // a shim is told of nobody who gives up: it is waited for before what it made is removed
-        creating = task.api.create(wire, callOptions(unending(call)));
-        task.pid = (await withWarmAttachLock(orGivenUp(creating, call))).pid;
-        break;
-      } catch (err) {
-        // the group's shim ended just now: the next start makes a new one
-        if (last || !found.joined || !isUnavailable(err) || isListening(found.address.address)) throw err;
-        await task.transport.close();
-      }
-    }
-    task.stdio = stdio;
+      writeAddress(bundle, inSandbox, shim.path, { stdio: plan.stdio, sandbox: plan.sandbox });
+    else if (!shim.own) writeStdio(bundle, plan.stdio);
+    const wire = await wireRequest(table, call, plan, request, progress);
+    task = await createInShim(table, call, plan, inSandbox, wire, progress);
   } catch (err) {
-    if (task !== undefined && creating !== undefined && call.signal.aborted)
-      await undoGivenUp(table, task, creating);
-    await undoCreate(table, bundle, shim, task);
-    // containerd's words: clients look for them
+    const { task: begun, creating, step } = progress;
+    if (begun !== undefined && creating !== undefined && call.signal.aborted)
+      await undoGivenUp(table, begun, creating);
+    await undoCreate(table, bundle, shim, begun);
     throw wrap(err, step);
   }
   table.tasks.set(key, task);
   table.watch(task);
   if (shim.own) warnOldRunc(runc?.binaryName || "runc", table.options.log);
   return task;
+}
+
+async function planOf(table: TaskTable, call: NamespacedCall, request: CreateTask): Promise<TaskPlan> {
+  const { containerId: id, stdin, stdout, stderr, terminal } = request;
+  const container = await table.options.containers.get(call, id);
+  const shim = resolveFor(container.runtime.name, request.runtimePath);
+  const options = request.options ?? container.runtime.options;
+  return {
+    bundle: bundleOf(table.options.state, table.options.root, call.namespace, id),
+    shim,
+    spec: container.spec?.value ?? new Uint8Array(),
+    options,
+    runc: runcOptions(options),
+    sandbox: container.sandbox,
+    stdio: { stdin, stdout, stderr, terminal },
+  };
+}
+
+/** What the shim is asked for. A checkpoint is unpacked into the bundle: a shim takes a folder. */
+async function wireRequest(
+  table: TaskTable,
+  call: NamespacedCall,
+  { bundle, runc, options, stdio }: TaskPlan,
+  { rootfs, checkpoint }: CreateTask,
+  progress: Progress,
+): Promise<WireRequest> {
+  const wire = {
+    id: bundle.id,
+    bundle: bundle.path,
+    rootfs: rootfs.map(toMount),
+    ...stdio,
+    checkpoint: runc?.criuImagePath ?? "",
+    ...(options === undefined ? {} : { options: toAny(options) }),
+  };
+  if (checkpoint === undefined) return wire;
+  progress.step = "failed to read checkpoint";
+  await makeWork(bundle);
+  const folder = join(bundle.work, "checkpoint");
+  const { unpackCheckpoint } = await import("./checkpoint.ts");
+  await unpackCheckpoint(call, table.options.content, checkpoint, folder);
+  return { ...wire, checkpoint: folder };
+}
+
+/** Creates the task in the sandbox's shim, or else in one that is started, or found with others of its group in it. */
+async function createInShim(
+  table: TaskTable,
+  call: NamespacedCall,
+  { bundle, shim, spec, options, runc, stdio }: TaskPlan,
+  inSandbox: ShimAddress | undefined,
+  wire: WireRequest,
+  progress: Progress,
+): Promise<Task> {
+  const cgroup = runc?.shimCgroup ?? "";
+  const start = () => table.options.shims.start({ bundle, shim, spec, options, cgroup, kept: { stdio } });
+  for (let last = false; ; last = true) {
+    progress.step = "failed to start shim";
+    const found =
+      inSandbox === undefined
+        ? await traced(call, "start shim", start)
+        : { address: inSandbox, joined: false };
+    const task = table.connect(bundle, shim, found.address);
+    progress.task = task;
+    progress.step = "failed to create shim task";
+    try {
+      // a shim is told of nobody who gives up: it is waited for before what it made is removed
+      progress.creating = task.api.create(wire, callOptions(unending(call)));
+      task.pid = (await withWarmAttachLock(orGivenUp(progress.creating, call))).pid;
+      task.stdio = stdio;
+      return task;
+    } catch (err) {
+      // the group's shim ended just now: the next start makes a new one
+      if (last || !found.joined || !isUnavailable(err) || isListening(found.address.address)) throw err;
+      await task.transport.close();
+    }
+  }
 }
 
 /** The shim of the sandbox a container belongs to: named by the client, that of the sandbox's own task, or the controller's. */

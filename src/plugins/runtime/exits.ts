@@ -1,0 +1,35 @@
+/** How processes end, for those who wait. */
+import type { NamespacedCall } from "../../core/call.ts";
+import { isUnavailable } from "../../core/errors.ts";
+import type { Exit } from "../../core/tasks/tasks.ts";
+import { fromTimestamp } from "../../rpc/convert/basic.ts";
+import { callOptions } from "../../rpc/headers.ts";
+import type { Task } from "./task.ts";
+
+/** The end of a process: of init, which the daemon watches itself, when `execId` is "". */
+export async function exitOf(call: NamespacedCall, task: Task, execId: string): Promise<Exit> {
+  if (execId === "") return await untilEnded(call, task.ended.promise);
+  try {
+    const answer = await task.api.wait({ id: task.bundle.id, execId }, callOptions(call));
+    return { pid: 0, status: answer.exitStatus, exitedAt: fromTimestamp(answer.exitedAt) };
+  } catch (err) {
+    // the container took its execs along when its shim was lost
+    if (isUnavailable(err) && task.exit !== undefined) return task.exit;
+    throw err;
+  }
+}
+
+function untilEnded<T>(call: NamespacedCall, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => {
+      try {
+        call.check();
+      } catch (err) {
+        reject(err);
+      }
+    };
+    call.signal.addEventListener("abort", stop, { once: true });
+    promise.then(resolve, reject).finally(() => call.signal.removeEventListener("abort", stop));
+    if (call.signal.aborted) stop();
+  });
+}
