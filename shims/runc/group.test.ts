@@ -12,40 +12,28 @@ import {
   rmSync,
 } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { setTimeout as delay } from "node:timers/promises";
-import { fromBinary } from "@bufbuild/protobuf";
-import { TaskExitSchema } from "../../src/api/gen/containerd/events/task_pb.ts";
+import { test } from "node:test";
 import { createFifo } from "../../src/platform/fs/fifo.ts";
 import { readMountInfo } from "../../src/platform/mounts/mountinfo.ts";
 import { Options } from "../shared/messages.ts";
 import { readOutbox } from "../shared/outbox.ts";
 import { encode } from "../shared/wire.ts";
-import { busyboxRoot, cannotRun, type FakeDaemon, fakeDaemon, rootMount, startShim } from "./testing.ts";
+import { startShim } from "./testing.ts";
+import { exitOf, ofId, remove, shimSuite, until } from "./testing-suite.ts";
 
-const skip = cannotRun() ?? false;
-let daemon: FakeDaemon;
-let root: ReturnType<typeof rootMount>;
-
-before(async () => {
-  if (skip !== false) return;
-  daemon = await fakeDaemon();
-  root = rootMount(busyboxRoot(daemon.dir));
-});
-after(async () => {
-  if (skip === false) await daemon[Symbol.asyncDispose]();
-});
+const suite = shimSuite();
+const { skip, inContainer } = suite;
 
 const inGroup = (s: { annotations?: Record<string, string> }): void => {
   s.annotations = { "io.kubernetes.cri.sandbox-id": "family" };
 };
 
 test("the first container goes, the shim and its files stay for the others", { skip }, async () => {
-  const first = daemon.bundle("first", ["true"], inGroup);
-  const second = daemon.bundle("second", ["sh", "-c", "exit 5"], inGroup);
-  const shim = await startShim(daemon, "first", first, "new");
-  await shim.v3.create({ id: "first", bundle: first, rootfs: root });
-  await shim.v3.create({ id: "second", bundle: second, rootfs: root });
+  const first = suite.daemon.bundle("first", ["true"], inGroup);
+  const second = suite.daemon.bundle("second", ["sh", "-c", "exit 5"], inGroup);
+  const shim = await startShim(suite.daemon, "first", first, "new");
+  await shim.v3.create({ id: "first", bundle: first, rootfs: suite.root });
+  await shim.v3.create({ id: "second", bundle: second, rootfs: suite.root });
   await shim.v3.start({ id: "first" });
   await shim.v3.wait({ id: "first" });
   const { shimPid } = await shim.v3.connect({ id: "second" });
@@ -53,41 +41,38 @@ test("the first container goes, the shim and its files stay for the others", { s
   await shim.v3.delete({ id: "first" });
   assert.equal(readlinkSync(`/proc/${shimPid}/cwd`), second);
   rmSync(first, { recursive: true });
-  await daemon.event("/tasks/delete");
-  await daemon.stopEvents();
+  await suite.daemon.event("/tasks/delete");
+  await suite.daemon.stopEvents();
   await shim.v3.start({ id: "second" });
   await shim.v3.wait({ id: "second" });
   const left = readOutbox(join(second, "outbox")).map((e) => e.topic);
   assert.deepEqual(left.at(-1), "/tasks/exit");
-  await daemon.startEvents();
-  const told = await daemon.event(
-    "/tasks/exit",
-    (e) => fromBinary(TaskExitSchema, e.event?.value ?? new Uint8Array()).containerId === "second",
-  );
-  assert.equal(fromBinary(TaskExitSchema, told.event?.value ?? new Uint8Array()).exitStatus, 5);
-  await shim.v3.delete({ id: "second" });
-  await shim.v3.shutdown({ id: "second" });
-  await shim.close();
+  await suite.daemon.startEvents();
+  const told = await suite.daemon.event("/tasks/exit", ofId("second"));
+  assert.equal(exitOf(told).exitStatus, 5);
+  await remove(shim, "second");
 });
 
 test("a shim that ends takes no new container and has given its address up", { skip }, async () => {
-  const only = daemon.bundle("only", ["true"], inGroup);
-  const late = daemon.bundle("late", ["true"], inGroup);
-  const shim = await startShim(daemon, "only", only, "new");
-  await shim.v3.create({ id: "only", bundle: only, rootfs: root });
+  const only = suite.daemon.bundle("only", ["true"], inGroup);
+  const late = suite.daemon.bundle("late", ["true"], inGroup);
+  const shim = await startShim(suite.daemon, "only", only, "new");
+  await shim.v3.create({ id: "only", bundle: only, rootfs: suite.root });
   // events cannot leave, so the end takes a while
-  await daemon.stopEvents();
+  await suite.daemon.stopEvents();
   await shim.v3.delete({ id: "only" });
   await shim.v3.shutdown({ id: "only" });
-  await assert.rejects(shim.v3.create({ id: "late", bundle: late, rootfs: root }), { code: "unavailable" });
+  await assert.rejects(shim.v3.create({ id: "late", bundle: late, rootfs: suite.root }), {
+    code: "unavailable",
+  });
   assert.equal(existsSync(shim.address.replace("unix://", "")), false);
-  await daemon.startEvents();
+  await suite.daemon.startEvents();
   await shim.close();
 });
 
 test("a sandbox keeps its shim, ends its containers when stopped, and is waited for", { skip }, async () => {
-  const pod = daemon.bundle("pod", ["true"], inGroup);
-  const shim = await startShim(daemon, "pod", pod, "new");
+  const pod = suite.daemon.bundle("pod", ["true"], inGroup);
+  const shim = await startShim(suite.daemon, "pod", pod, "new");
   const { sandbox } = shim;
   const sandboxId = "pod";
   await sandbox.createSandbox({ sandboxId, bundlePath: pod, netnsPath: "/run/netns/none" });
@@ -99,8 +84,8 @@ test("a sandbox keeps its shim, ends its containers when stopped, and is waited 
   await sandbox.pingSandbox({ sandboxId });
   assert.equal((await sandbox.platform({ sandboxId })).platform?.os, "linux");
   assert.equal((await sandbox.sandboxMetrics({ sandboxId })).metrics?.id, sandboxId);
-  const inner = daemon.bundle("inner", ["sleep", "600"], inGroup);
-  await shim.v3.create({ id: "inner", bundle: inner, rootfs: root });
+  const inner = suite.daemon.bundle("inner", ["sleep", "600"], inGroup);
+  await shim.v3.create({ id: "inner", bundle: inner, rootfs: suite.root });
   await shim.v3.start({ id: "inner" });
   const status = await sandbox.sandboxStatus({ sandboxId, verbose: true });
   assert.equal(status.state, "SANDBOX_READY");
@@ -123,30 +108,29 @@ test("the shim runs in the cgroup it was told, outside the container's, with a s
   skip,
 }, async () => {
   const cgroup = `/gantry-test-shim-${process.pid}`;
-  const bundle = daemon.bundle("grouped", ["sleep", "600"]);
-  const value = encode(Options, { shimCgroup: cgroup });
-  const shim = await startShim(daemon, "grouped", bundle, "new", {
+  const shim = {
     typeUrl: "containerd.runc.v1.Options",
-    value,
-  });
-  await shim.v3.create({ id: "grouped", bundle, rootfs: root });
-  await shim.v3.start({ id: "grouped" });
-  const { shimPid, taskPid } = await shim.v3.connect({ id: "grouped" });
+    value: encode(Options, { shimCgroup: cgroup }),
+  };
   const paths = (pid: number): string[] =>
     readFileSync(`/proc/${pid}/cgroup`, "utf8")
       .trim()
       .split("\n")
       .map((line) => line.replace(/^\d+:[^:]*:/, ""));
-  assert.ok(paths(shimPid).includes(cgroup), paths(shimPid).join(" "));
-  assert.ok(!paths(taskPid).some((path) => path.startsWith(cgroup)), paths(taskPid).join(" "));
   const score = (pid: number | string): number => Number(readFileSync(`/proc/${pid}/oom_score_adj`, "utf8"));
-  assert.equal(score(shimPid), Math.min(score("self") + 1, 1000));
-  await shim.v3.kill({ id: "grouped", signal: 9 });
-  await shim.v3.wait({ id: "grouped" });
-  await shim.v3.delete({ id: "grouped" });
-  await shim.v3.shutdown({ id: "grouped" });
-  await shim.close();
-  await until(() => !existsSync(`/proc/${shimPid}`));
+  let shimPid = 0;
+  await inContainer(
+    "grouped",
+    ["sleep", "600"],
+    async (c) => {
+      shimPid = c.shimPid;
+      assert.ok(paths(shimPid).includes(cgroup), paths(shimPid).join(" "));
+      assert.ok(!paths(c.init).some((path) => path.startsWith(cgroup)), paths(c.init).join(" "));
+      assert.equal(score(shimPid), Math.min(score("self") + 1, 1000));
+    },
+    { shim },
+  );
+  await until("the shim to be reaped", () => !existsSync(`/proc/${shimPid}`));
   for (const mount of readMountInfo()) {
     const folder = `${mount.target}${cgroup}`;
     if (mount.type.startsWith("cgroup") && existsSync(folder)) rmdirSync(folder);
@@ -154,16 +138,16 @@ test("the shim runs in the cgroup it was told, outside the container's, with a s
 });
 
 test("USR1 writes what it holds into its log", { skip }, async () => {
-  const bundle = daemon.bundle("dumped", ["sleep", "600"]);
+  const bundle = suite.daemon.bundle("dumped", ["sleep", "600"]);
   createFifo(join(bundle, "log"));
   const log = openSync(join(bundle, "log"), constants.O_RDWR | constants.O_NONBLOCK);
-  const shim = await startShim(daemon, "dumped", bundle, "new");
-  await shim.v3.create({ id: "dumped", bundle, rootfs: root });
+  const shim = await startShim(suite.daemon, "dumped", bundle, "new");
+  await shim.v3.create({ id: "dumped", bundle, rootfs: suite.root });
   const { shimPid } = await shim.v3.connect({ id: "dumped" });
   process.kill(shimPid, "SIGUSR1");
   let text = "";
   const buffer = Buffer.alloc(4096);
-  await until(() => {
+  await until("the dump", () => {
     try {
       text += buffer.toString("utf8", 0, readSync(log, buffer));
     } catch {
@@ -174,12 +158,5 @@ test("USR1 writes what it holds into its log", { skip }, async () => {
     );
   });
   closeSync(log);
-  await shim.v3.delete({ id: "dumped" });
-  await shim.v3.shutdown({ id: "dumped" });
-  await shim.close();
+  await remove(shim, "dumped");
 });
-
-/** The end of a process that is not ours has no event. */
-async function until(ask: () => boolean): Promise<void> {
-  while (!ask()) await delay(10);
-}

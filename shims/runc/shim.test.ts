@@ -1,7 +1,6 @@
 /** The shim over its real protocols with real runc. Needs root, runc and busybox-static; skipped elsewhere. */
 import assert from "node:assert/strict";
 import {
-  createReadStream,
   createWriteStream,
   existsSync,
   openSync,
@@ -11,50 +10,18 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { fromBinary } from "@bufbuild/protobuf";
 import { MetricsSchema } from "../../src/api/gen/containerd/cgroups/v1/metrics_pb.ts";
-import { TaskExitSchema } from "../../src/api/gen/containerd/events/task_pb.ts";
 import { DeleteResponseSchema } from "../../src/api/gen/containerd/runtime/task/v3/shim_pb.ts";
-import type { Envelope } from "../../src/api/gen/containerd/types/event_pb.ts";
 import { codeOf, type ErrorCode } from "../../src/core/errors.ts";
-import { createFifo } from "../../src/platform/fs/fifo.ts";
-import { readMountInfo } from "../../src/platform/mounts/mountinfo.ts";
 import { Options } from "../shared/messages.ts";
 import { encode } from "../shared/wire.ts";
-import {
-  busyboxRoot,
-  callShim,
-  cannotRun,
-  type FakeDaemon,
-  fakeDaemon,
-  rootMount,
-  startShim,
-} from "./testing.ts";
+import { callShim, startShim } from "./testing.ts";
+import { assertUnmounted, exitOf, ofId, processOf, readFifo, shimSuite, untilGone } from "./testing-suite.ts";
 
-const skip = cannotRun() ?? false;
-let daemon: FakeDaemon;
-let root: ReturnType<typeof rootMount>;
-
-before(async () => {
-  if (skip !== false) return;
-  daemon = await fakeDaemon();
-  root = rootMount(busyboxRoot(daemon.dir));
-});
-after(async () => {
-  if (skip === false) await daemon[Symbol.asyncDispose]();
-});
-
-const PROCESS = { cwd: "/", env: ["PATH=/bin"], user: { uid: 0, gid: 0 } };
-const spec = (args: string[]) => ({
-  typeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process",
-  value: new TextEncoder().encode(JSON.stringify({ ...PROCESS, args })),
-});
-const exitOf = (e: Envelope) => fromBinary(TaskExitSchema, e.event?.value ?? new Uint8Array());
-const ofId = (id: string) => (e: Envelope) => {
-  const exit = exitOf(e);
-  return exit.id === id;
-};
+const suite = shimSuite();
+const { skip, inContainer, fifo } = suite;
 
 async function refused(work: Promise<unknown>, code: ErrorCode, text?: RegExp): Promise<void> {
   await assert.rejects(work, (error: unknown) => {
@@ -64,63 +31,10 @@ async function refused(work: Promise<unknown>, code: ErrorCode, text?: RegExp): 
   });
 }
 
-/** A container that runs `args`; `use` gets its shim; everything is taken down after. */
-async function withContainer(
-  id: string,
-  args: string[],
-  use: (c: Awaited<ReturnType<typeof startShim>> & { bundle: string; shimPid: number }) => Promise<void>,
-  change: {
-    create?: object;
-    protocol?: "old" | "new";
-    start?: boolean;
-    spec?: Parameters<FakeDaemon["bundle"]>[2];
-  } = {},
-): Promise<void> {
-  const bundle = daemon.bundle(id, args, change.spec);
-  const shim = await startShim(daemon, id, bundle, change.protocol ?? "new");
-  await shim.v3.create({ id, bundle, rootfs: root, ...change.create });
-  const { shimPid } = await shim.v3.connect({ id });
-  try {
-    if (change.start !== false) await shim.v3.start({ id });
-    await use({ ...shim, bundle, shimPid });
-  } finally {
-    await shim.v3.kill({ id, signal: 9 }).catch(() => {});
-    await shim.v3.wait({ id }).catch(() => {});
-    await shim.v3.delete({ id }).catch(() => {});
-    await shim.v3.shutdown({ id }).catch(() => {});
-    await shim.close();
-  }
-  await gone(shimPid);
-  assert.deepEqual(
-    readMountInfo().filter((m) => m.target.startsWith(bundle)),
-    [],
-    "no mount is left",
-  );
-  assert.equal(existsSync(shim.address.replace("unix://", "")), false, "the socket is gone");
-}
-
-async function gone(pid: number): Promise<void> {
-  for (;;) {
-    try {
-      if (readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z ")) return;
-    } catch {
-      return;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
-async function readAll(path: string): Promise<string> {
-  let text = "";
-  for await (const chunk of createReadStream(path)) text += String(chunk);
-  return text;
-}
-
 test("life of a container by the new protocol, task v3, with FIFOs", { skip }, async () => {
-  const out = join(daemon.dir, "life-out");
-  createFifo(out);
-  const text = readAll(out);
-  await withContainer(
+  const out = fifo("life-out");
+  const text = readFifo(out);
+  await inContainer(
     "life",
     ["sh", "-c", "echo out; exit 7"],
     async (c) => {
@@ -128,7 +42,7 @@ test("life of a container by the new protocol, task v3, with FIFOs", { skip }, a
       await refused(c.v3.state({ id: "other" }), "not-found");
       assert.equal((await c.v3.state({ id: "life" })).status, 1);
       const words = readFileSync(`/proc/${c.shimPid}/cmdline`, "utf8").replace(/\0+$/, "").split("\0");
-      const address = join(daemon.dir, "d.sock");
+      const address = join(suite.daemon.dir, "d.sock");
       const flags = ["-namespace", "test", "-id", "life", "-address", address];
       assert.deepEqual(words, ["containerd-shim-runc-v2", ...flags]);
       await refused(c.v3.start({ id: "life", execId: "none" }), "not-found");
@@ -144,16 +58,16 @@ test("life of a container by the new protocol, task v3, with FIFOs", { skip }, a
     },
     { create: { stdout: out }, start: false },
   );
-  await daemon.event("/tasks/delete");
+  await suite.daemon.event("/tasks/delete");
   assert.deepEqual(
-    daemon.events.map((e) => e.topic),
+    suite.daemon.events.map((e) => e.topic),
     ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"],
   );
-  assert.deepEqual([...new Set(daemon.events.map((e) => e.namespace))], ["test"]);
+  assert.deepEqual([...new Set(suite.daemon.events.map((e) => e.namespace))], ["test"]);
 });
 
 test("the old protocol answers a bare address and serves task v2", { skip }, async () => {
-  await withContainer(
+  await inContainer(
     "old",
     ["sleep", "60"],
     async (c) => {
@@ -170,23 +84,22 @@ test("the old protocol answers a bare address and serves task v2", { skip }, asy
 });
 
 test("exec: exit codes, output, own pid details, wrong program, leaves nothing", { skip }, async () => {
-  await withContainer("exec", ["sleep", "600"], async (c) => {
-    const out = join(daemon.dir, "exec-out");
-    createFifo(out);
-    const text = readAll(out);
+  await inContainer("exec", ["sleep", "600"], async (c) => {
+    const out = fifo("exec-out");
+    const text = readFifo(out);
     await c.v3.exec({
       id: "exec",
       execId: "e1",
       stdout: out,
-      spec: spec(["sh", "-c", "echo from exec; exit 3"]),
+      spec: processOf(["sh", "-c", "echo from exec; exit 3"]),
     });
-    await refused(c.v3.exec({ id: "exec", execId: "e1", spec: spec(["true"]) }), "already-exists");
+    await refused(c.v3.exec({ id: "exec", execId: "e1", spec: processOf(["true"]) }), "already-exists");
     await c.v3.start({ id: "exec", execId: "e1" });
     assert.equal((await c.v3.wait({ id: "exec", execId: "e1" })).exitStatus, 3);
     assert.equal(await text, "from exec\n");
     assert.equal((await c.v3.delete({ id: "exec", execId: "e1" })).exitStatus, 3);
 
-    await c.v3.exec({ id: "exec", execId: "bad", spec: spec(["no-such-program"]) });
+    await c.v3.exec({ id: "exec", execId: "bad", spec: processOf(["no-such-program"]) });
     await refused(
       c.v3.start({ id: "exec", execId: "bad" }),
       "unknown",
@@ -194,18 +107,15 @@ test("exec: exit codes, output, own pid details, wrong program, leaves nothing",
     );
     await c.v3.delete({ id: "exec", execId: "bad" });
 
-    await c.v3.exec({ id: "exec", execId: "long", spec: spec(["sleep", "600"]) });
+    await c.v3.exec({ id: "exec", execId: "long", spec: processOf(["sleep", "600"]) });
     const { pid } = await c.v3.start({ id: "exec", execId: "long" });
     const { processes } = await c.v3.pids({ id: "exec" });
     assert.equal(processes.find((p) => p.pid === pid)?.info?.typeUrl, "containerd.runc.v1.ProcessDetails");
     await c.v3.kill({ id: "exec", signal: 9 });
     await c.v3.wait({ id: "exec" });
-    const exits = await daemon.event("/tasks/exit", ofId("exec"));
-    const at = daemon.events.indexOf(exits);
-    assert.ok(
-      daemon.events.slice(0, at).some((e) => e.topic === "/tasks/exit" && ofId("long")(e)),
-      "exec's exit first",
-    );
+    const exits = await suite.daemon.event("/tasks/exit", ofId("exec"));
+    const at = suite.daemon.events.indexOf(exits);
+    assert.ok(suite.daemon.events.slice(0, at).some(ofId("long")), "exec's exit first");
     assert.deepEqual(
       readdirSync(c.bundle).filter((n) => n.startsWith("exec-")),
       [],
@@ -214,26 +124,24 @@ test("exec: exit codes, output, own pid details, wrong program, leaves nothing",
 });
 
 test("create that fails leaves nothing and says why", { skip }, async () => {
-  const bundle = daemon.bundle("wrong", ["no-such-program"]);
-  const shim = await startShim(daemon, "wrong", bundle, "new");
+  const bundle = suite.daemon.bundle("wrong", ["no-such-program"]);
+  const shim = await startShim(suite.daemon, "wrong", bundle, "new");
   const { shimPid } = await shim.v3.connect({ id: "wrong" });
   await refused(
-    shim.v3.create({ id: "wrong", bundle, rootfs: root }),
+    shim.v3.create({ id: "wrong", bundle, rootfs: suite.root }),
     "unknown",
     /OCI runtime create failed: .*executable file not found in \$PATH/,
   );
-  assert.equal(readMountInfo().filter((m) => m.target.startsWith(bundle)).length, 0);
+  assertUnmounted(bundle);
   await shim.v3.shutdown({ id: "wrong" });
   await shim.close();
-  await gone(shimPid);
+  await untilGone(shimPid);
 });
 
 test("terminal: size, input, end", { skip }, async () => {
-  const [stdin, stdout] = [join(daemon.dir, "tty-in"), join(daemon.dir, "tty-out")];
-  createFifo(stdin);
-  createFifo(stdout);
-  const text = readAll(stdout);
-  await withContainer(
+  const [stdin, stdout] = [fifo("tty-in"), fifo("tty-out")];
+  const text = readFifo(stdout);
+  await inContainer(
     "tty",
     ["sh", "-c", "read x; stty size; echo got $x; exit 5"],
     async (c) => {
@@ -243,21 +151,14 @@ test("terminal: size, input, end", { skip }, async () => {
       assert.equal((await c.v3.wait({ id: "tty" })).exitStatus, 5);
       assert.match(await text, /43 132\r\ngot hello\r\n$/);
     },
-    {
-      create: { stdin, stdout, terminal: true },
-      spec: (s) => {
-        s.process.terminal = true;
-      },
-    },
+    { create: { stdin, stdout, terminal: true } },
   );
 });
 
 test("stdin ends when the client closed it and said so", { skip }, async () => {
-  const [stdin, stdout] = [join(daemon.dir, "cat-in"), join(daemon.dir, "cat-out")];
-  createFifo(stdin);
-  createFifo(stdout);
-  const text = readAll(stdout);
-  await withContainer(
+  const [stdin, stdout] = [fifo("cat-in"), fifo("cat-out")];
+  const text = readFifo(stdout);
+  await inContainer(
     "cat",
     ["cat"],
     async (c) => {
@@ -273,7 +174,7 @@ test("stdin ends when the client closed it and said so", { skip }, async () => {
 });
 
 test("pause, resume, update, metrics", { skip }, async () => {
-  await withContainer("pause", ["sleep", "600"], async (c) => {
+  await inContainer("pause", ["sleep", "600"], async (c) => {
     await refused(c.v3.resume({ id: "pause" }), "failed-precondition");
     await c.v3.pause({ id: "pause" });
     assert.equal((await c.v3.state({ id: "pause" })).status, 4);
@@ -293,13 +194,13 @@ test("pause, resume, update, metrics", { skip }, async () => {
 });
 
 test("R17: out of memory is told before the exit", { skip }, async () => {
-  await withContainer(
+  await inContainer(
     "oom",
     ["sh", "-c", "dd if=/dev/zero of=/dev/null bs=64M count=1"],
     async (c) => {
       await c.v3.wait({ id: "oom" });
-      await daemon.event("/tasks/exit", ofId("oom"));
-      const topics = daemon.events.map((e) => e.topic);
+      await suite.daemon.event("/tasks/exit", ofId("oom"));
+      const topics = suite.daemon.events.map((e) => e.topic);
       assert.ok(topics.includes("/tasks/oom"));
       assert.ok(topics.indexOf("/tasks/oom") < topics.lastIndexOf("/tasks/exit"));
     },
@@ -312,15 +213,15 @@ test("R17: out of memory is told before the exit", { skip }, async () => {
 });
 
 test("R14: events wait on disk while the daemon is down and come in order after", { skip }, async () => {
-  await withContainer("down", ["sleep", "600"], async (c) => {
-    await daemon.event("/tasks/start");
-    await daemon.stopEvents();
+  await inContainer("down", ["sleep", "600"], async (c) => {
+    await suite.daemon.event("/tasks/start");
+    await suite.daemon.stopEvents();
     await c.v3.kill({ id: "down", signal: 9 });
     await c.v3.wait({ id: "down" });
     assert.equal(existsSync(join(c.bundle, "exit.json")), true);
     assert.ok(readFileSync(join(c.bundle, "outbox")).length > 0);
-    await daemon.startEvents();
-    assert.equal(exitOf(await daemon.event("/tasks/exit", ofId("down"))).exitStatus, 137);
+    await suite.daemon.startEvents();
+    assert.equal(exitOf(await suite.daemon.event("/tasks/exit", ofId("down"))).exitStatus, 137);
   });
 });
 
@@ -330,14 +231,14 @@ test("delete cleans up after a killed shim; a second shim of a group shares the 
   const group = (s: { annotations?: Record<string, string> }): void => {
     s.annotations = { "io.kubernetes.cri.sandbox-id": "pod" };
   };
-  const one = daemon.bundle("one", ["sleep", "600"], group);
-  const two = daemon.bundle("two", ["sh", "-c", "exit 4"], group);
-  const shim = await startShim(daemon, "one", one, "new");
-  const same = await startShim(daemon, "two", two, "new");
+  const one = suite.daemon.bundle("one", ["sleep", "600"], group);
+  const two = suite.daemon.bundle("two", ["sh", "-c", "exit 4"], group);
+  const shim = await startShim(suite.daemon, "one", one, "new");
+  const same = await startShim(suite.daemon, "two", two, "new");
   assert.equal(same.address, shim.address);
-  await shim.v3.create({ id: "one", bundle: one, rootfs: root });
+  await shim.v3.create({ id: "one", bundle: one, rootfs: suite.root });
   await shim.v3.start({ id: "one" });
-  await same.v3.create({ id: "two", bundle: two, rootfs: root });
+  await same.v3.create({ id: "two", bundle: two, rootfs: suite.root });
   await same.v3.start({ id: "two" });
   assert.equal((await same.v3.wait({ id: "two" })).exitStatus, 4);
   const { shimPid, taskPid } = await shim.v3.connect({ id: "one" });
@@ -345,34 +246,33 @@ test("delete cleans up after a killed shim; a second shim of a group shares the 
   process.kill(shimPid, "SIGTERM");
   assert.equal((await shim.v3.state({ id: "one" })).status, 2, "containers keep their shim");
   process.kill(shimPid, "SIGKILL");
-  await gone(shimPid);
+  await untilGone(shimPid);
   writeFileSync(join(one, "address"), shim.address);
   for (const [id, bundle, status] of [
     ["one", one, 137],
     ["two", two, 4],
   ] as const) {
-    const done = await callShim(daemon, id, bundle, "delete", new Uint8Array());
+    const done = await callShim(suite.daemon, id, bundle, "delete", new Uint8Array());
     assert.equal(done.code, 0, new TextDecoder().decode(done.stderr));
     assert.equal(fromBinary(DeleteResponseSchema, done.stdout).exitStatus, status);
   }
-  await gone(taskPid);
+  await untilGone(taskPid);
   assert.equal(existsSync(shim.address.replace("unix://", "")), false, "the dead shim's socket is gone");
-  assert.equal(readMountInfo().filter((m) => m.target.startsWith(one)).length, 0);
+  assertUnmounted(one);
   await shim.close();
   await same.close();
 });
 
 test("S27: runtime and container get no file of the shim but their own three", { skip }, async () => {
-  const list = join(daemon.dir, "fds");
-  const fake = join(daemon.dir, "fake-runc");
+  const list = join(suite.daemon.dir, "fds");
+  const fake = join(suite.daemon.dir, "fake-runc");
   // of ls, not of the shell: that keeps what it redirects for ls open for itself, under other numbers
   const script = `#!/bin/sh\nls -l /proc/self/fd >> ${list}\nexec runc "$@"\n`;
   writeFileSync(fake, script, { mode: 0o755 });
   const value = encode(Options, { binaryName: fake });
-  const out = join(daemon.dir, "fds-out");
-  createFifo(out);
-  const text = readAll(out);
-  await withContainer(
+  const out = fifo("fds-out");
+  const text = readFifo(out);
+  await inContainer(
     "fds",
     ["sh", "-c", "ls /proc/1/fd; ls /proc/self/fd"],
     async (c) => {
@@ -394,10 +294,10 @@ test("R18: many short execs: every exit code, no zombie, no fd left", {
   timeout: 300_000,
 }, async () => {
   const count = Number(process.env["SHIM_EXECS"] ?? 60);
-  await withContainer("many", ["sleep", "600"], async (c) => {
+  await inContainer("many", ["sleep", "600"], async (c) => {
     const once = async (i: number): Promise<void> => {
       const execId = `x${i}`;
-      await c.v3.exec({ id: "many", execId, spec: spec(["sh", "-c", `exit ${i % 256}`]) });
+      await c.v3.exec({ id: "many", execId, spec: processOf(["sh", "-c", `exit ${i % 256}`]) });
       await c.v3.start({ id: "many", execId });
       assert.equal((await c.v3.wait({ id: "many", execId })).exitStatus, i % 256);
       assert.equal((await c.v3.delete({ id: "many", execId })).exitStatus, i % 256);

@@ -2,55 +2,33 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { codeOf } from "../../src/core/errors.ts";
 import { alloc } from "../../src/platform/ffi/memory.ts";
 import { readFd } from "../../src/platform/fs/fd-stream.ts";
-import { createFifo, openFifoReader } from "../../src/platform/fs/fifo.ts";
-import { O_NONBLOCK, O_RDONLY } from "../../src/platform/syscalls/constants.ts";
-import { close, open, tryRead } from "../../src/platform/syscalls/files.ts";
+import { openFifoReader } from "../../src/platform/fs/fifo.ts";
+import { close, tryRead } from "../../src/platform/syscalls/files.ts";
 import { Options } from "../shared/messages.ts";
 import { encode } from "../shared/wire.ts";
-import { busyboxRoot, cannotRun, type FakeDaemon, fakeDaemon, rootMount, startShim } from "./testing.ts";
+import { type Boxed, type ContainerOptions, readFifo, shimSuite } from "./testing-suite.ts";
 
-const skip = cannotRun() ?? false;
-let daemon: FakeDaemon;
-let root: ReturnType<typeof rootMount>;
-
-before(async () => {
-  if (skip !== false) return;
-  daemon = await fakeDaemon();
-  root = rootMount(busyboxRoot(daemon.dir));
-});
-after(async () => {
-  if (skip === false) await daemon[Symbol.asyncDispose]();
-});
-
-type Shim = Awaited<ReturnType<typeof startShim>>;
+const suite = shimSuite();
+const { skip, inContainer, fifo } = suite;
 
 /** Runs a container to its end. @returns exit code */
 async function toTheEnd(
   id: string,
   script: string,
-  streams: { stdout?: string; stderr?: string; terminal?: boolean; options?: object },
-  meanwhile: (shim: Shim) => Promise<void> = async () => {},
+  streams: ContainerOptions["create"],
+  meanwhile: (c: Boxed) => Promise<unknown> = async () => {},
 ): Promise<number> {
-  const bundle = daemon.bundle(id, ["sh", "-c", script], (s) => {
-    s.process.terminal = streams.terminal ?? false;
-  });
-  const shim = await startShim(daemon, id, bundle, "new");
-  try {
-    await shim.v3.create({ id, bundle, rootfs: root, ...streams });
-    await shim.v3.start({ id });
-    await meanwhile(shim);
-    return (await shim.v3.wait({ id })).exitStatus;
-  } finally {
-    await shim.v3.kill({ id, signal: 9 }).catch(() => {});
-    await shim.v3.wait({ id }).catch(() => {});
-    await shim.v3.delete({ id }).catch(() => {});
-    await shim.v3.shutdown({ id }).catch(() => {});
-    await shim.close();
-  }
+  let code = -1;
+  const run = async (c: Boxed): Promise<void> => {
+    await meanwhile(c);
+    code = (await c.v3.wait({ id })).exitStatus;
+  };
+  await inContainer(id, ["sh", "-c", script], run, streams === undefined ? {} : { create: streams });
+  return code;
 }
 
 /** `STREAM TAG TEXT` of each line. */
@@ -63,7 +41,7 @@ const lines = (path: string): string[] =>
 test("R16: a Kubernetes log is complete when the exit is known, last line without newline", {
   skip,
 }, async () => {
-  const path = join(daemon.dir, "logs", "0.log");
+  const path = join(suite.daemon.dir, "logs", "0.log");
   const log = `cri-log://${path}?max=16`;
   const script = "echo out; echo err >&2; echo 12345678901234567; printf 'no end'; exit 3";
   for (let i = 0; i < 5; i++) {
@@ -86,22 +64,21 @@ test("R16: a Kubernetes log is complete when the exit is known, last line withou
 });
 
 test("a Kubernetes log of a terminal", { skip }, async () => {
-  const path = join(daemon.dir, "logs", "tty.log");
+  const path = join(suite.daemon.dir, "logs", "tty.log");
   assert.equal(await toTheEnd("ttylog", "echo hello", { stdout: `cri-log://${path}`, terminal: true }), 0);
   assert.deepEqual(lines(path), ["stdout F hello\r"]);
 });
 
 test("reopen and attach by annotations of update; no daemon meanwhile", { skip }, async () => {
-  const path = join(daemon.dir, "logs", "turn.log");
-  const fifo = join(daemon.dir, "attach");
-  createFifo(fifo);
+  const path = join(suite.daemon.dir, "logs", "turn.log");
+  const attach = fifo("attach");
   const log = `cri-log://${path}`;
   const script = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; sleep 0.3; echo last";
-  await daemon.stopEvents();
-  const reader = openFifoReader(fifo);
+  await suite.daemon.stopEvents();
+  const reader = openFifoReader(attach);
   let attached = "";
   const code = await toTheEnd("turn", script, { stdout: log, stderr: log }, async ({ v3 }) => {
-    await v3.update({ id: "turn", annotations: { "gantry.attach.stdout": fifo } });
+    await v3.update({ id: "turn", annotations: { "gantry.attach.stdout": attach } });
     reader.release();
     renameSync(path, `${path}.1`);
     await v3.update({ id: "turn", annotations: { "gantry.log.reopen": "" } });
@@ -111,9 +88,11 @@ test("reopen and attach by annotations of update; no daemon meanwhile", { skip }
       return true;
     });
     for await (const chunk of readFd(reader.fd)) attached += new TextDecoder().decode(chunk);
+    await v3.wait({ id: "turn" });
+    // a shim ends sooner when its events are taken
+    await suite.daemon.startEvents();
   });
   close(reader.fd);
-  await daemon.startEvents();
   assert.equal(code, 0);
   const want = [...Array.from({ length: 20_000 }, (_, i) => `line ${i}`), "last"];
   assert.deepEqual(
@@ -128,7 +107,7 @@ test("R15: 10 MB/s without a daemon: no write is held up for a second, no line i
   timeout: 300_000,
 }, async () => {
   const bursts = 10 * Number(process.env["LOG_SECONDS"] ?? 3);
-  const path = join(daemon.dir, "logs", "fast.log");
+  const path = join(suite.daemon.dir, "logs", "fast.log");
   // 1 MB ten times a second, at most; the longest burst in hundredths of a second comes last.
   const script = `max=0; i=0; now() { read t _ </proc/uptime; t=\${t%.*}\${t#*.}; }
     while [ $i -lt ${bursts} ]; do
@@ -137,9 +116,12 @@ test("R15: 10 MB/s without a daemon: no write is held up for a second, no line i
       now; d=$((t - a)); [ $d -gt $max ] && max=$d
       i=$((i + 1)); sleep 0.05
     done; echo $max`;
-  await daemon.stopEvents();
-  assert.equal(await toTheEnd("fast", script, { stdout: `cri-log://${path}` }), 0);
-  await daemon.startEvents();
+  await suite.daemon.stopEvents();
+  const code = await toTheEnd("fast", script, { stdout: `cri-log://${path}` }, async ({ v3 }) => {
+    await v3.wait({ id: "fast" });
+    await suite.daemon.startEvents();
+  });
+  assert.equal(code, 0);
   const got = lines(path);
   const longest = Number(got.pop()?.replace("stdout F ", ""));
   assert.equal(got.length, bursts * 10_000);
@@ -151,8 +133,8 @@ test("R15: 10 MB/s without a daemon: no write is held up for a second, no line i
 });
 
 test("file:// appends, both streams in one", { skip }, async () => {
-  const path = join(daemon.dir, "deep", "er", "out.txt");
-  mkdirSync(join(daemon.dir, "deep", "er"), { recursive: true });
+  const path = join(suite.daemon.dir, "deep", "er", "out.txt");
+  mkdirSync(join(suite.daemon.dir, "deep", "er"), { recursive: true });
   writeFileSync(path, "before\n");
   const streams = { stdout: `file://${path}`, stderr: `file://${path}` };
   assert.equal(await toTheEnd("file", "echo one; echo two >&2", streams), 0);
@@ -161,8 +143,8 @@ test("file:// appends, both streams in one", { skip }, async () => {
 
 for (const scheme of ["binary", "binary-v2"]) {
   test(`${scheme}:// loggers get names, arguments, both streams, and time to finish`, { skip }, async () => {
-    const logger = join(daemon.dir, `${scheme}-logger`);
-    const out = join(daemon.dir, `${scheme}-out`);
+    const logger = join(suite.daemon.dir, `${scheme}-logger`);
+    const out = join(suite.daemon.dir, `${scheme}-out`);
     const ready = scheme === "binary" ? "exec 5>&-" : "echo x >&5; exec 5>&-";
     writeFileSync(
       logger,
@@ -180,8 +162,8 @@ for (const scheme of ["binary", "binary-v2"]) {
 }
 
 test("our program as a logger process writes a Kubernetes log", { skip }, async () => {
-  const logger = join(daemon.dir, "gantry");
-  const path = join(daemon.dir, "logs", "process.log");
+  const logger = join(suite.daemon.dir, "gantry");
+  const path = join(suite.daemon.dir, "logs", "process.log");
   const main = resolve(import.meta.dirname, "../../src/main.ts");
   const run = "Deno" in globalThis ? "run -A --quiet " : "";
   const exec = `exec ${process.execPath} ${run}${main} "$@"`;
@@ -201,7 +183,7 @@ test("a logger that is not ready fails the create", { skip }, async () => {
 });
 
 test("io_uid and io_gid own the files a container writes to", { skip }, async () => {
-  const path = join(daemon.dir, "logs", "own.log");
+  const path = join(suite.daemon.dir, "logs", "own.log");
   const value = encode(Options, { ioUid: 1234, ioGid: 4321 });
   const options = { typeUrl: "containerd.runc.v1.Options", value };
   // The runtime itself makes the process's user the owner, and leaves the group.
@@ -213,8 +195,7 @@ test("io_uid and io_gid own the files a container writes to", { skip }, async ()
 test("the last output is read before Delete is answered, when somebody reads at all", { skip }, async () => {
   for (const read of [true, false]) {
     const id = `unread-${read}`;
-    const path = join(daemon.dir, id);
-    createFifo(path);
+    const path = fifo(id);
     const fd = openFifoReader(path);
     const order: string[] = [];
     await toTheEnd(id, "echo last", { stdout: path }, async ({ v3 }) => {
@@ -238,18 +219,10 @@ test("the last output is read before Delete is answered, when somebody reads at 
 test("a client that opens its FIFO late gets all of it, with a terminal and without", { skip }, async () => {
   for (const terminal of [false, true]) {
     const id = `late-${terminal}`;
-    const path = join(daemon.dir, id);
-    createFifo(path);
-    const reading = (async () => {
-      // a quick process is long over
-      await new Promise((resolve) => setTimeout(resolve, 400));
-      const fd = open(path, O_RDONLY | O_NONBLOCK);
-      let text = "";
-      for await (const chunk of readFd(fd)) text += new TextDecoder().decode(chunk);
-      close(fd);
-      return text.trimEnd();
-    })();
+    const path = fifo(id);
+    // a quick process is long over
+    const reading = new Promise((resolve) => setTimeout(resolve, 400)).then(() => readFifo(path));
     assert.equal(await toTheEnd(id, "echo all", { stdout: path, terminal }), 0);
-    assert.equal(await reading, "all");
+    assert.equal((await reading).trimEnd(), "all");
   }
 });
