@@ -4,6 +4,7 @@ import { isUnavailable } from "../../core/errors.ts";
 import type { Exit } from "../../core/tasks/tasks.ts";
 import { fromTimestamp } from "../../rpc/convert/basic.ts";
 import { callOptions } from "../../rpc/headers.ts";
+import { isListening } from "./shim-manager.ts";
 import type { Task } from "./task.ts";
 
 /** The end of a process: of init, which the daemon watches itself, when `execId` is "". */
@@ -13,9 +14,9 @@ export async function exitOf(call: NamespacedCall, task: Task, execId: string): 
     const answer = await task.api.wait({ id: task.bundle.id, execId }, callOptions(call));
     return { pid: 0, status: answer.exitStatus, exitedAt: fromTimestamp(answer.exitedAt) };
   } catch (err) {
-    // the container took its execs along when its shim was lost
-    if (isUnavailable(err) && task.exit !== undefined) return task.exit;
-    throw err;
+    if (!isUnavailable(err) || (task.exit === undefined && isListening(task.address.address))) throw err;
+    // the container takes its execs along when its shim is lost, which is being found out
+    return await untilEnded(call, task.ended.promise);
   }
 }
 

@@ -47,7 +47,8 @@ export async function askLater(
   await Promise.all(
     tasks.map(async (task) => {
       using _turn = await turns.acquire();
-      if (task.call.signal.aborted || task.deleting) return;
+      // a Delete that is under way may be refused: only one that is over ends it
+      if (task.call.signal.aborted || task.exit !== undefined) return;
       // this finds out whether the shim lives
       watch(task);
       const options = callOptions(task.call.within(loadMs));

@@ -42,9 +42,10 @@ export class TaskManager {
     try {
       return await this.#delete(call, id);
     } catch (err) {
-      if (!isUnavailable(err) || task.exit === undefined || isListening(task.address.address)) throw err;
-      // its shim was killed after the container had ended: nothing watches for that
+      if (!isUnavailable(err) || isListening(task.address.address)) throw err;
+      // nobody else cleans up: the watch ended with the container, or took the loss of the shim for our doing
       await this.#table.cleanUpDead(task.bundle, task.shim, task);
+      if (task.exit === undefined) throw err;
       return task.exit;
     }
   }

@@ -129,7 +129,9 @@ export class TaskTable {
       id: task.bundle.id,
       reason: messageOf(reason),
     });
-    await this.cleanUpDead(task.bundle, task.shim, task);
+    await this.cleanUpDead(task.bundle, task.shim, task).catch((err: unknown) =>
+      log.error("clean up after a dead shim", { id: task.bundle.id, err }),
+    );
   }
 
   /** Cleans up after a dead shim. `task` when it was connected. */
