@@ -296,7 +296,8 @@ export class Container {
     // the answer goes first
     setImmediate(() => {
       const waits = exec.phase.tag === "added" && exec.starting === undefined;
-      if (waits && this.init.phase.tag === "running" && ioUid === 0 && ioGid === 0) this.#execs.begin(exec);
+      const runs = this.init.phase.tag === "running" && !this.#initEnded;
+      if (waits && runs && ioUid === 0 && ioGid === 0) this.#execs.begin(exec);
     });
   }
 

@@ -1,9 +1,16 @@
 /** Execs begun when they are added: what becomes of those whose start comes, comes late, or never. Needs root, runc, busybox-static. */
 import assert from "node:assert/strict";
-import { closeSync, readdirSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
-import { openReadFifo } from "../../src/platform/fs/fifo.ts";
+import { noLog } from "../../src/core/log.ts";
+import { readFd } from "../../src/platform/fs/fd-stream.ts";
+import { openFifo, openReadFifo } from "../../src/platform/fs/fifo.ts";
 import { childrenOf, commandLineOf } from "../../src/platform/process/proc.ts";
+import { O_NONBLOCK, O_RDONLY, O_WRONLY } from "../../src/platform/syscalls/constants.ts";
+import { close, open, tryWrite, writeAll } from "../../src/platform/syscalls/files.ts";
+import { ExecAhead } from "./exec-ahead.ts";
 import { callShim } from "./testing.ts";
 import { type Boxed, processOf, readFifo, shimSuite, until } from "./testing-suite.ts";
 
@@ -101,8 +108,8 @@ test("stdin has no reader before the start: a client learns only then how to clo
     await v3.start({ id, execId });
     const writer = openReadFifo(stdin);
     assert.notEqual(writer, undefined, "nobody reads stdin");
-    writeSync(writer ?? -1, "through\n");
-    closeSync(writer ?? -1);
+    writeAll(writer ?? -1, new TextEncoder().encode("through\n"));
+    close(writer ?? -1);
     await v3.closeIO({ id, execId, stdin: true });
     assert.equal((await v3.wait({ id, execId })).exitStatus, 0);
     await v3.delete({ id, execId });
@@ -150,6 +157,98 @@ test("a start whose streams are gone ends what waits", { skip }, async () => {
     assert.deepEqual([runtimes(shimPid), files(c)], [[], []]);
     await v3.delete({ id, execId });
   });
+});
+
+test("whatever an early exec ends by, the shim has no file more than before", { skip }, async () => {
+  await inContainer("files", async (c) => {
+    const { id, v3, shimPid } = c;
+    const count = (): number => readdirSync(`/proc/${shimPid}/fd`).length;
+    const streams = () => ({ stdin: fifo("files-in"), stdout: fifo("files-out"), stderr: fifo("files-err") });
+    const anew = (args: string[]): Promise<string> => begun(c, { ...streams(), spec: processOf(args) });
+    const once = async (): Promise<void> => {
+      // stdin is gone at the start
+      let execId = await anew(["true"]);
+      rmSync(streams().stdin);
+      await assert.rejects(v3.start({ id, execId }), /no such file|ENOENT/i);
+      await v3.delete({ id, execId });
+      // a program that is not there
+      execId = await anew(["no-such-program"]);
+      let output = [readFifo(streams().stdout), readFifo(streams().stderr)];
+      await assert.rejects(v3.start({ id, execId }), /executable file not found/);
+      await v3.delete({ id, execId });
+      assert.equal((await Promise.all(output))[0], "");
+      // a runtime that was killed while it waited
+      execId = await anew(["echo", "in spite of it"]);
+      output = [readFifo(streams().stdout), readFifo(streams().stderr)];
+      for (const pid of runtimes(shimPid)) process.kill(pid, "SIGKILL");
+      await until("its end", () => runtimes(shimPid).length === 0);
+      await v3.start({ id, execId });
+      await v3.wait({ id, execId });
+      await v3.delete({ id, execId });
+      assert.deepEqual(await Promise.all(output), ["in spite of it\n", ""]);
+      // input that the process does not read
+      execId = await anew(["true"]);
+      output = [readFifo(streams().stdout), readFifo(streams().stderr)];
+      const input = openFifo(streams().stdin);
+      writeAll(input, new TextEncoder().encode("nobody reads this\n"));
+      await v3.start({ id, execId });
+      await v3.wait({ id, execId });
+      await v3.delete({ id, execId });
+      assert.deepEqual(await Promise.all(output), ["", ""]);
+      close(input);
+      // no start
+      execId = await anew(["true"]);
+      await v3.delete({ id, execId });
+    };
+    await once();
+    const before = count();
+    await once();
+    await until(`${before} open files`, () => count() <= before && files(c).length === 0);
+  });
+});
+
+const PARTS = {
+  id: "c",
+  streams: { stdin: "", stdout: "", stderr: "", terminal: false },
+  name: join(tmpdir(), `gantry-no-such-${process.pid}`),
+  log: noLog,
+};
+
+test("streams that cannot be named are for the start to refuse", () => {
+  const runc = { readsProcessLast: true, exec: () => assert.fail("it was begun") };
+  const spec = new TextEncoder().encode("{}");
+  for (const stdout of ["odd:///x", "fifo:///%", "binary://"])
+    assert.equal(ExecAhead.begin({ ...PARTS, runc, spec, streams: { ...PARTS.streams, stdout } }), undefined);
+});
+
+test("a pipe that does not take the process file at once is written at the pace of its reader", async () => {
+  const file = Promise.withResolvers<string>();
+  const read = Promise.withResolvers<number>();
+  const runc = {
+    readsProcessLast: true,
+    exec(_id: string, processFile: string) {
+      // as if the pipe were a small one
+      const filler = open(processFile, O_WRONLY | O_NONBLOCK);
+      while (tryWrite(filler, new Uint8Array(4096)) > 0);
+      close(filler);
+      file.resolve(processFile);
+      return { pid: read.promise, kill: () => {} };
+    },
+  };
+  const spec = new TextEncoder().encode(`{"args":["${"x".repeat(9000)}"]}`);
+  const going = ExecAhead.begin({ ...PARTS, runc, spec })?.go();
+  const reader = open(await file.promise, O_RDONLY | O_NONBLOCK);
+  let got = "";
+  for await (const chunk of readFd(reader)) {
+    got += new TextDecoder().decode(chunk).replaceAll("\0", "");
+    if (got.length === spec.length) break;
+  }
+  close(reader);
+  read.resolve(5);
+  const begun = await going;
+  assert.equal(begun?.pid, 5);
+  assert.equal(got, new TextDecoder().decode(spec));
+  await begun?.io.close();
 });
 
 test("a runtime that waits, or is about to, ends with a shim that is killed", { skip }, async () => {

@@ -3,12 +3,19 @@
  * container, about a third of its work, and then waits for the process file: a pipe of ours, which Start writes. Nothing was done to
  * the container by then, so that ending the runtime leaves nothing. It opens the pipe in /proc: a shim that is killed takes the file
  * with it, or ends it, and the runtime goes. (A FIFO would be waited for by a runtime that is late.)
+ *
+ * When no Start comes the runtime is ended, and only the FIFOs of output stay open: a client that reads must not see the end of
+ * output that has not begun.
  */
 import { unlinkSync } from "node:fs";
 import type { Logger } from "../../src/core/log.ts";
 import type { Stdio } from "../../src/core/tasks/tasks.ts";
+import { sleep } from "../../src/lib/retry.ts";
+import { O_NONBLOCK } from "../../src/platform/syscalls/constants.ts";
+import { SyscallError } from "../../src/platform/syscalls/errors.ts";
 import { close, pipe2, tryWrite } from "../../src/platform/syscalls/files.ts";
-import { canBeEarly, EarlyFifos } from "./early-fifos.ts";
+import { Awake, type Kept } from "../shared/rest.ts";
+import { canBeEarly, EarlyFifos, type HeldOutput } from "./early-fifos.ts";
 import type { ProcessStdio } from "./opened.ts";
 import type { Begun, Runc } from "./runc.ts";
 
@@ -16,10 +23,14 @@ import type { Begun, Runc } from "./runc.ts";
 const WAIT_MS = 1000;
 /** Specs beyond this do not surely go into a pipe at once, in bytes. */
 const MAX_SPEC = 32 << 10;
+/** Between two tries to write to a pipe that is full all the same, in milliseconds. */
+const RETRY_MS = 1;
+const EINTR = 4;
+const EAGAIN = 11;
 
 /** What it is begun with. */
 export interface AheadParts {
-  readonly runc: Runc;
+  readonly runc: Pick<Runc, "exec" | "readsProcessLast">;
   readonly id: string;
   readonly streams: Stdio;
   readonly spec: Uint8Array;
@@ -28,7 +39,38 @@ export interface AheadParts {
   readonly log: Logger;
 }
 
-export class ExecAhead {
+/** A process that was begun early, as it is known to whoever starts it. */
+export interface Started {
+  readonly io: ProcessStdio;
+  readonly pid: number;
+}
+
+/** What was made ready for the Start of an exec. */
+export interface Ahead {
+  /**
+   * Start has come.
+   * @returns its streams and pid; undefined when nothing waits: begin anew, then {@link cancel}
+   * @throws what the runtime says, with nothing left
+   */
+  go(): Promise<Started | undefined>;
+  /** Ends what was begun. Resolves when nothing is left of it. */
+  cancel(): Promise<void>;
+  /** @returns what is held open for a late Start, for {@link lateStart}. @throws Awake while a runtime waits */
+  rest(kept: Kept): readonly number[];
+}
+
+/** What remains of an exec that was begun early, after a sleep. */
+export function lateStart(output: HeldOutput): Ahead {
+  return {
+    go: () => Promise.resolve(undefined),
+    async cancel() {
+      output.close();
+    },
+    rest: (kept) => output.rest(kept),
+  };
+}
+
+export class ExecAhead implements Ahead {
   readonly #spec: Uint8Array;
   readonly #pidFile: string;
   readonly #streams: EarlyFifos;
@@ -38,6 +80,8 @@ export class ExecAhead {
   #pipe: { readonly read: number; readonly write: number } | undefined;
   /** The runtime has ended, or is about to. */
   #over = false;
+  /** What is held of the streams when Start is late. */
+  #held: HeldOutput | undefined;
   #open = true;
 
   private constructor({ runc, id, streams, spec, name, log }: AheadParts) {
@@ -45,7 +89,8 @@ export class ExecAhead {
     this.#pidFile = `${name}.pid`;
     this.#streams = new EarlyFifos(streams, log);
     try {
-      const pipe = pipe2();
+      // the runtime opens an end of its own, which waits
+      const pipe = pipe2(O_NONBLOCK);
       this.#pipe = pipe;
       const processFile = `/proc/${process.pid}/fd/${pipe.read}`;
       this.#begun = runc.exec(id, processFile, { fds: this.#streams.fds, pidFile: this.#pidFile });
@@ -61,18 +106,15 @@ export class ExecAhead {
         this.#over = true;
       },
     );
-    this.#late = setTimeout(() => {
-      // a client that reads must not see the end of output that has not begun
-      void (this.#streams.wereSeen ? this.#end() : this.cancel());
-    }, WAIT_MS);
+    this.#late = setTimeout(() => void this.#tooLate(), WAIT_MS);
   }
 
   /** @returns undefined where an exec is better begun by its Start */
   static begin(parts: AheadParts): ExecAhead | undefined {
     const { runc, streams, spec } = parts;
-    if (!runc.readsProcessLast || spec.length > MAX_SPEC || !canBeEarly(streams)) return undefined;
+    if (!runc.readsProcessLast || spec.length > MAX_SPEC) return undefined;
     try {
-      return new ExecAhead(parts);
+      return canBeEarly(streams) ? new ExecAhead(parts) : undefined;
     } catch (error) {
       // Start finds out, and says why
       parts.log.debug("begin exec early", { err: error });
@@ -80,38 +122,27 @@ export class ExecAhead {
     }
   }
 
-  /** Whether the runtime waits, or streams are held for a start that is late. */
-  get isOpen(): boolean {
-    return this.#open;
+  rest(kept: Kept): readonly number[] {
+    if (this.#open && this.#held === undefined) throw new Awake("exec is being begun");
+    return this.#held?.rest(kept) ?? [];
   }
 
-  /**
-   * Start has come.
-   * @returns its streams and pid; undefined when the runtime has ended already: begin anew, then {@link cancel}
-   * @throws what the runtime says
-   */
-  async go(): Promise<{ readonly io: ProcessStdio; readonly pid: number } | undefined> {
+  async go(): Promise<Started | undefined> {
     clearTimeout(this.#late);
     const pipe = this.#pipe;
     if (this.#over || pipe === undefined) {
       await this.#end();
       return undefined;
     }
-    const io = await this.#streams.ready().catch(async (error: unknown) => {
-      await this.cancel();
-      throw error;
-    });
     try {
-      if (tryWrite(pipe.write, this.#spec) !== this.#spec.length)
-        throw new Error("write process file: cut short");
+      const io = await this.#streams.ready();
+      await this.#give(pipe.write);
       const pid = await this.#begun.pid;
       io.spawned();
       this.#open = false;
       return { io, pid };
     } catch (error) {
-      io.spawned();
-      await io.close();
-      this.#open = false;
+      await this.cancel();
       throw error;
     } finally {
       // the answer goes first
@@ -119,12 +150,27 @@ export class ExecAhead {
     }
   }
 
-  /** Ends what was begun. Resolves when nothing is left of it. */
   async cancel(): Promise<void> {
     if (!this.#open) return;
     await this.#end();
+    this.#held?.close();
     await this.#streams.close();
     this.#open = false;
+  }
+
+  async #tooLate(): Promise<void> {
+    await this.#end();
+    this.#held = this.#streams.hold();
+  }
+
+  /** Writes the process file, at the pace of the runtime where the pipe is a small one (pipe(7), pipe-user-pages-soft). */
+  async #give(fd: number): Promise<void> {
+    for (let at = 0; at < this.#spec.length && !this.#over; ) {
+      const length = tryWrite(fd, this.#spec.subarray(at));
+      if (length >= 0) at += length;
+      else if (length === -EAGAIN) await sleep(RETRY_MS);
+      else if (length !== -EINTR) throw new SyscallError("write process file", -length);
+    }
   }
 
   /** Ends the runtime. */

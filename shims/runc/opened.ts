@@ -176,6 +176,7 @@ export class Opened {
     await Promise.all([...this.copies, ...[...this.#inputs.values()].map(({ ended }) => ended)]);
     for (const fd of this.ours) close(fd);
     this.ours.clear();
+    await Promise.all([...this.logs.values()].map((log) => log.close()));
     await this.logger?.close();
     this.logger = undefined;
   }

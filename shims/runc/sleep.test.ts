@@ -3,7 +3,7 @@
  * `GANTRY_SLEEP_ROUNDS` sets the length of the hunt for races.
  */
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { readFd } from "../../src/platform/fs/fd-stream.ts";
@@ -12,7 +12,15 @@ import { readProcStat } from "../../src/platform/process/proc.ts";
 import { isBun } from "../../src/platform/runtime.ts";
 import { close, writeAll } from "../../src/platform/syscalls/files.ts";
 import { callShim, cannotRun, startShim } from "./testing.ts";
-import { type Boxed, type ContainerOptions, ofId, processOf, shimSuite, until } from "./testing-suite.ts";
+import {
+  type Boxed,
+  type ContainerOptions,
+  ofId,
+  processOf,
+  readFifo,
+  shimSuite,
+  until,
+} from "./testing-suite.ts";
 
 const suite = shimSuite(cannotRun() ?? (isBun ? false : "shims sleep under Bun only"));
 const { skip, inContainer, fifo } = suite;
@@ -222,6 +230,38 @@ test("a terminal: both ways and its size", { skip }, async () => {
   output.release();
   await reading;
   close(output.fd);
+});
+
+test("execs whose start does not come let it sleep; who reads their output sees no end meanwhile", {
+  skip,
+}, async () => {
+  await withSleeper("waits", "sleep 1000", {}, async ({ v3, id, shimPid: pid }) => {
+    const before = readdirSync(`/proc/${pid}/fd`).length;
+    const execs = ["started", "deleted", "left"];
+    for (const execId of execs)
+      await v3.exec({ id, execId, stdout: fifo(`waits-${execId}`), spec: processOf(["echo", execId]) });
+    const ended: string[] = [];
+    const reads = execs.map(async (execId) => {
+      const text = await readFifo(fifo(`waits-${execId}`));
+      ended.push(execId);
+      return text;
+    });
+    await untilAsleep(pid);
+    assert.deepEqual(ended, []);
+    await v3.start({ id, execId: "started" });
+    await v3.wait({ id, execId: "started" });
+    await v3.delete({ id, execId: "started" });
+    assert.equal(await reads[0], "started\n");
+    await untilAsleep(pid);
+    await v3.delete({ id, execId: "deleted" });
+    assert.equal(await reads[1], "");
+    await untilAsleep(pid);
+    assert.deepEqual(ended, ["started", "deleted"]);
+    assert.equal(readdirSync(`/proc/${pid}/fd`).length, before + 1, "the FIFO of the one that is left");
+    await v3.kill({ id, signal: 9 });
+    await v3.wait({ id });
+    assert.equal(await reads[2], "");
+  });
 });
 
 test("a paused container sleeps, and goes on", { skip }, async () => {

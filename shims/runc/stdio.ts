@@ -187,9 +187,10 @@ function openPlain(
     input = opened.keep(openFifo(stdin.path));
     if (!owner.pipes) return opened.forChild(open(stdin.path, O_RDONLY));
     const ends = pipe2();
-    const from = opened.keep(open(stdin.path, O_RDONLY | O_NONBLOCK));
-    opened.copyIn(from, opened.keep(ends.write));
-    return opened.forChild(ends.read);
+    opened.forChild(ends.read);
+    opened.keep(ends.write);
+    opened.copyIn(opened.keep(open(stdin.path, O_RDONLY | O_NONBLOCK)), ends.write);
+    return ends.read;
   })();
   const keepers: number[] = [];
   const output = (target: Target, name: StreamName): number => {
@@ -252,17 +253,22 @@ export function plainStdio(
 function openTerminal(opened: Opened, stdin: Target, stdout: Target): ProcessStdio {
   const reader = stdin.kind === "fifo" ? openFifoReader(stdin.path) : undefined;
   if (reader !== undefined) opened.keep(reader.fd);
-  const output = ((): SinkState | undefined => {
-    if (stdout.kind === "fifo") return { fd: opened.keep(openFifo(stdout.path)) };
-    if (stdout.kind === "file") return { fd: opened.keep(openAppend(stdout.path)) };
-    if (stdout.kind === "log") return { log: stdout.path, name: "stdout" };
-    if (stdout.kind === "binary" && opened.logger !== undefined)
-      return { fd: opened.keep(dup(opened.logger.stdout)) };
-    return undefined;
-  })();
-  // The terminal is the container's; the command itself says what it has to say in its log.
-  const none = opened.forChild(open("/dev/null", O_RDWR));
-  return terminalStdio(opened, [none, none, none], reader, output, undefined);
+  try {
+    const output = ((): SinkState | undefined => {
+      if (stdout.kind === "fifo") return { fd: opened.keep(openFifo(stdout.path)) };
+      if (stdout.kind === "file") return { fd: opened.keep(openAppend(stdout.path)) };
+      if (stdout.kind === "log") return { log: stdout.path, name: "stdout" };
+      if (stdout.kind === "binary" && opened.logger !== undefined)
+        return { fd: opened.keep(dup(opened.logger.stdout)) };
+      return undefined;
+    })();
+    // The terminal is the container's; the command itself says what it has to say in its log.
+    const none = opened.forChild(open("/dev/null", O_RDWR));
+    return terminalStdio(opened, [none, none, none], reader, output, undefined);
+  } catch (error) {
+    reader?.release();
+    throw error;
+  }
 }
 
 function openAppend(path: string): number {

@@ -3,16 +3,20 @@
  * tests wait for. Needs root and runc.
  */
 import assert from "node:assert/strict";
-import { createReadStream, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { after, before } from "node:test";
 import { fromBinary } from "@bufbuild/protobuf";
 import { type TaskExit, TaskExitSchema } from "../../src/api/gen/containerd/events/task_pb.ts";
 import type { Envelope } from "../../src/api/gen/containerd/types/event_pb.ts";
 import { codeOf } from "../../src/core/errors.ts";
+import { readFd } from "../../src/platform/fs/fd-stream.ts";
 import { createFifo } from "../../src/platform/fs/fifo.ts";
 import { readMountInfo } from "../../src/platform/mounts/mountinfo.ts";
 import { readProcStat } from "../../src/platform/process/proc.ts";
+import { O_NONBLOCK, O_RDONLY } from "../../src/platform/syscalls/constants.ts";
+import { close, open, pollFd } from "../../src/platform/syscalls/files.ts";
+import { POLLIN } from "../shared/rest.ts";
 import {
   busyboxRoot,
   cannotRun,
@@ -188,11 +192,19 @@ function isGone(pid: number): boolean {
   return ["Z", "X", undefined].includes(readProcStat(pid)?.state);
 }
 
-/** All that comes out of a FIFO, to its end. Waits for its first writer. */
+/** All that comes out of a FIFO, to its end. Waits for its first writer, and holds no thread meanwhile. */
 export async function readFifo(path: string): Promise<string> {
-  let text = "";
-  for await (const chunk of createReadStream(path, "utf8")) text += String(chunk);
-  return text;
+  const fd = open(path, O_RDONLY | O_NONBLOCK);
+  const text = new TextDecoder();
+  let all = "";
+  try {
+    // a hang-up is told only after a writer that came, and went
+    await until(`a writer of "${path}"`, () => pollFd(fd, POLLIN, 0) !== 0);
+    for await (const chunk of readFd(fd)) all += text.decode(chunk, { stream: true });
+  } finally {
+    close(fd);
+  }
+  return all;
 }
 
 /** A process for Exec. @param env more of its environment */

@@ -100,6 +100,11 @@ export class CriLog {
     };
   }
 
+  /** Closes the file when no stream is open: that of a log that came to nothing. */
+  async close(): Promise<void> {
+    if (this.#open.size === 0) await this.#file.close(0);
+  }
+
   /** Opens the file anew, now. @throws SyscallError */
   reopen(): void {
     if (this.#open.size > 0) this.#file.reopen();

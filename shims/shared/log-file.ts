@@ -95,6 +95,7 @@ export class LogFile {
 
   /** Gives what is waiting a last chance of `ms` milliseconds, and closes the file. */
   async close(ms = HOLD_MS): Promise<void> {
+    if (this.#fd < 0) return;
     const until = performance.now() + ms;
     while (this.#waiting.length > 0 && !this.#retry() && performance.now() < until) await sleep(RETRY_MS);
     clearInterval(this.#timer);
