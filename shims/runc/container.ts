@@ -4,7 +4,6 @@
  * Events leave in this order: create < start < exit < delete; exec-added < exec-started < exit of the exec; init's exit
  * after those of all execs; oom before exit.
  */
-import { unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { failedPrecondition, messageOf, notFound } from "../../src/core/errors.ts";
 import type { Logger } from "../../src/core/log.ts";
@@ -15,6 +14,7 @@ import type { Mount } from "../../src/platform/mounts/options.ts";
 import { findProgram } from "../../src/platform/process/find-program.ts";
 import { cgroupPaths } from "../../src/platform/process/proc.ts";
 import { Awake, type Kept } from "../shared/rest.ts";
+import { askStreams } from "./ask-streams.ts";
 import { withConsole } from "./console.ts";
 import { type CgroupState, ContainerCgroup } from "./container-cgroup.ts";
 import { restoreInPlace } from "./criu.ts";
@@ -193,35 +193,7 @@ export class Container {
     if (!this.init.alive) throw failedPrecondition(`cannot exec in a ${this.init.phase.tag} container`);
     if (this.init.phase.tag === "paused") throw failedPrecondition("cannot exec in a paused container");
     const since = startMark();
-    const { ahead } = exec;
-    exec.ahead = undefined;
-    const begun = await ahead?.go();
-    if (begun !== undefined) {
-      exec.io = begun.io;
-      exec.attached();
-      this.#execStarted(exec, begun.pid, since);
-      return;
-    }
-    const name = this.#execs.nextFile();
-    try {
-      writeFileSync(`${name}.json`, this.#execs.spec(exec.execId), { mode: 0o600 });
-      const pid = await this.#launch(
-        exec,
-        `${name}.pid`,
-        (io) => this.#runc.exec(this.id, `${name}.json`, io).pid,
-      );
-      this.#execStarted(exec, pid, since);
-    } finally {
-      await ahead?.cancel();
-      // the answer goes first
-      setImmediate(() => {
-        remove(`${name}.json`);
-        remove(`${name}.pid`);
-      });
-    }
-  }
-
-  #execStarted(exec: Process, pid: number, since: bigint): void {
+    const pid = await this.#execs.start(exec, (pidFile, command) => this.#launch(exec, pidFile, command));
     exec.apply({ tag: "started", pid });
     this.#host.events.execStarted(this.id, exec.execId, pid);
     void this.#watchExec(exec, pid, since);
@@ -370,23 +342,9 @@ export class Container {
     await this.#runc.update(this.id, resources);
   }
 
-  /**
-   * What our daemon asks of the streams by annotations of Update: `gantry.log.reopen` opens the log files anew,
-   * `gantry.attach.stdout` and `gantry.attach.stderr` name FIFOs that get the output from now on.
-   * @returns true when one of them was there. @throws failed-precondition
-   */
+  /** As {@link askStreams} of the logs of init. */
   updateStreams(annotations: ReadonlyMap<string, string>): boolean {
-    const logs = this.init.io?.logs ?? [];
-    let found = false;
-    for (const [key, value] of annotations) {
-      if (key === "gantry.log.reopen") for (const log of logs) log.reopen();
-      else if (key === "gantry.attach.stdout") logs.at(0)?.attach("stdout", value);
-      else if (key === "gantry.attach.stderr") logs.at(-1)?.attach("stderr", value);
-      else continue;
-      if (logs.length === 0) throw failedPrecondition("container has no log of ours");
-      found = true;
-    }
-    return found;
+    return askStreams(this.init.io?.logs ?? [], annotations);
   }
 
   async checkpoint(flags: CheckpointFlags): Promise<void> {
@@ -414,14 +372,5 @@ export class Container {
     // The flush of what the container wrote must not hold up the answer, nor a busy mount the removal.
     const release = await detachTree(this.#rootfs);
     setTimeout(release, RELEASE_MS).unref();
-  }
-}
-
-/** Removes a file that the runtime may not have made. */
-function remove(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // with the whole bundle, perhaps
   }
 }

@@ -1,4 +1,5 @@
 /** The execs of a container: processes that were added to it. */
+import { unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { alreadyExists, invalidArgument } from "../../src/core/errors.ts";
 import type { Logger } from "../../src/core/log.ts";
@@ -6,7 +7,7 @@ import type { Stdio } from "../../src/core/tasks/tasks.ts";
 import type { Kept } from "../shared/rest.ts";
 import { ExecAhead } from "./exec-ahead.ts";
 import { Process, type ProcessState } from "./process.ts";
-import type { Runc } from "./runc.ts";
+import type { Runc, RunIo } from "./runc.ts";
 import { withTerminal } from "./spec.ts";
 
 /** Longest wait for execs to be reaped before init's exit is told, in milliseconds. */
@@ -70,20 +71,53 @@ export class Execs {
   }
 
   /** What it was added with. */
-  spec(execId: string): Uint8Array {
+  #spec(execId: string): Uint8Array {
     return this.#specs.get(execId) ?? new Uint8Array();
   }
 
   /** Path of files in the bundle that no other start had, without suffix. */
-  nextFile(): string {
+  #nextFile(): string {
     return join(this.#parts.bundle, `exec-${++this.#count}`);
   }
 
   /** Begins one that was added, where that can be: see exec-ahead.ts. */
   begin(exec: Process): void {
     const { id, runc, log } = this.#parts;
-    const spec = this.spec(exec.execId);
-    exec.ahead = ExecAhead.begin({ runc, id, streams: exec.streams, spec, name: this.nextFile(), log });
+    const spec = this.#spec(exec.execId);
+    exec.ahead = ExecAhead.begin({ runc, id, streams: exec.streams, spec, name: this.#nextFile(), log });
+  }
+
+  /**
+   * Runs one that was added, or lets the one that was begun go on.
+   * @param launch runs a command that makes the process, with its streams
+   * @returns pid. @throws what the runtime or the streams say
+   */
+  async start(
+    exec: Process,
+    launch: (pidFile: string, command: (io: RunIo) => Promise<number>) => Promise<number>,
+  ): Promise<number> {
+    const { ahead } = exec;
+    exec.ahead = undefined;
+    const begun = await ahead?.go();
+    if (begun !== undefined) {
+      exec.io = begun.io;
+      exec.attached();
+      return begun.pid;
+    }
+    const { id, runc } = this.#parts;
+    const name = this.#nextFile();
+    const [processFile, pidFile] = [`${name}.json`, `${name}.pid`];
+    try {
+      writeFileSync(processFile, this.#spec(exec.execId), { mode: 0o600 });
+      return await launch(pidFile, (io) => runc.exec(id, processFile, io).pid);
+    } finally {
+      await ahead?.cancel();
+      // the answer goes first
+      setImmediate(() => {
+        remove(processFile);
+        remove(pidFile);
+      });
+    }
   }
 
   /** Ends what was begun and waits for its start. */
@@ -118,5 +152,14 @@ export class Execs {
     });
     await Promise.race([Promise.all(ended), late]);
     clearTimeout(timer);
+  }
+}
+
+/** Removes a file that the runtime may not have made. */
+function remove(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // with the whole bundle, perhaps
   }
 }
