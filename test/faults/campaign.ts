@@ -31,7 +31,7 @@ export interface CampaignResult {
 /** Longest pause before the kill: about as long as the slowest operation. Milliseconds. */
 const WINDOW_MS = 500;
 /** What a client that died with its daemon leaves is its own. */
-const IGNORED = [...AFTER_RESTART, "fifos"];
+export const IGNORED = [...AFTER_RESTART, "fifos"];
 
 /** Numbers in [0, 1) from a seed (mulberry32). */
 export function random(seed: number): () => number {
@@ -45,10 +45,10 @@ export function random(seed: number): () => number {
   };
 }
 
-type Operation = (bed: Bed, victim: string) => Promise<unknown>;
+export type Operation = (bed: Bed, victim: string) => Promise<unknown>;
 
 /** What goes on when the kill comes. `victim` is a container of this round that runs already. */
-const OPERATIONS: Readonly<Record<string, Operation>> = {
+export const OPERATIONS: Readonly<Record<string, Operation>> = {
   run: ({ ctr, engine, image }) => ctr.run("run", "--rm", image, engine.id("op"), "sh", "-c", "exit 3"),
   "run -d": ({ ctr, engine, image }) => ctr.run("run", "-d", image, engine.id("op"), "sleep", "1000"),
   exec: ({ ctr, engine }, victim) => ctr.run("tasks", "exec", "--exec-id", engine.id("e"), victim, "true"),
@@ -74,14 +74,12 @@ export async function crashCampaign(options: CampaignOptions): Promise<CampaignR
 }
 
 async function rounds(bed: Bed, options: CampaignOptions): Promise<CampaignResult> {
-  const { ctr, engine, image } = bed;
+  const { ctr, engine } = bed;
   const next = random(options.seed);
   const faults: string[] = [];
   const ready: number[] = [];
   const kills: Record<string, number> = {};
-  for (let i = 0; i < options.keepers; i++)
-    await ctr.ok("run", "-d", image, engine.id("keeper"), "sleep", "1000000");
-  const keepers = await taskRows(ctr);
+  const keepers = await startKeepers(bed, options.keepers);
   const base = await steadyCensus(engine);
   for (let round = 1; round <= options.rounds && options.signal?.aborted !== true; round++) {
     const names = Object.keys(OPERATIONS);
@@ -94,9 +92,7 @@ async function rounds(bed: Bed, options: CampaignOptions): Promise<CampaignResul
       options.log(`FAULT ${what}: ${why}`);
     };
     kills[name] = (kills[name] ?? 0) + 1;
-    const victim = engine.id("victim");
-    await ctr.ok("run", "-d", image, victim, "sh", "-c", "while :; do sleep 0.2; done");
-    const victimPid = (await taskRows(ctr)).find((row) => row.id === victim)?.pid ?? 0;
+    const { victim, victimPid } = await startVictim(bed);
     const operation = OPERATIONS[name]?.(bed, victim);
     await delay(pause);
     const parent = parentOf(victimPid);
@@ -107,21 +103,7 @@ async function rounds(bed: Bed, options: CampaignOptions): Promise<CampaignResul
     const ms = await engine.start();
     ready.push(ms);
     options.log(`${what}: ready after ${ms.toFixed(0)} ms`);
-    checkKeepers(keepers, await taskRows(ctr), fail);
-    const said = await ctr.run(
-      "tasks",
-      "exec",
-      "--exec-id",
-      engine.id("e"),
-      keepers[0]?.id ?? "",
-      "echo",
-      "here",
-    );
-    if (said.out !== "here\n")
-      fail(
-        `exec in a container that lived through it: code ${said.code}, ${JSON.stringify(said.out)}: ${said.err}`,
-      );
-    await clearRound(ctr, keepers, fail);
+    await checkAndClear(bed, keepers, fail);
     if (shim && alive(victimPid)) fail("the container of the killed shim lives on");
     const left = await settled(engine, base, IGNORED);
     if (left !== "") fail(`\n${left}`);
@@ -131,6 +113,40 @@ async function rounds(bed: Bed, options: CampaignOptions): Promise<CampaignResul
     await ctr.ok("containers", "rm", id);
   }
   return { faults, ready: ready.sort((a, b) => a - b), kills };
+}
+
+/** Containers that must live through all of it. */
+export async function startKeepers({ ctr, engine, image }: Bed, count: number): Promise<readonly TaskRow[]> {
+  for (let i = 0; i < count; i++) await ctr.ok("run", "-d", image, engine.id("keeper"), "sleep", "1000000");
+  return await taskRows(ctr);
+}
+
+/** A container of one round. */
+export async function startVictim({
+  ctr,
+  engine,
+  image,
+}: Bed): Promise<{ victim: string; victimPid: number }> {
+  const victim = engine.id("victim");
+  await ctr.ok("run", "-d", image, victim, "sh", "-c", "while :; do sleep 0.2; done");
+  const victimPid = (await taskRows(ctr)).find((row) => row.id === victim)?.pid ?? 0;
+  return { victim, victimPid };
+}
+
+/** After the daemon is back: the keepers live and can be used, and what the round made can be removed. */
+export async function checkAndClear(
+  { ctr, engine }: Bed,
+  keepers: readonly TaskRow[],
+  fail: (why: string) => void,
+): Promise<void> {
+  checkKeepers(keepers, await taskRows(ctr), fail);
+  const execId = engine.id("e");
+  const said = await ctr.run("tasks", "exec", "--exec-id", execId, keepers[0]?.id ?? "", "echo", "here");
+  if (said.out !== "here\n")
+    fail(
+      `exec in a container that lived through it: code ${said.code}, ${JSON.stringify(said.out)}: ${said.err}`,
+    );
+  await clearRound(ctr, keepers, fail);
 }
 
 function checkKeepers(
