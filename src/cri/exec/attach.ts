@@ -1,9 +1,8 @@
 import { wrap } from "../../core/errors.ts";
 import type { AttachRequest, StdioStreams } from "../streaming/runtime.ts";
-import { applySizes, copyOut, feed, gone } from "./exec.ts";
+import { applySizes, feed, gone, Outputs } from "./exec.ts";
 import { makeFifos } from "./fifos.ts";
 import { type ExecDeps, runningContainer } from "./process.ts";
-import { settlesWithin } from "./timed.ts";
 
 /** How long the last output of a container that ended is waited for. Milliseconds. */
 const DRAIN_MS = 4000;
@@ -41,11 +40,9 @@ export async function attach(deps: ExecDeps, request: AttachRequest, streams: St
       });
     }
     fifos.opened();
-    const outputs = Promise.all([
-      fifos.stdout === undefined ? undefined : copyOut(fifos.stdout, streams.stdout, left.signal),
-      fifos.stderr === undefined ? undefined : copyOut(fifos.stderr, streams.stderr, left.signal),
-    ]);
-    outputs.catch(() => {});
+    const outputs = new Outputs(left.signal, streams.signal);
+    outputs.copy(fifos.stdout, streams.stdout);
+    outputs.copy(fifos.stderr, streams.stderr);
     // input for a container that was created without stdin goes nowhere
     if (streams.stdin !== undefined && state.stdin !== "") {
       const ends = config.stdinOnce && !config.tty;
@@ -63,7 +60,7 @@ export async function attach(deps: ExecDeps, request: AttachRequest, streams: St
       () => true,
     );
     if ((await Promise.race([exited, gone(streams.signal)])) === true && !streams.signal.aborted)
-      await settlesWithin(Promise.race([outputs, gone(streams.signal)]), DRAIN_MS);
+      await Promise.race([outputs.drained(DRAIN_MS), gone(streams.signal)]);
   } finally {
     left.abort();
     input?.abandon();

@@ -5,10 +5,8 @@ import { SyscallError } from "../../platform/syscalls/errors.ts";
 import { tryRead } from "../../platform/syscalls/files.ts";
 
 const BLOCK = 64 << 10;
-/** From here on a stream is read into one buffer again and again: each chunk of the runtime's streams is new memory. */
-const MUCH = 1 << 20;
-/** How often a stream with much output is looked at while it has none, milliseconds. */
-const POLL_MS = 5;
+/** How often output that is dropped is looked at while there is none, milliseconds. */
+const POLL_MS = 1;
 
 /** Bytes that two streams may keep together, and what each of them is sure of. */
 export class CaptureBudget {
@@ -42,31 +40,15 @@ export class Capture {
 
   /** Reads `fd` (non-blocking) to its end or until `signal` aborts. */
   async pump(fd: number, budget: CaptureBudget, stream: 0 | 1, signal: AbortSignal): Promise<void> {
-    const take = (chunk: Uint8Array): void => {
+    let full = false;
+    for await (const chunk of readFd(fd, signal)) {
       const keep = budget.take(stream, chunk.length);
       if (keep > 0) this.#append(keep === chunk.length ? chunk : chunk.subarray(0, keep));
-    };
-    let much = false;
-    for await (const chunk of readFd(fd, signal)) {
-      take(chunk);
-      if (this.#length < MUCH) continue;
-      much = true;
-      break;
+      full = keep < chunk.length;
+      // whoever stops to read a stream loses what was read ahead: only when all that comes is dropped
+      if (full) break;
     }
-    if (!much) return;
-    const buffer = new Uint8Array(BLOCK);
-    while (!signal.aborted) {
-      const length = tryRead(fd, buffer);
-      if (length === 0) return;
-      if (length > 0) {
-        take(buffer.subarray(0, length));
-        await new Promise((resolve) => setImmediate(resolve));
-      } else if (length === -constants.errno.EAGAIN) {
-        await delay(POLL_MS);
-      } else {
-        throw new SyscallError("read", -length);
-      }
-    }
+    if (full) await drop(fd, signal);
   }
 
   #append(chunk: Uint8Array): void {
@@ -93,5 +75,17 @@ export class Capture {
     return this.#blocks.map((block, index) =>
       block.subarray(0, Math.min(BLOCK, this.#length - index * BLOCK)),
     );
+  }
+}
+
+/** Reads and drops, into one buffer again and again: each chunk of the runtime's streams is new memory. */
+async function drop(fd: number, signal: AbortSignal): Promise<void> {
+  const buffer = new Uint8Array(BLOCK);
+  while (!signal.aborted) {
+    const length = tryRead(fd, buffer);
+    if (length === 0) return;
+    if (length > 0) await new Promise((resolve) => setImmediate(resolve));
+    else if (length === -constants.errno.EAGAIN) await delay(POLL_MS);
+    else throw new SyscallError("read", -length);
   }
 }

@@ -16,6 +16,8 @@ const RESERVED_BYTES = 1 << 20;
 const DRAIN_MS = 4000;
 /** How long a killed process may take to be gone. Milliseconds. */
 const KILL_MS = 10_000;
+/** A timer for longer would end at once. Milliseconds. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** Outcome of a command. */
 export interface ExecSyncResult {
@@ -80,7 +82,7 @@ async function within(
   let timer: NodeJS.Timeout | undefined;
   let onAbort: (() => void) | undefined;
   const other = new Promise<"timeout" | "aborted">((resolve) => {
-    if (timeoutMs > 0) timer = setTimeout(() => resolve("timeout"), timeoutMs);
+    if (timeoutMs > 0) timer = setTimeout(() => resolve("timeout"), Math.min(timeoutMs, LONGEST_TIMER_MS));
     onAbort = () => resolve("aborted");
     signal.addEventListener("abort", onAbort, { once: true });
   });

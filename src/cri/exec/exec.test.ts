@@ -51,6 +51,29 @@ test("a capture keeps the beginning, drops the rest and never holds up the write
   rmSync(dir, { recursive: true });
 });
 
+test("a capture of much output has all of it, in order", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "gantry-capture-"));
+  const fifos = makeFifos(dir, { stdin: false, stdout: true, stderr: false, tty: false });
+  const end = openFifo(fifos.stdio.stdout);
+  const count = 500_000;
+  const writer = spawn("seq", ["1", String(count)], { stdio: ["ignore", end, "inherit"] });
+  const ended = new Promise((resolve) => writer.once("close", resolve));
+  const capture = new Capture();
+  const budget = new CaptureBudget(16 << 20, 0);
+  const pumped = capture.pump(fifos.stdout ?? -1, budget, 0, new AbortController().signal);
+  fifos.opened();
+  close(end);
+  await Promise.all([ended, pumped]);
+  const lines = Buffer.concat(capture.parts()).toString().trimEnd().split("\n");
+  assert.equal(
+    lines.findIndex((line, index) => line !== String(index + 1)),
+    -1,
+  );
+  assert.equal(lines.length, count);
+  fifos.dispose();
+  rmSync(dir, { recursive: true });
+});
+
 test("FIFOs: what was written before the other side opened is not lost; all goes with them", async () => {
   const dir = mkdtempSync(join(tmpdir(), "gantry-fifos-"));
   const fifos = makeFifos(dir, { stdin: true, stdout: true, stderr: true, tty: true });

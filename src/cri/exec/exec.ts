@@ -1,5 +1,5 @@
 import type { Logger } from "../../core/log.ts";
-import { createFdSink, readFd } from "../../platform/fs/fd-stream.ts";
+import { createFdSink, type FdSink, readFd } from "../../platform/fs/fd-stream.ts";
 import { openFifo } from "../../platform/fs/fifo.ts";
 import { close } from "../../platform/syscalls/files.ts";
 import type { ByteSink, ByteSource, ExecRequest, StdioStreams, TerminalSize } from "../streaming/runtime.ts";
@@ -32,26 +32,28 @@ export async function streamExec(
   };
   const process = await startExec(deps, request.containerId, request.command, wanted, streams.signal);
   const stop = new AbortController();
-  const { stdio, stdout, stderr } = process.fifos;
-  const outputs = Promise.all([
-    stdout === undefined ? undefined : copyOut(stdout, streams.stdout, stop.signal),
-    stderr === undefined ? undefined : copyOut(stderr, streams.stderr, stop.signal),
-  ]);
-  outputs.catch(() => {});
-  const input =
-    streams.stdin === undefined
-      ? undefined
-      : feed(stdio.stdin, streams.stdin, () => process.closeStdin().catch(() => {}));
-  void applySizes(streams.resize, (size) => process.resize(size.columns, size.rows), deps.log);
-  const finish = async (): Promise<number> => {
-    const exit = await process.exited;
-    await settlesWithin(outputs, deps.drainMs > 0 ? deps.drainMs : DRAIN_MS);
-    return exit.status;
-  };
+  let input: Feed | undefined;
   const cleanup = async (): Promise<void> => {
     stop.abort();
     input?.abandon();
     await process.dispose();
+  };
+  const { stdio, stdout, stderr } = process.fifos;
+  const outputs = new Outputs(stop.signal, streams.signal);
+  try {
+    outputs.copy(stdout, streams.stdout);
+    outputs.copy(stderr, streams.stderr);
+    if (streams.stdin !== undefined)
+      input = feed(stdio.stdin, streams.stdin, () => process.closeStdin().catch(() => {}));
+  } catch (err) {
+    await cleanup();
+    throw err;
+  }
+  void applySizes(streams.resize, (size) => process.resize(size.columns, size.rows), deps.log);
+  const finish = async (): Promise<number> => {
+    const exit = await process.exited;
+    await outputs.drained(deps.drainMs > 0 ? deps.drainMs : DRAIN_MS);
+    return exit.status;
   };
   const outcome = await Promise.race([
     finish().then(
@@ -88,16 +90,54 @@ export function gone(signal: AbortSignal): Promise<undefined> {
   });
 }
 
-/** Copies `fd` to its end; once the client takes no more, the rest is read and dropped. */
-export async function copyOut(fd: number, sink: ByteSink | undefined, signal: AbortSignal): Promise<void> {
-  let open = sink !== undefined;
-  for await (const chunk of readFd(fd, signal)) {
-    if (!open) continue;
-    try {
-      await sink?.write(chunk);
-    } catch {
-      open = false;
+/** Output on its way to a client. */
+export class Outputs {
+  readonly #signal: AbortSignal;
+  readonly #client: AbortSignal;
+  readonly #copies: Promise<void>[] = [];
+  /** Chunks that were read and that the client has not taken yet. */
+  #untaken = 0;
+
+  /**
+   * @param signal ends all copies
+   * @param client aborts when the client is gone
+   */
+  constructor(signal: AbortSignal, client: AbortSignal) {
+    this.#signal = signal;
+    this.#client = client;
+  }
+
+  /** Copies `fd`, where there is one, to its end; once the client takes no more, the rest is read and dropped. */
+  copy(fd: number | undefined, sink: ByteSink | undefined): void {
+    if (fd === undefined) return;
+    const copy = this.#copy(fd, sink);
+    // told by nobody: what could not be read is missing, as after a crash of the process
+    copy.catch(() => {});
+    this.#copies.push(copy);
+  }
+
+  async #copy(fd: number, sink: ByteSink | undefined): Promise<void> {
+    let open = sink !== undefined;
+    for await (const chunk of readFd(fd, this.#signal)) {
+      if (!open) continue;
+      this.#untaken++;
+      try {
+        await sink?.write(chunk);
+      } catch {
+        open = false;
+      }
+      this.#untaken--;
     }
+  }
+
+  /**
+   * Waits for the last output of a process that ended: for as long as the client takes to read what there is, and `ms` for the end
+   * of what something left behind still holds.
+   */
+  async drained(ms: number): Promise<void> {
+    const all = Promise.allSettled(this.#copies);
+    const isTaken = (): boolean => this.#untaken === 0 || this.#client.aborted || this.#signal.aborted;
+    while (!(await settlesWithin(all, ms)) && !isTaken());
   }
 }
 
@@ -110,8 +150,12 @@ export interface Feed {
 /** Copies what a client sends into the FIFO at `path`; at the client's end `onEnd` runs after our end is closed. */
 export function feed(path: string, source: ByteSource, onEnd: () => Promise<void> | void): Feed {
   const fd = openFifo(path);
-  const sink = createFdSink(fd);
-  close(fd);
+  let sink: FdSink;
+  try {
+    sink = createFdSink(fd);
+  } finally {
+    close(fd);
+  }
   let closed = false;
   const end = async (abandon: boolean): Promise<void> => {
     if (closed) return;

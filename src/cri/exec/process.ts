@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { ContainerStore } from "../../core/containers/containers.ts";
-import { isNotFound, unknownError, wrap } from "../../core/errors.ts";
+import { unknownError, wrap } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Exit, TaskService } from "../../core/tasks/tasks.ts";
 import { packProcess, unpackSpec } from "../../oci/spec/json.ts";
@@ -10,6 +10,7 @@ import { readProcStat } from "../../platform/process/proc.ts";
 import { kill } from "../../platform/syscalls/process.ts";
 import type { Container, CriView } from "../model.ts";
 import { type Fifos, makeFifos, type WantedStreams } from "./fifos.ts";
+import { GONE_MS, ShimExec, SIGKILL } from "./shim-exec.ts";
 import { settlesWithin } from "./timed.ts";
 
 /** What exec and attach work with. */
@@ -60,8 +61,6 @@ export function runningContainer(view: CriView, id: string, doing: string): Cont
 /** Ids of CRI's execs; other clients of the namespace have others, and remove theirs themselves. */
 export const EXEC_ID = /^[0-9a-f]{64}$/;
 
-/** How long a killed process may take to be gone, milliseconds. */
-const GONE_MS = 10_000;
 /** How long a shim may take to add and to start a process, milliseconds. */
 const START_MS = 120_000;
 
@@ -78,8 +77,7 @@ export async function startExec(
   signal: AbortSignal,
 ): Promise<RunningExec> {
   const { view, tasks } = deps;
-  const { call } = view;
-  const starting = call.until(signal).within(START_MS);
+  const starting = view.call.until(signal).within(START_MS);
   const container = runningContainer(view, containerId, "exec");
   const { id } = container;
   const process = processFor(
@@ -89,49 +87,43 @@ export async function startExec(
   );
   const execId = randomBytes(32).toString("hex");
   const fifos = makeFifos(deps.ioDir, wanted);
-  deps.live?.add(execId);
-  const remove = async (): Promise<void> => {
-    fifos.dispose();
-    await tasks.deleteProcess(call.detached(10_000), id, execId).catch((err: unknown) => {
-      if (!isNotFound(err)) deps.log.debug("delete exec", { container: id, exec: execId, err });
-    });
-    deps.live?.delete(execId);
-  };
+  const exec = new ShimExec(deps, id, execId, fifos);
   try {
     await tasks.exec(starting, { containerId: id, execId, ...fifos.stdio, spec: packProcess(process) });
   } catch (err) {
     // not waited for: a shim that hangs may make it yet
-    void remove();
+    void exec.remove();
     throw wrap(err, `failed to exec in container: failed to create exec "${execId}"`);
   }
-  let pid: number;
   try {
-    pid = await tasks.start(starting, id, execId);
+    const pid = await tasks.start(starting, id, execId);
+    fifos.opened();
+    return follow(deps, container, exec, pid, fifos);
   } catch (err) {
-    // one that hangs may have started it
-    void tasks
-      .kill(call.detached(10_000), id, execId, 9, false)
-      .catch(() => {})
-      .then(remove);
+    void exec.undoStart();
     throw wrap(err, `failed to exec in container: failed to start exec "${execId}"`);
   }
-  fifos.opened();
+}
+
+/** Waits for the end of a process that runs from now on, and gives what can be done to it until then. */
+function follow(
+  deps: ExecDeps,
+  container: Container,
+  exec: ShimExec,
+  pid: number,
+  fifos: Fifos,
+): RunningExec {
+  const { tasks, view } = deps;
+  const { containerId, execId } = exec;
   const waiting = new AbortController();
-  const exited = tasks.wait(call.until(waiting.signal), id, execId);
+  const exited = tasks.wait(view.call.until(waiting.signal), containerId, execId);
   let ended = false;
-  exited.then(
-    () => {
-      ended = true;
-    },
-    () => {
-      ended = true;
-    },
-  );
-  const send = async (number: number): Promise<void> => {
-    if (ended) return;
-    await tasks.kill(call.detached(10_000), id, execId, number, false).catch((err: unknown) => {
-      if (!isNotFound(err)) deps.log.debug("signal exec", { container: id, exec: execId, err });
-    });
+  const end = (): void => {
+    ended = true;
+  };
+  exited.then(end, end);
+  const signal = async (number: number): Promise<void> => {
+    if (!ended) await exec.signal(number);
   };
   return {
     container,
@@ -139,25 +131,25 @@ export async function startExec(
     pid,
     fifos,
     exited,
-    signal: send,
-    resize: (columns, rows) => tasks.resizePty(call, id, execId, columns, rows),
+    signal,
+    resize: (columns, rows) => tasks.resizePty(view.call, containerId, execId, columns, rows),
     async closeStdin() {
-      if (!ended) await tasks.closeIO(call, id, execId, true);
+      if (!ended) await tasks.closeIO(view.call, containerId, execId, true);
     },
     async killTree() {
       const tree = ended ? [] : descendants(pid, cgroupOf(pid)?.procs() ?? []);
-      await send(9);
+      await signal(SIGKILL);
       killAll(tree);
       // who was born meanwhile
       killAll(descendants(pid, cgroupOf(container.pid)?.procs() ?? []));
     },
     async dispose() {
       if (!ended) {
-        await send(9);
+        await signal(SIGKILL);
         await settlesWithin(exited, GONE_MS);
       }
       waiting.abort();
-      await remove();
+      await exec.remove();
     },
   };
 }
@@ -195,7 +187,7 @@ export function descendants(root: number, candidates: readonly number[]): number
 function killAll(pids: readonly number[]): void {
   for (const pid of pids) {
     try {
-      kill(pid, 9);
+      kill(pid, SIGKILL);
     } catch {
       // gone
     }
