@@ -1,7 +1,8 @@
 /** The shim's server process: it holds the containers of one group. */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { codeOf, messageOf } from "../../src/core/errors.ts";
+import type { Logger } from "../../src/core/log.ts";
 import { lazy } from "../../src/lib/lazy.ts";
 import { type CgroupLayout, detectCgroups } from "../../src/platform/cgroups/cgroups.ts";
 import { trimMemory } from "../../src/platform/process/memory.ts";
@@ -13,9 +14,15 @@ import { Awake } from "../shared/rest.ts";
 import { answerServe, receiveServeMessage, type ServeMessage } from "../shared/serve-message.ts";
 import { sleepAfter, sleepWhenQuiet, type Woken } from "../shared/sleep.ts";
 import { setTitle } from "../shared/title.ts";
-import { createMethodClient, createMethodServer, type ServerState } from "../shared/ttrpc.ts";
+import {
+  createMethodClient,
+  createMethodServer,
+  type MethodServer,
+  type ServerState,
+} from "../shared/ttrpc.ts";
 import { Container, type ContainerState } from "./container.ts";
 import { createTaskEvents, type TaskEvents } from "./events.ts";
+import { enterCgroup, raiseOomScore } from "./placement.ts";
 import type { Sandboxes, SandboxStates } from "./sandbox.ts";
 import { SANDBOX_METHODS, SANDBOX_SERVICE } from "./sandbox-names.ts";
 import { createTaskService } from "./service.ts";
@@ -154,26 +161,7 @@ async function run(
   const server = createMethodServer(methods, onCall);
   becomeSubreaper();
   if (before === undefined) {
-    raiseOomScore();
-    try {
-      enterCgroup(message.shimCgroup);
-      mkdirSync(dirname(socket), { recursive: true, mode: 0o700 });
-      await server.listen(socket);
-    } catch (error) {
-      answerServe(
-        codeOf(error) === "already-exists"
-          ? { status: "exists" }
-          : { status: "error", message: messageOf(error) },
-      );
-      return 0;
-    }
-    try {
-      answerServe({ status: "ok", pid: process.pid });
-    } catch {
-      // whoever wanted this shim was killed meanwhile, and nobody knows of it
-      await server.stopListening();
-      return 0;
-    }
+    if (!(await announce(server, message))) return 0;
   } else {
     for (const state of before.containers) {
       const { namespace: of } = state.facts;
@@ -196,23 +184,15 @@ async function run(
     if (!held()) done.resolve();
     else log.warn("signal to end ignored: containers remain", { containers: service.containers.size });
   };
+  const onDump = (): void => dump(log, service.containers.values(), outbox.size, server.connections);
   process.on("SIGTERM", onTerminate);
   process.on("SIGINT", onTerminate);
-  const dump = (): void => {
-    for (const c of service.containers.values())
-      log.info("dump", { container: c.id, state: c.init.phase.tag });
-    log.info("dump", {
-      events: outbox.size,
-      rss: process.memoryUsage.rss(),
-      connections: server.connections,
-    });
-  };
-  process.on("SIGUSR1", dump);
+  process.on("SIGUSR1", onDump);
   process.on("uncaughtException", (error) => log.error("uncaught exception", { err: error }));
   process.on("unhandledRejection", (error) => log.error("unhandled rejection", { err: error }));
 
   woken?.done();
-  if (woken?.signal === SIGUSR1) dump();
+  if (woken?.signal === SIGUSR1) onDump();
   else if (woken?.signal === SIGTERM || woken?.signal === SIGINT) onTerminate();
   const sleep = sleepWhenQuiet({
     baseMs,
@@ -249,41 +229,38 @@ async function run(
   return 0;
 }
 
+/** Takes its place and its address, and tells whoever started it. @returns false when this shim is not wanted */
+async function announce(server: MethodServer, message: ServeMessage): Promise<boolean> {
+  raiseOomScore();
+  try {
+    enterCgroup(message.shimCgroup);
+    mkdirSync(dirname(message.socket), { recursive: true, mode: 0o700 });
+    await server.listen(message.socket);
+  } catch (error) {
+    answerServe(
+      codeOf(error) === "already-exists"
+        ? { status: "exists" }
+        : { status: "error", message: messageOf(error) },
+    );
+    return false;
+  }
+  try {
+    answerServe({ status: "ok", pid: process.pid });
+    return true;
+  } catch {
+    // whoever wanted this shim was killed meanwhile, and nobody knows of it
+    await server.stopListening();
+    return false;
+  }
+}
+
+/** Writes what the shim holds into its log. */
+function dump(log: Logger, containers: Iterable<Container>, events: number, connections: number): void {
+  for (const c of containers) log.info("dump", { container: c.id, state: c.init.phase.tag });
+  log.info("dump", { events, rss: process.memoryUsage.rss(), connections });
+}
+
 /** Loggers that run: the only children of the runtime that a sleep may outlast. */
 function loggersOf({ init, execs }: ContainerState): number {
   return [init, ...execs.processes].filter(({ io }) => (io?.logger ?? 0) > 0).length;
-}
-
-/** One above the daemon's own, so that the kernel kills the shim before the daemon and long after containers. */
-function raiseOomScore(): void {
-  const path = "/proc/self/oom_score_adj";
-  try {
-    const score = Number.parseInt(readFileSync(path, "utf8"), 10);
-    writeFileSync(path, String(Math.min(score + 1, 1000)));
-  } catch {
-    // A shim with the daemon's score still works.
-  }
-}
-
-/** Moves this process into a cgroup of its own, made when missing. */
-function enterCgroup(path: string): void {
-  if (path === "") return;
-  const layout = detectCgroups();
-  const mounts = layout.mode === "v2" ? [layout.v2] : [...new Set(layout.v1.values())];
-  for (const mount of mounts) {
-    if (mount === undefined) continue;
-    let folder = mount.target;
-    for (const name of join("/", path).split("/").filter(Boolean)) {
-      const parent = folder;
-      folder = join(parent, name);
-      mkdirSync(folder, { recursive: true });
-      // a cpuset that was just made has no processor: nothing can enter it
-      for (const file of ["cpuset.cpus", "cpuset.mems"]) {
-        const own = join(folder, file);
-        if (layout.mode !== "v2" && existsSync(own) && readFileSync(own, "utf8").trim() === "")
-          writeFileSync(own, readFileSync(join(parent, file)));
-      }
-    }
-    writeFileSync(join(folder, "cgroup.procs"), String(process.pid));
-  }
 }

@@ -1,47 +1,21 @@
 /** The task service, version 2 and 3 alike: both have the same messages in two packages. */
 import { isAbsolute } from "node:path";
 import { alreadyExists, invalidArgument, notFound, unavailable } from "../../src/core/errors.ts";
-import type { Exit, TaskStatus } from "../../src/core/tasks/tasks.ts";
-import { splitNs } from "../../src/lib/time.ts";
 import { version } from "../../src/lib/version.ts";
 import {
   ByExecRequest,
   ByIdRequest,
-  CheckpointOptions,
-  CheckpointTaskRequest,
-  CloseIORequest,
   ConnectResponse,
   CreateTaskRequest,
   DeleteResponse,
   Empty,
-  ExecProcessRequest,
-  KillRequest,
   PidResponse,
-  PidsResponse,
-  ProcessDetails,
-  ResizePtyRequest,
-  StateResponse,
-  StatsResponse,
-  UpdateTaskRequest,
-  WaitResponse,
 } from "../shared/messages.ts";
 import { type Method, method } from "../shared/ttrpc.ts";
-import { decode, encode } from "../shared/wire.ts";
 import { Container, type ContainerHost } from "./container.ts";
+import { containerMethods, ended } from "./container-methods.ts";
 import type { TaskEvents } from "./events.ts";
 import { parseOptions } from "./options.ts";
-import type { CheckpointFlags } from "./runc.ts";
-import { statusOf } from "./state.ts";
-
-/** Numbers of containerd.v1.types.Status. */
-const STATUS: Readonly<Record<TaskStatus, number>> = {
-  unknown: 0,
-  created: 1,
-  running: 2,
-  stopped: 3,
-  paused: 4,
-  pausing: 5,
-};
 
 /** Packages of the service, newest last; a daemon speaks one of them. */
 const PACKAGES = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
@@ -122,24 +96,6 @@ export function createTaskService(host: TaskServiceHost): TaskService {
     }
   });
 
-  const state = method(ByExecRequest, StateResponse, (r, ns) => {
-    const container = find(r.id, ns);
-    const process = container.process(r.execId);
-    const { stdin, stdout, stderr, terminal } = process.streams;
-    return {
-      id: r.id,
-      bundle: container.bundle,
-      pid: process.pid,
-      status: STATUS[statusOf(process.phase)],
-      stdin,
-      stdout,
-      stderr,
-      terminal,
-      execId: r.execId,
-      ...ended(process.exit),
-    };
-  });
-
   const remove = method(ByExecRequest, DeleteResponse, async (r, ns) => {
     const container = find(r.id, ns);
     if (r.execId !== "") {
@@ -152,73 +108,10 @@ export function createTaskService(host: TaskServiceHost): TaskService {
     return { pid: exit.pid, ...ended(exit) };
   });
 
-  const pids = method(ByIdRequest, PidsResponse, (r, ns) => ({
-    processes: find(r.id, ns)
-      .pids()
-      .map(({ pid, execId }) => {
-        if (execId === "") return { pid };
-        return { pid, info: { typeUrl: ProcessDetails.name, value: encode(ProcessDetails, { execId }) } };
-      }),
-  }));
-
-  const exec = method(ExecProcessRequest, Empty, (r, ns) => {
-    const { stdin, stdout, stderr, terminal } = r;
-    if (r.spec === undefined) throw invalidArgument("exec process: spec is required");
-    const spec = r.spec.value ?? new Uint8Array(0);
-    find(r.id, ns).exec(r.execId, { stdin, stdout, stderr, terminal }, spec);
-    return {};
-  });
-
-  const stats = method(ByIdRequest, StatsResponse, async (r, ns) => {
-    const { metricsOf } = await import("../shared/cgroup-metrics.ts");
-    return { stats: metricsOf(find(r.id, ns).cgroup.stats()) };
-  });
-
   const table: Readonly<Record<string, Method>> = {
+    ...containerMethods(find),
     Create: create,
-    State: state,
     Delete: remove,
-    Pids: pids,
-    Exec: exec,
-    Stats: stats,
-    Start: method(ByExecRequest, PidResponse, async (r, ns) => ({
-      pid: await find(r.id, ns).start(r.execId),
-    })),
-    Wait: method(ByExecRequest, WaitResponse, async (r, ns) =>
-      ended(await find(r.id, ns).process(r.execId).wait()),
-    ),
-    Kill: method(KillRequest, Empty, async (r, ns) => {
-      await find(r.id, ns).kill(r.execId, r.signal, r.all);
-      return {};
-    }),
-    Pause: method(ByIdRequest, Empty, async (r, ns) => {
-      await find(r.id, ns).pause();
-      return {};
-    }),
-    Resume: method(ByIdRequest, Empty, async (r, ns) => {
-      await find(r.id, ns).resume();
-      return {};
-    }),
-    Checkpoint: method(CheckpointTaskRequest, Empty, async (r, ns) => {
-      await find(r.id, ns).checkpoint(checkpointFlags(r.path, r.options));
-      return {};
-    }),
-    ResizePty: method(ResizePtyRequest, Empty, (r, ns) => {
-      find(r.id, ns).process(r.execId).resize(r.width, r.height);
-      return {};
-    }),
-    CloseIO: method(CloseIORequest, Empty, (r, ns) => {
-      const process = find(r.id, ns).process(r.execId);
-      if (r.stdin) process.closeStdin();
-      return {};
-    }),
-    Update: method(UpdateTaskRequest, Empty, async (r, ns) => {
-      const container = find(r.id, ns);
-      const ours = container.updateStreams(r.annotations);
-      if (r.resources?.value !== undefined) await container.update(r.resources.value);
-      else if (!ours) throw invalidArgument("update task: resources are required");
-      return {};
-    }),
     Connect: method(ByIdRequest, ConnectResponse, (r, ns) => {
       const taskPid = containers.get(keyOf(r.id, ns))?.init.pid ?? 0;
       return { shimPid: process.pid, taskPid, version };
@@ -237,33 +130,4 @@ export function createTaskService(host: TaskServiceHost): TaskService {
     containers.set(keyOf(container.id, namespace), container);
   };
   return { containers, adopt, methods, endWhenEmpty };
-}
-
-function ended(exit: Exit | undefined): {
-  exitStatus: number;
-  exitedAt?: { seconds: bigint; nanos: number };
-} {
-  if (exit === undefined || exit.exitedAt === 0n) return { exitStatus: exit?.status ?? 0 };
-  return { exitStatus: exit.status, exitedAt: splitNs(exit.exitedAt) };
-}
-
-function checkpointFlags(
-  path: string,
-  any: { readonly typeUrl?: string | undefined; readonly value?: Uint8Array | undefined } | undefined,
-): CheckpointFlags {
-  const given =
-    any?.typeUrl?.endsWith("containerd.runc.v1.CheckpointOptions") === true ? any.value : undefined;
-  const o = decode(CheckpointOptions, given ?? new Uint8Array(0));
-  return {
-    imagePath: path === "" ? o.imagePath : path,
-    workPath: o.workPath,
-    parentPath: o.parentPath,
-    leaveRunning: !o.exit,
-    openTcp: o.openTcp,
-    externalUnixSockets: o.externalUnixSockets,
-    terminal: o.terminal,
-    fileLocks: o.fileLocks,
-    emptyNamespaces: o.emptyNamespaces,
-    cgroupsMode: o.cgroupsMode,
-  };
 }
