@@ -1,8 +1,9 @@
 import { wrap } from "../../core/errors.ts";
 import type { AttachRequest, StdioStreams } from "../streaming/runtime.ts";
+import type { ExecDeps } from "./deps.ts";
 import { applySizes, feed, gone, Outputs } from "./exec.ts";
 import { makeFifos } from "./fifos.ts";
-import { type ExecDeps, runningContainer } from "./process.ts";
+import { runningContainer } from "./process.ts";
 
 /** How long the last output of a container that ended is waited for. Milliseconds. */
 const DRAIN_MS = 4000;

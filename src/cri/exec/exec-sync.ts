@@ -2,7 +2,8 @@ import { abortError } from "../../core/call.ts";
 import { deadlineExceeded, unknownError } from "../../core/errors.ts";
 import type { Exit } from "../../core/tasks/tasks.ts";
 import { Capture, CaptureBudget } from "./capture.ts";
-import { type ExecDeps, startExec } from "./process.ts";
+import type { ExecDeps } from "./deps.ts";
+import { startExec } from "./process.ts";
 import { settlesWithin } from "./timed.ts";
 
 /**

@@ -3,7 +3,8 @@ import { createFdSink, type FdSink, readFd } from "../../platform/fs/fd-stream.t
 import { openFifo } from "../../platform/fs/fifo.ts";
 import { close } from "../../platform/syscalls/files.ts";
 import type { ByteSink, ByteSource, ExecRequest, StdioStreams, TerminalSize } from "../streaming/runtime.ts";
-import { type ExecDeps, type RunningExec, startExec } from "./process.ts";
+import type { ExecDeps } from "./deps.ts";
+import { type RunningExec, startExec } from "./process.ts";
 import { settlesWithin } from "./timed.ts";
 
 /** How long the output of a command that ended is waited for while something it left behind holds it. Milliseconds. */

@@ -16,9 +16,9 @@ import { openFifo } from "../../platform/fs/fifo.ts";
 import { close, writeAll } from "../../platform/syscalls/files.ts";
 import type { Container, CriView } from "../model.ts";
 import type { ByteSource, StdioStreams } from "../streaming/runtime.ts";
+import type { ExecDeps } from "./deps.ts";
 import { streamExec } from "./exec.ts";
 import { execSync } from "./exec-sync.ts";
-import type { ExecDeps } from "./process.ts";
 
 const view = {
   call: new Call({}).in(parseNamespace("test")),

@@ -1,31 +1,16 @@
 import { randomBytes } from "node:crypto";
-import type { ContainerStore } from "../../core/containers/containers.ts";
 import { unknownError, wrap } from "../../core/errors.ts";
-import type { Logger } from "../../core/log.ts";
-import type { Exit, TaskService } from "../../core/tasks/tasks.ts";
+import type { Exit } from "../../core/tasks/tasks.ts";
 import { packProcess, unpackSpec } from "../../oci/spec/json.ts";
 import type { Process } from "../../oci/spec/types.ts";
 import { cgroupOf } from "../../platform/cgroups/cgroups.ts";
 import { readProcStat } from "../../platform/process/proc.ts";
 import { kill } from "../../platform/syscalls/process.ts";
 import type { Container, CriView } from "../model.ts";
+import type { ExecDeps } from "./deps.ts";
 import { type Fifos, makeFifos, type WantedStreams } from "./fifos.ts";
 import { GONE_MS, ShimExec, SIGKILL } from "./shim-exec.ts";
 import { settlesWithin } from "./timed.ts";
-
-/** What exec and attach work with. */
-export interface ExecDeps {
-  readonly view: CriView;
-  readonly tasks: TaskService;
-  readonly containers: ContainerStore;
-  /** Folder for FIFOs; what an earlier daemon left there may be removed at start. */
-  readonly ioDir: string;
-  /** drain_exec_sync_io_timeout, milliseconds; 0 = not set. */
-  readonly drainMs: number;
-  readonly log: Logger;
-  /** Ids of execs that are taken care of here: those of an earlier daemon are not among them. */
-  readonly live?: Set<string>;
-}
 
 /** A process added to a running container. */
 export interface RunningExec {

@@ -3,9 +3,9 @@ import { unknownError, wrap } from "../../core/errors.ts";
 import { forwardIntoNetns } from "../streaming/netns-forward.ts";
 import type { StreamingRuntime } from "../streaming/runtime.ts";
 import { attach } from "./attach.ts";
+import type { ExecDeps } from "./deps.ts";
 import { streamExec } from "./exec.ts";
 import { type ExecSyncResult, execSync } from "./exec-sync.ts";
-import type { ExecDeps } from "./process.ts";
 
 /** Commands in containers: what the streaming server runs, and ExecSync. */
 export interface ExecRuntime extends StreamingRuntime {

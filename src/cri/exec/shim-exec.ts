@@ -1,6 +1,6 @@
 import { isFailedPrecondition, isNotFound } from "../../core/errors.ts";
+import type { ExecDeps } from "./deps.ts";
 import type { Fifos } from "./fifos.ts";
-import type { ExecDeps } from "./process.ts";
 
 export const SIGKILL = 9;
 /** How long a shim may take to answer what is cleaned up, and a killed process to be gone. Milliseconds. */
