@@ -20,69 +20,21 @@ export interface GrpcServer extends RpcServer {
  * @param http2 limits of each connection, for tests
  */
 export function createGrpcServer(options: ServerOptions, http2: Partial<SessionLimits> = {}): GrpcServer {
-  const limits: Partial<SessionLimits> = {
-    ...http2,
-    ...(options.limits?.maxConcurrentStreams === undefined
-      ? {}
-      : { maxConcurrentStreams: options.limits.maxConcurrentStreams }),
-  };
-  const base = options.call ?? background;
-  const shared: ServerShared = {
-    router: new Router(options.services),
-    interceptors: options.interceptors ?? [],
-    maxReceive: options.limits?.maxReceive ?? DEFAULT_MAX_MESSAGE,
-    maxSend: options.limits?.maxSend ?? DEFAULT_MAX_MESSAGE,
-    base,
-    running: new Set(),
-  };
-  const sessions = new Set<H2Session>();
-  const listeners: Listener[] = [];
-  let idle: (() => void) | undefined;
-  let closing = false;
-  // Calls that were cancelled count until their handlers return, so that opening and resetting cannot pile them up.
-  const maxRunning = 4 * (limits.maxConcurrentStreams ?? DEFAULT_LIMITS.maxConcurrentStreams);
-
-  base.signal.addEventListener(
-    "abort",
-    () => {
-      for (const call of [...shared.running]) call.cancel(canceled("context canceled"));
-    },
-    { once: true },
+  const { maxConcurrentStreams } = options.limits ?? {};
+  const sessions = new Sessions(
+    serverShared(options),
+    maxConcurrentStreams === undefined ? http2 : { ...http2, maxConcurrentStreams },
   );
-
-  const serve = (socket: ByteStream): void => {
-    if (closing) {
-      socket.destroy();
-      return;
-    }
-    if ("setNoDelay" in socket && typeof socket.setNoDelay === "function") socket.setNoDelay(true);
-    const running = { count: 0, peer: peerOf(socket) };
-    const session: H2Session = new H2Session(socket, {
-      role: "server",
-      limits,
-      admit: () => running.count < maxRunning,
-      onStream: (stream) => {
-        stream.events = new ServerCall(stream, shared, running);
-      },
-      onClose: (error) => {
-        sessions.delete(session);
-        if (error !== undefined) base.log.debug("grpc connection ended", { err: error });
-        if (sessions.size === 0) idle?.();
-      },
-    });
-    sessions.add(session);
-  };
-
+  const serve = (socket: ByteStream): void => sessions.add(socket);
+  const listeners: Listener[] = [];
   const stopListening = async (): Promise<void> => {
+    sessions.closing = true;
     await Promise.all(listeners.splice(0).map((listener) => listener.close()));
   };
-
   const close = async (): Promise<void> => {
-    closing = true;
     await stopListening();
-    for (const session of [...sessions]) session.close(canceled("server is stopping"));
+    sessions.close();
   };
-
   return {
     serve,
     async listen(address: ListenAddress) {
@@ -91,23 +43,103 @@ export function createGrpcServer(options: ServerOptions, http2: Partial<SessionL
       return { port: listener.port };
     },
     async drain(graceMs) {
-      closing = true;
       await stopListening();
-      if (sessions.size > 0) {
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, graceMs);
-          idle = () => {
-            clearTimeout(timer);
-            resolve();
-          };
-          for (const session of [...sessions]) session.drain();
-        });
-      }
+      await sessions.drain(graceMs);
       await close();
     },
     close,
     get load() {
-      return { connections: sessions.size, calls: shared.running.size };
+      return sessions.load;
     },
   };
+}
+
+/** What the calls of a server share. The end of its own call cancels them. */
+function serverShared({
+  services,
+  interceptors = [],
+  limits,
+  call: base = background,
+}: ServerOptions): ServerShared {
+  const running = new Set<ServerCall>();
+  base.signal.addEventListener(
+    "abort",
+    () => {
+      for (const call of [...running]) call.cancel(canceled("context canceled"));
+    },
+    { once: true },
+  );
+  return {
+    router: new Router(services),
+    interceptors,
+    maxReceive: limits?.maxReceive ?? DEFAULT_MAX_MESSAGE,
+    maxSend: limits?.maxSend ?? DEFAULT_MAX_MESSAGE,
+    base,
+    running,
+  };
+}
+
+/** The connections of a server. */
+class Sessions {
+  /** Those that come from now on are refused. */
+  closing = false;
+  readonly #shared: ServerShared;
+  readonly #limits: Partial<SessionLimits>;
+  /**
+   * Calls of one connection whose handlers have not returned. Those that were cancelled count, so that opening and resetting cannot
+   * pile them up.
+   */
+  readonly #maxRunning: number;
+  readonly #open = new Set<H2Session>();
+  #idle: (() => void) | undefined;
+
+  constructor(shared: ServerShared, limits: Partial<SessionLimits>) {
+    this.#shared = shared;
+    this.#limits = limits;
+    this.#maxRunning = 4 * (limits.maxConcurrentStreams ?? DEFAULT_LIMITS.maxConcurrentStreams);
+  }
+
+  add(socket: ByteStream): void {
+    if (this.closing) {
+      socket.destroy();
+      return;
+    }
+    if ("setNoDelay" in socket && typeof socket.setNoDelay === "function") socket.setNoDelay(true);
+    const running = { count: 0, peer: peerOf(socket) };
+    const session: H2Session = new H2Session(socket, {
+      role: "server",
+      limits: this.#limits,
+      admit: () => running.count < this.#maxRunning,
+      onStream: (stream) => {
+        stream.events = new ServerCall(stream, this.#shared, running);
+      },
+      onClose: (error) => {
+        this.#open.delete(session);
+        if (error !== undefined) this.#shared.base.log.debug("grpc connection ended", { err: error });
+        if (this.#open.size === 0) this.#idle?.();
+      },
+    });
+    this.#open.add(session);
+  }
+
+  /** Says goodbye, and waits until the running calls have ended, at most `graceMs`. */
+  async drain(graceMs: number): Promise<void> {
+    if (this.#open.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, graceMs);
+      this.#idle = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      for (const session of [...this.#open]) session.drain();
+    });
+  }
+
+  close(): void {
+    for (const session of [...this.#open]) session.close(canceled("server is stopping"));
+  }
+
+  get load(): { connections: number; calls: number } {
+    return { connections: this.#open.size, calls: this.#shared.running.size };
+  }
 }
