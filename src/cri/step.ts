@@ -3,6 +3,7 @@ import type { Call } from "../core/call.ts";
 import { abortError } from "../core/call.ts";
 import { deadlineExceeded, wrap } from "../core/errors.ts";
 import { traced } from "../core/tracing/traced.ts";
+import { LONGEST_TIMER_MS } from "../lib/time.ts";
 import type { Progress } from "./store/creations.ts";
 
 /** A call with an end of its own; dispose it when the work is done, so that no timer and no listener stays. */
@@ -16,7 +17,7 @@ export function limit<C extends Call>(call: C, ms: number): LimitedCall<C> {
   const stop = (): void => controller.abort(call.signal.reason);
   const timer = setTimeout(
     () => controller.abort(deadlineExceeded(`still busy after ${ms} ms`)),
-    Math.min(ms, 2 ** 31 - 1),
+    Math.min(ms, LONGEST_TIMER_MS),
   );
   if (call.signal.aborted) stop();
   else call.signal.addEventListener("abort", stop, { once: true });

@@ -3,6 +3,9 @@ export const SECOND = 1_000_000_000n;
 /** Nanoseconds in one millisecond. */
 export const MILLISECOND = 1_000_000n;
 
+/** The longest time a timer can hold: one for longer would end at once. Milliseconds, 24.8 days. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /**
  * Wall clock in nanoseconds since the epoch, exact to microseconds: the monotonic clock with an offset, taken again when it
  * and the wall clock part (somebody set the clock). Between two settings it never goes back.

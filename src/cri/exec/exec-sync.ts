@@ -1,6 +1,7 @@
 import { abortError } from "../../core/call.ts";
 import { deadlineExceeded, unknownError } from "../../core/errors.ts";
 import type { Exit } from "../../core/tasks/tasks.ts";
+import { LONGEST_TIMER_MS } from "../../lib/time.ts";
 import { Capture, CaptureBudget } from "./capture.ts";
 import type { ExecDeps } from "./deps.ts";
 import { startExec } from "./process.ts";
@@ -17,8 +18,6 @@ const RESERVED_BYTES = 1 << 20;
 const DRAIN_MS = 4000;
 /** How long a killed process may take to be gone. Milliseconds. */
 const KILL_MS = 10_000;
-/** A timer for longer would end at once. Milliseconds. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** Outcome of a command. */
 export interface ExecSyncResult {

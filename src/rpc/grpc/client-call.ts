@@ -6,6 +6,7 @@ import {
   unavailable,
   unknownError,
 } from "../../core/errors.ts";
+import { LONGEST_TIMER_MS } from "../../lib/time.ts";
 import type { Encoded } from "../codec.ts";
 import { H2Code, H2StreamError, h2CodeName } from "../http2/errors.ts";
 import type { HeaderField } from "../http2/hpack-decoder.ts";
@@ -17,7 +18,7 @@ import { codeOfHttp, collectHeaders, isGrpcContentType, statusFromTrailers } fro
 
 /** What a call reports to its caller. */
 export interface ClientCallEvents {
-  /** A response message; call `consume(size)` when it is taken. */
+  /** A response message; call `taken(size)` when it is taken. */
   message(bytes: Uint8Array, size: number): void;
   /** Last event: undefined when the status is OK. */
   done(error: GantryError | undefined, trailers: Headers): void;
@@ -63,7 +64,7 @@ export class ClientCall implements StreamEvents {
     stream.sendHeaders(headers, false);
     const { timeoutMs: ms, signal } = init;
     if (ms !== undefined) this.#deadline = performance.now() + ms;
-    if (ms !== undefined && ms < 0x7fffffff)
+    if (ms !== undefined && ms < LONGEST_TIMER_MS)
       this.#timer = setTimeout(() => this.cancel(deadlineExceeded("context deadline exceeded")), ms);
     signal?.addEventListener("abort", this.#onAbort, { once: true });
   }
@@ -88,7 +89,7 @@ export class ClientCall implements StreamEvents {
   }
 
   /** The caller took a message of this size. */
-  consume(size: number): void {
+  taken(size: number): void {
     this.#stream.consume(size);
   }
 

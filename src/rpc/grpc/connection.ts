@@ -1,6 +1,7 @@
 import { abortError } from "../../core/call.ts";
 import { deadlineExceeded, unavailable } from "../../core/errors.ts";
 import { createDeferred, type Deferred } from "../../lib/deferred.ts";
+import { LONGEST_TIMER_MS } from "../../lib/time.ts";
 import { addressText, type ConnectAddress, openSocket } from "../connect.ts";
 import { H2Session } from "../http2/session.ts";
 import type { H2Stream } from "../http2/stream.ts";
@@ -102,7 +103,7 @@ async function bounded(
       ? undefined
       : setTimeout(
           () => stop.reject(deadlineExceeded("context deadline exceeded")),
-          Math.max(0, deadline - performance.now()),
+          Math.min(Math.max(0, deadline - performance.now()), LONGEST_TIMER_MS),
         );
   try {
     await Promise.race([work, stop.promise]);

@@ -1,6 +1,7 @@
 import type { Message } from "@bufbuild/protobuf";
 import { Call } from "../../core/call.ts";
 import { canceled, deadlineExceeded, internal, notImplemented } from "../../core/errors.ts";
+import { LONGEST_TIMER_MS } from "../../lib/time.ts";
 import { decodeMessage, type Encoded } from "../codec.ts";
 import { type Route, type Router, runRoute, ServerContext } from "../dispatch.ts";
 import { identityFromHeaders } from "../headers.ts";
@@ -135,7 +136,7 @@ export class ServerCall implements StreamEvents {
       this.#cancel(error);
     };
     // Longer than a timer can hold: nobody waits 24 days for the error.
-    if (ms < 0x7fffffff) this.#timer = setTimeout(passed, ms);
+    if (ms < LONGEST_TIMER_MS) this.#timer = setTimeout(passed, ms);
   }
 
   data(piece: Uint8Array): void {

@@ -1,14 +1,14 @@
 import { Buffer } from "node:buffer";
 import type { DescMessage, DescMethod, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { abortError } from "../../core/call.ts";
-import { canceled, deadlineExceeded, type GantryError, internal } from "../../core/errors.ts";
+import { deadlineExceeded, type GantryError, internal } from "../../core/errors.ts";
 import { createDeferred } from "../../lib/deferred.ts";
 import { decodeMessage, encodeMessage } from "../codec.ts";
 import { addressText, type ConnectAddress } from "../connect.ts";
 import { H2Code } from "../http2/errors.ts";
 import { hpackEncode } from "../http2/hpack-encoder.ts";
-import { MessageQueue } from "../message-queue.ts";
 import { pumpRequests } from "../pump-requests.ts";
+import { ResponseStream } from "../response-stream.ts";
 import type { ClientCallOptions, Transport } from "../types.ts";
 import { ClientCall, type ClientCallEvents, type ClientCallInit } from "./client-call.ts";
 import { GrpcConnection } from "./connection.ts";
@@ -76,7 +76,7 @@ class GrpcTransport implements Transport {
         message(bytes, size) {
           extra = response !== undefined;
           response = bytes;
-          running.consume(size);
+          running.taken(size);
         },
         done(error, trailers) {
           call.onTrailer?.(trailers);
@@ -105,36 +105,25 @@ class GrpcTransport implements Transport {
     requests: AsyncIterable<MessageInitShape<I>>,
     call: ClientCallOptions = {},
   ): AsyncIterable<MessageShape<O>> {
-    let running: ClientCall | undefined;
-    const stop = new AbortController();
-    const cancel = (): void => {
-      stop.abort();
-      running?.cancel(canceled("context canceled"));
-    };
-    const responses = new MessageQueue<MessageShape<O>>(
-      (bytes) => decodeMessage(method.output, bytes),
-      (size) => running?.consume(size),
-      cancel,
-    );
+    const responses = new ResponseStream<MessageShape<O>>((bytes) => decodeMessage(method.output, bytes));
     const events: ClientCallEvents = {
       message: (bytes, size) => responses.push(bytes, size),
       done(error, trailers) {
         call.onTrailer?.(trailers);
-        stop.abort();
-        if (error === undefined) responses.end();
-        else responses.endWith(error);
+        responses.done(error);
       },
     };
     const pump = (started: ClientCall): Promise<void> =>
-      pumpRequests(requests, stop.signal, (value) => started.send(encodeMessage(method.input, value))).then(
+      pumpRequests(requests, responses.stopped, (value) =>
+        started.send(encodeMessage(method.input, value)),
+      ).then(
         () => started.endRequests(),
         (err: unknown) => started.cancel(err as GantryError),
       );
     this.#start(method, call, events, deadlineOf(call)).then(
       (started) => {
-        running = started;
-        if (stop.signal.aborted) started.cancel(canceled("context canceled"));
-        else void pump(started);
+        responses.begun(started);
+        if (!responses.stopped.aborted) void pump(started);
       },
       (err: unknown) => responses.endWith(err),
     );

@@ -1,5 +1,6 @@
 import { abortError } from "../../core/call.ts";
 import { deadlineExceeded, GantryError, internal, messageOf } from "../../core/errors.ts";
+import { LONGEST_TIMER_MS } from "../../lib/time.ts";
 import type { Encoded } from "../codec.ts";
 import { fromStatus, GrpcCode } from "../status.ts";
 import type { ChannelStream, ClientChannel } from "./client-channel.ts";
@@ -50,7 +51,7 @@ export class TtrpcClientCall implements ChannelStream {
       throw err;
     }
     signal?.addEventListener("abort", this.#onAbort, { once: true });
-    if (ms !== undefined && ms < 0x7fffffff)
+    if (ms !== undefined && ms < LONGEST_TIMER_MS)
       this.#timer = setTimeout(() => this.cancel(deadlineExceeded("context deadline exceeded")), ms);
   }
 

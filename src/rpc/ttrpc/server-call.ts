@@ -1,6 +1,7 @@
 import type { Message } from "@bufbuild/protobuf";
 import { Call } from "../../core/call.ts";
 import { canceled, deadlineExceeded, internal, invalidArgument, messageOf } from "../../core/errors.ts";
+import { LONGEST_TIMER_MS } from "../../lib/time.ts";
 import { decodeMessage, type Encoded } from "../codec.ts";
 import { type Route, type Router, runRoute, ServerContext } from "../dispatch.ts";
 import { identityFromHeaders, NAMESPACE_HEADER_TTRPC } from "../headers.ts";
@@ -66,7 +67,7 @@ export class TtrpcServerCall {
       log: base.log,
     });
     const context = new ServerContext({ call, headers: request.metadata, method: path, peer });
-    if (ms !== undefined && ms < 0x7fffffff)
+    if (ms !== undefined && ms < LONGEST_TIMER_MS)
       this.#timer = setTimeout(() => this.cancel(deadlineExceeded("context deadline exceeded")), ms);
     if (route.takesOne) {
       this.#remoteClosed = true;

@@ -1,13 +1,13 @@
 import type { Duplex } from "node:stream";
 import type { DescMessage, DescMethod, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { abortError } from "../../core/call.ts";
-import { canceled, deadlineExceeded, type GantryError, internal, unavailable } from "../../core/errors.ts";
+import { deadlineExceeded, type GantryError, internal, unavailable } from "../../core/errors.ts";
 import { createDeferred } from "../../lib/deferred.ts";
 import { decodeMessage, type Encoded, encodeMessage } from "../codec.ts";
 import { addressText, type ConnectAddress, openSocket } from "../connect.ts";
 import { NAMESPACE_HEADER, NAMESPACE_HEADER_TTRPC } from "../headers.ts";
-import { MessageQueue } from "../message-queue.ts";
 import { pumpRequests } from "../pump-requests.ts";
+import { ResponseStream } from "../response-stream.ts";
 import type { ClientCallOptions, Headers, Transport } from "../types.ts";
 import { type TtrpcCallEvents, TtrpcClientCall } from "./client-call.ts";
 import { ClientChannel } from "./client-channel.ts";
@@ -130,22 +130,12 @@ class TtrpcTransport implements Transport {
     call: ClientCallOptions = {},
   ): AsyncIterable<MessageShape<O>> {
     let running: TtrpcClientCall | undefined;
-    const stop = new AbortController();
-    const responses = new MessageQueue<MessageShape<O>>(
-      (bytes) => decodeMessage(method.output, bytes),
-      (size) => running?.taken(size),
-      () => {
-        stop.abort();
-        running?.cancel(canceled("context canceled"));
-      },
-    );
+    const responses = new ResponseStream<MessageShape<O>>((bytes) => decodeMessage(method.output, bytes));
     const events: TtrpcCallEvents = {
       message: (bytes, held) => responses.push(bytes, held ? bytes.length : 0),
       done(error) {
-        stop.abort();
         call.onTrailer?.(NO_METADATA);
-        if (error === undefined) responses.end();
-        else responses.endWith(error);
+        responses.done(error);
       },
     };
     const run = async (): Promise<void> => {
@@ -155,16 +145,18 @@ class TtrpcTransport implements Transport {
         const flags = method.methodKind === "unary" ? 0 : MessageFlag.REMOTE_CLOSED;
         const opening = { flags, payload: encodeMessage(method.input, first.value) };
         running = await this.#start(method, opening, call, events);
-      } else {
-        const opening = { flags: MessageFlag.REMOTE_OPEN, payload: NO_PAYLOAD };
-        const started = await this.#start(method, opening, call, events);
-        running = started;
-        await pumpRequests(requests, stop.signal, (value) =>
-          started.send(encodeMessage(method.input, value)),
-        );
-        started.endRequests();
+        responses.begun(running);
+        return;
       }
-      if (stop.signal.aborted) running.cancel(canceled("context canceled"));
+      const opening = { flags: MessageFlag.REMOTE_OPEN, payload: NO_PAYLOAD };
+      const started = await this.#start(method, opening, call, events);
+      running = started;
+      responses.begun(started);
+      if (responses.stopped.aborted) return;
+      await pumpRequests(requests, responses.stopped, (value) =>
+        started.send(encodeMessage(method.input, value)),
+      );
+      started.endRequests();
     };
     run().catch((err: unknown) => {
       if (running === undefined) responses.endWith(err);
