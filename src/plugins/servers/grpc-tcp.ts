@@ -1,18 +1,10 @@
 /** The gRPC API on a TCP address, off unless one is configured. Whoever reaches it is root: give it TLS and a CA for its clients. */
 import { readFileSync } from "node:fs";
 import { invalidArgument, messageOf } from "../../core/errors.ts";
-import { TRACER } from "../../core/plugin/own-kinds.ts";
-import { all, definePlugin, one, optional } from "../../core/plugin/plugin.ts";
-import { createGrpcServer } from "../../rpc/grpc/server.ts";
-import { errorInterceptor } from "../../rpc/interceptors/errors.ts";
-import { logInterceptor } from "../../rpc/interceptors/log.ts";
-import { GRPC_SERVICE, RPC_METRICS } from "../../rpc/kinds.ts";
+import { definePlugin } from "../../core/plugin/plugin.ts";
 import type { RpcServer, ServerTls } from "../../rpc/types.ts";
+import { API_PARTS, createApiServer, GRACE_MS } from "./api-server.ts";
 import { SERVER } from "./grpc.ts";
-import { tracing } from "./tracing.ts";
-
-/** Time running calls get when the daemon stops. Milliseconds. */
-const GRACE_MS = 1_000;
 
 interface TcpConfig {
   readonly host: string;
@@ -25,7 +17,7 @@ interface TcpConfig {
 export default definePlugin({
   kind: SERVER,
   id: "grpc-tcp",
-  requires: { services: all(GRPC_SERVICE), rpc: one(RPC_METRICS), tracer: optional(TRACER, "tracing") },
+  requires: API_PARTS,
   config: {
     defaults: {
       address: "",
@@ -40,19 +32,9 @@ export default definePlugin({
   },
   onFailure: "optional",
   async init(host, deps, config): Promise<RpcServer> {
-    const services = [...deps.services.values()].flatMap((s) => [s, ...(s.more ?? [])]);
-    deps.rpc.metrics.register(services);
-    const server = createGrpcServer({
-      services,
-      interceptors: [
-        ...(await tracing(host.daemon, "grpc", deps.tracer)),
-        logInterceptor,
-        deps.rpc.metrics.interceptor,
-        errorInterceptor,
-      ],
-      ...(config === undefined ? {} : { limits: { maxReceive: config.maxReceive, maxSend: config.maxSend } }),
-      call: host.call,
-    });
+    const limits =
+      config === undefined ? undefined : { maxReceive: config.maxReceive, maxSend: config.maxSend };
+    const server = await createApiServer(host, deps, limits);
     if (config === undefined) return server;
     const loopback = /^(localhost|127\.|::1$)/.test(config.host);
     if (config.tls?.ca === undefined && !loopback)
