@@ -188,10 +188,18 @@ export class Container {
     this.#host.events.started(this.id, init.pid);
   }
 
+  /** Ends what was begun of execs that were not started. */
+  giveUpExecs(): Promise<void> {
+    return this.#execs.giveUp();
+  }
+
   async #startExec(exec: Process): Promise<void> {
     if (exec.phase.tag !== "added") throw failedPrecondition(`cannot start a ${exec.phase.tag} process`);
-    if (!this.init.alive) throw failedPrecondition(`cannot exec in a ${this.init.phase.tag} container`);
-    if (this.init.phase.tag === "paused") throw failedPrecondition("cannot exec in a paused container");
+    const { tag } = this.init.phase;
+    if (!this.init.alive || tag === "paused") {
+      await exec.ahead?.cancel();
+      throw failedPrecondition(`cannot exec in a ${tag} container`);
+    }
     const since = startMark();
     const pid = await this.#execs.start(exec, (pidFile, command) => this.#launch(exec, pidFile, command));
     exec.apply({ tag: "started", pid });

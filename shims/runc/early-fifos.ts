@@ -10,7 +10,6 @@ import type { Stdio } from "../../src/core/tasks/tasks.ts";
 import { openFifo } from "../../src/platform/fs/fifo.ts";
 import { O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } from "../../src/platform/syscalls/constants.ts";
 import { close, open, pipe2 } from "../../src/platform/syscalls/files.ts";
-import type { Kept } from "../shared/rest.ts";
 import { Opened, type ProcessStdio } from "./opened.ts";
 import { parseStream, plainStdio, type Target, writersWhenRead } from "./stdio.ts";
 
@@ -18,25 +17,6 @@ import { parseStream, plainStdio, type Target, writersWhenRead } from "./stdio.t
 export function canBeEarly(streams: Stdio): boolean {
   const all = [streams.stdin, streams.stdout, streams.stderr].map(parseStream);
   return !streams.terminal && all.every(({ kind }) => kind === "null" || kind === "fifo");
-}
-
-/** FIFOs of output that stay open until a Start that is late has opened them anew, or never comes. */
-export class HeldOutput {
-  readonly #fds: Set<number>;
-
-  constructor(fds: readonly number[]) {
-    this.#fds = new Set(fds);
-  }
-
-  /** @returns what goes through the shim's sleep */
-  rest(kept: Kept): readonly number[] {
-    return [...this.#fds].map((fd) => kept.keep(fd));
-  }
-
-  close(): void {
-    for (const fd of this.#fds) close(fd);
-    this.#fds.clear();
-  }
 }
 
 export class EarlyFifos {
@@ -78,13 +58,9 @@ export class EarlyFifos {
     }
   }
 
-  /** Gives up all but what a client may have seen open, which is the caller's to close from now on. */
-  hold(): HeldOutput {
-    const mine = this.fds.filter(
-      (fd, at) => this.#outputs[at - 1]?.kind === "fifo" && this.#opened.child.delete(fd),
-    );
-    void this.#opened.closeAll();
-    return new HeldOutput(mine);
+  /** Whether a client may have seen them open. */
+  get wereSeen(): boolean {
+    return this.#outputs.some(({ kind }) => kind === "fifo");
   }
 
   /** The streams as of a process that is started now: waits, with a bound, for their readers. */

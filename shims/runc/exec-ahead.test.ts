@@ -137,6 +137,39 @@ test("a reader of output sees no end before a start that comes late", { skip }, 
   });
 });
 
+test("a client whose start was refused sees the end of output at once", { skip }, async () => {
+  await inContainer("lost", async (c) => {
+    const stdout = fifo("lost-out");
+    const { id, v3 } = c;
+    const refused = await begun(c, { stdout, spec: processOf(["true"]) });
+    const first = readFifo(stdout);
+    await v3.pause({ id });
+    await assert.rejects(v3.start({ id, execId: refused }), /paused/);
+    assert.equal(await first, "");
+    await v3.resume({ id });
+    // it can still be started
+    const second = readFifo(stdout);
+    await v3.start({ id, execId: refused });
+    await v3.wait({ id, execId: refused });
+    await v3.delete({ id, execId: refused });
+    assert.equal(await second, "");
+  });
+});
+
+test("a client whose start was lost with the daemon sees the end of output at once", { skip }, async () => {
+  const id = "deserted";
+  const c = await suite.create(id, ["sleep", "1000"]);
+  await c.v3.start({ id });
+  const stdout = fifo("deserted-out");
+  await begun(c, { stdout, spec: processOf(["true"]) });
+  const out = readFifo(stdout);
+  await until("the end of the runtime that waited", () => runtimes(c.shimPid).length === 0);
+  await c.close();
+  assert.equal(await out, "");
+  process.kill(c.shimPid, "SIGKILL");
+  await callShim(suite.daemon, id, c.bundle, "delete", new Uint8Array());
+});
+
 test("the end of the container ends what waits", { skip }, async () => {
   await inContainer("ended", async (c) => {
     const { id, v3, shimPid } = c;

@@ -4,8 +4,8 @@
  * the container by then, so that ending the runtime leaves nothing. It opens the pipe in /proc: a shim that is killed takes the file
  * with it, or ends it, and the runtime goes. (A FIFO would be waited for by a runtime that is late.)
  *
- * When no Start comes the runtime is ended, and only the FIFOs of output stay open: a client that reads must not see the end of
- * output that has not begun.
+ * When no Start comes the runtime is ended, and the FIFOs of output stay open for a while: a client that reads must not see the end of
+ * output that has not begun. When a Start was lost or failed they are closed at once: clients wait for their end then.
  */
 import { unlinkSync } from "node:fs";
 import type { Logger } from "../../src/core/log.ts";
@@ -14,13 +14,14 @@ import { sleep } from "../../src/lib/retry.ts";
 import { O_NONBLOCK } from "../../src/platform/syscalls/constants.ts";
 import { SyscallError } from "../../src/platform/syscalls/errors.ts";
 import { close, pipe2, tryWrite } from "../../src/platform/syscalls/files.ts";
-import { Awake, type Kept } from "../shared/rest.ts";
-import { canBeEarly, EarlyFifos, type HeldOutput } from "./early-fifos.ts";
+import { canBeEarly, EarlyFifos } from "./early-fifos.ts";
 import type { ProcessStdio } from "./opened.ts";
 import type { Begun, Runc } from "./runc.ts";
 
 /** A Start that has not come after so long is not on its way, in milliseconds. */
 const WAIT_MS = 1000;
+/** A client does not start an exec later than this, in milliseconds. */
+const HOLD_MS = 60_000;
 /** Specs beyond this do not surely go into a pipe at once, in bytes. */
 const MAX_SPEC = 32 << 10;
 /** Between two tries to write to a pipe that is full all the same, in milliseconds. */
@@ -45,43 +46,16 @@ export interface Started {
   readonly pid: number;
 }
 
-/** What was made ready for the Start of an exec. */
-export interface Ahead {
-  /**
-   * Start has come.
-   * @returns its streams and pid; undefined when nothing waits: begin anew, then {@link cancel}
-   * @throws what the runtime says, with nothing left
-   */
-  go(): Promise<Started | undefined>;
-  /** Ends what was begun. Resolves when nothing is left of it. */
-  cancel(): Promise<void>;
-  /** @returns what is held open for a late Start, for {@link lateStart}. @throws Awake while a runtime waits */
-  rest(kept: Kept): readonly number[];
-}
-
-/** What remains of an exec that was begun early, after a sleep. */
-export function lateStart(output: HeldOutput): Ahead {
-  return {
-    go: () => Promise.resolve(undefined),
-    async cancel() {
-      output.close();
-    },
-    rest: (kept) => output.rest(kept),
-  };
-}
-
-export class ExecAhead implements Ahead {
+export class ExecAhead {
   readonly #spec: Uint8Array;
   readonly #pidFile: string;
   readonly #streams: EarlyFifos;
   readonly #begun: Begun;
-  readonly #late: NodeJS.Timeout;
+  #late: NodeJS.Timeout;
   /** The process file; undefined when it has done its work. */
   #pipe: { readonly read: number; readonly write: number } | undefined;
   /** The runtime has ended, or is about to. */
   #over = false;
-  /** What is held of the streams when Start is late. */
-  #held: HeldOutput | undefined;
   #open = true;
 
   private constructor({ runc, id, streams, spec, name, log }: AheadParts) {
@@ -122,11 +96,16 @@ export class ExecAhead implements Ahead {
     }
   }
 
-  rest(kept: Kept): readonly number[] {
-    if (this.#open && this.#held === undefined) throw new Awake("exec is being begun");
-    return this.#held?.rest(kept) ?? [];
+  /** Whether a runtime waits, or streams are held for a start that is late. */
+  get isOpen(): boolean {
+    return this.#open;
   }
 
+  /**
+   * Start has come.
+   * @returns its streams and pid; undefined when nothing waits: begin anew, then {@link cancel}
+   * @throws what the runtime says, with nothing left
+   */
   async go(): Promise<Started | undefined> {
     clearTimeout(this.#late);
     const pipe = this.#pipe;
@@ -150,17 +129,18 @@ export class ExecAhead implements Ahead {
     }
   }
 
+  /** Ends what was begun. Resolves when nothing is left of it. */
   async cancel(): Promise<void> {
     if (!this.#open) return;
     await this.#end();
-    this.#held?.close();
     await this.#streams.close();
     this.#open = false;
   }
 
   async #tooLate(): Promise<void> {
-    await this.#end();
-    this.#held = this.#streams.hold();
+    if (!this.#streams.wereSeen) return await this.cancel();
+    this.#late = setTimeout(() => void this.cancel(), HOLD_MS);
+    await this.#endRuntime();
   }
 
   /** Writes the process file, at the pace of the runtime where the pipe is a small one (pipe(7), pipe-user-pages-soft). */
@@ -173,9 +153,12 @@ export class ExecAhead implements Ahead {
     }
   }
 
-  /** Ends the runtime. */
   async #end(): Promise<void> {
     clearTimeout(this.#late);
+    await this.#endRuntime();
+  }
+
+  async #endRuntime(): Promise<void> {
     this.#over = true;
     if (this.#pipe !== undefined) this.#begun.kill();
     this.#remove();

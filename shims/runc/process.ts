@@ -10,8 +10,7 @@ import { isErrno } from "../../src/platform/syscalls/errors.ts";
 import { close } from "../../src/platform/syscalls/files.ts";
 import { pidfdOpen, pidfdSendSignal } from "../../src/platform/syscalls/process.ts";
 import { Awake, type Kept } from "../shared/rest.ts";
-import { HeldOutput } from "./early-fifos.ts";
-import { type Ahead, lateStart } from "./exec-ahead.ts";
+import type { ExecAhead } from "./exec-ahead.ts";
 import type { ProcessStdio, StdioState } from "./opened.ts";
 import { isAlive, type ProcessEvent, type ProcessPhase, pidOf, transition } from "./state.ts";
 
@@ -32,8 +31,6 @@ export interface ProcessState {
   readonly size: { readonly columns: number; readonly rows: number } | undefined;
   readonly stdinClosed: boolean;
   readonly io: StdioState | undefined;
-  /** Of an exec whose start is late: see exec-ahead.ts. */
-  readonly held: readonly number[];
 }
 
 export class Process {
@@ -45,7 +42,7 @@ export class Process {
   /** Settles when the command that starts it has answered; exits are told only after that. */
   starting: Promise<unknown> | undefined;
   /** What waits for this exec's start. */
-  ahead: Ahead | undefined;
+  ahead: ExecAhead | undefined;
   readonly #ended = createDeferred<Exit>();
   /** Size asked for before there was a terminal. */
   #size: { columns: number; rows: number } | undefined;
@@ -60,7 +57,8 @@ export class Process {
 
   /** Its state for the shim's sleep. @throws Awake while something is under way */
   rest(kept: Kept): ProcessState {
-    if (this.starting !== undefined) throw new Awake("process is being started");
+    if (this.starting !== undefined || this.ahead?.isOpen === true)
+      throw new Awake("process is being started");
     const { stdin, stdout, stderr, terminal } = this.streams;
     return {
       execId: this.execId,
@@ -69,7 +67,6 @@ export class Process {
       size: this.#size,
       stdinClosed: this.#stdinClosed,
       io: this.io?.rest(kept),
-      held: this.ahead?.rest(kept) ?? [],
     };
   }
 
@@ -79,7 +76,6 @@ export class Process {
     made.io = io;
     made.#size = state.size;
     made.#stdinClosed = state.stdinClosed;
-    if (state.held.length > 0) made.ahead = lateStart(new HeldOutput(state.held));
     return made;
   }
 

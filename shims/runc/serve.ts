@@ -158,7 +158,12 @@ async function run(
     clearTimeout(quiet);
     quiet = setTimeout(trimMemory, trimMs);
   };
-  const server = createMethodServer(methods, onCall);
+  const onAlone = (): void => {
+    // nobody is there to start what was begun, and clients wait for what it holds
+    for (const container of service.containers.values())
+      container.giveUpExecs().catch((err: unknown) => log.warn("give up execs", { id: container.id, err }));
+  };
+  const server = createMethodServer(methods, onCall, onAlone);
   becomeSubreaper();
   if (before === undefined) {
     if (!(await announce(server, message))) return 0;

@@ -65,10 +65,11 @@ export interface ServerState {
 /** Calls that change nothing and are answered when something ends: `Wait`, `WaitSandbox`. */
 const WAITS = /^Wait(?:Sandbox)?$/;
 
-/** @param onCall told of every call when it was answered */
+/** @param onCall told of every call when it was answered. @param onAlone told that the last client is gone */
 export function createMethodServer(
   methods: ReadonlyMap<string, Method>,
   onCall: () => void = () => {},
+  onAlone: () => void = () => {},
 ): MethodServer {
   /** Each with its calls that wait, by stream. */
   const open = new Map<TtrpcConnection, Map<number, Uint8Array>>();
@@ -120,7 +121,10 @@ export function createMethodServer(
             connection.send(Frame.RESPONSE, 0, id, encodeErrorResponse(toStatus(error)));
         },
       },
-      () => open.delete(connection),
+      () => {
+        open.delete(connection);
+        if (open.size === 0) onAlone();
+      },
     );
     open.set(connection, new Map());
     return connection;
