@@ -1,6 +1,6 @@
 #!/bin/bash
 # proof.sh PHASE, in the guest: what an operator does on a fresh machine. PHASE is "first", "limits" (resources in cgroup v2 by
-# both cgroup drivers), "checkpoint" (with the real CRIU) or "after-reboot"; /root/t has the tarball, crictl pod files are written here. One line per step; ends with "PHASE: N failed".
+# both cgroup drivers), "checkpoint" (with the real CRIU), "clock" (it jumps) or "after-reboot"; /root/t has the tarball, crictl pod files are written here. One line per step; ends with "PHASE: N failed".
 # shellcheck disable=SC1091,SC2016,SC2317 # scripts for containers, functions called by name
 set -u
 phase=${1:?phase}
@@ -183,6 +183,35 @@ if [ "$phase" = checkpoint ]; then
   step "crictl checkpoint" sh -c 'crictl checkpoint --export=/root/t/ck.tar $(cat ck.id) && tar -tf ck.tar | grep -x checkpoint/pages-1.img && tar -tf ck.tar | grep -x rootfs-diff.tar'
   step "it runs on" sh -c 'crictl exec $(cat ck.id) true && crictl rmp -f $(cat ckpod.id)'
   mv /usr/sbin/criu /usr/sbin/criu.off
+fi
+
+# The clock jumps by hours and years under what runs; what is asked then has the time of another day.
+if [ "$phase" = clock ]; then
+  # comes up again when its process is killed
+  comes_back() {
+    local before
+    before=$(ctr tasks ls | awk '$1 == "again" { print $2 }')
+    kill -9 "$before" || return 1
+    eventually sh -c "ctr tasks ls | grep -E '^again +[0-9]+ +RUNNING' | grep -qv ' $before '"
+  }
+  step "a lease of a day" ctr leases create --id day -x 24h
+  step "a container to be kept running" ctr run -d --restart always $IMAGE again sleep 100000
+  step "a pod that logs" sh -c "sed -e 's/\"name\":\"p\"/\"name\":\"clock\"/' -e 's/\"uid\":\"u1\"/\"uid\":\"clock\"/' -e 's/,\"port_mappings\":.*/}/' pod.json > clpod.json && sed -e 's/echo started;.*-h \/w/while :; do echo tick; sleep 1; done/' con.json > clcon.json && crictl runp clpod.json > clpod.id && crictl create \$(cat clpod.id) clcon.json clpod.json > cl.id && crictl start \$(cat cl.id)"
+  # beyond 2038, and before this program was made
+  for jump in 3600 -7200 473040000 -473032800 -473040000 473043600; do
+    date -s "@$(($(date +%s) + jump))" > /dev/null
+    echo "-- the clock jumped by $jump s: $(date -u +%FT%TZ)"
+    # fifteen years on it is over, as its label says
+    [ ${#jump} -gt 5 ] || step "the lease holds, also after a collection" sh -c 'ctr leases rm --sync "$(ctr leases create)" > /dev/null && ctr leases ls -q | grep -qx day'
+    step "run --rm" want '^hello$' ctr run --rm $IMAGE clock echo hello
+    step "pull" sh -c "ctr images rm --sync $IMAGE > /dev/null; ctr images pull --plain-http $IMAGE"
+    step "what is killed comes back" comes_back
+    step "the log goes on" sh -c 'a=$(crictl logs $(cat cl.id) | wc -l); sleep 3; b=$(crictl logs $(cat cl.id) | wc -l); echo $a $b; [ "$b" -gt "$a" ]'
+    step "exec, stats" sh -c 'crictl exec $(cat cl.id) true && crictl stats $(cat cl.id)'
+    step "the daemon starts" systemctl restart containerd
+    step "everything lives on" sh -c 'ctr tasks ls | grep -E "^again .*RUNNING" && crictl ps -q --no-trunc | grep -qx "$(cat cl.id)"'
+  done
+  step "remove them" sh -c 'crictl rmp -f $(cat clpod.id); ctr tasks rm -f again; ctr containers rm again; ctr leases rm day 2> /dev/null || true'
 fi
 
 if [ "$phase" = after-reboot ]; then

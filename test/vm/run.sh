@@ -73,6 +73,9 @@ for suite in "${suites[@]}"; do
   rc=0
   test/vm/vm exec 'bash /root/t/proof.sh checkpoint' || rc=$?
   total=$((total + rc))
+  rc=0
+  test/vm/vm exec 'bash /root/t/proof.sh clock' || rc=$?
+  total=$((total + rc))
   test/vm/vm reboot "$suite"
   rc=0
   test/vm/vm exec 'bash /root/t/proof.sh after-reboot' || rc=$?
