@@ -67,6 +67,10 @@ export class Engine implements AsyncDisposable {
     writeFileSync(join(this.dir, "config.toml"), `${lines.join("\n")}\n`);
   }
 
+  /** Whether it is ours, however it is run. */
+  get isOurs(): boolean {
+    return this.kind !== "1.6" && this.kind !== "1.7";
+  }
   get root(): string {
     return join(this.dir, "root");
   }
