@@ -2,6 +2,7 @@
 
 import { isNotFound, isUnavailable, messageOf } from "../core/errors.ts";
 import type { Exit } from "../core/tasks/tasks.ts";
+import { untilEnded } from "../core/until-ended.ts";
 import { sleep } from "../lib/retry.ts";
 import { nowNs } from "../lib/time.ts";
 import type { CriDeps } from "./deps.ts";
@@ -9,7 +10,6 @@ import { EXEC_ID } from "./exec/process.ts";
 import type { Container } from "./model.ts";
 import type { NriHooks } from "./nri/hooks.ts";
 import type { CriStore } from "./store/store.ts";
-import { untilEnded } from "./until-ended.ts";
 
 /** Exit code of a container whose end nobody saw. */
 export const UNKNOWN_EXIT = 255;

@@ -3,12 +3,12 @@ import type { Call } from "../../core/call.ts";
 import { messageOf } from "../../core/errors.ts";
 import type { Span } from "../../core/tracing/span.ts";
 import { traced } from "../../core/tracing/traced.ts";
+import { untilEnded } from "../../core/until-ended.ts";
 import { nowNs } from "../../lib/time.ts";
 import { stopContainer } from "../containers/stop.ts";
 import type { Cri } from "../cri.ts";
 import { succeeded } from "../metrics.ts";
 import type { Pod } from "../model.ts";
-import { untilEnded } from "../until-ended.ts";
 import { unmountPodFiles } from "./files.ts";
 
 /** Stops a pod. Callers at the same time share the work, which goes on when they give up. */

@@ -2,6 +2,7 @@
 import type { NamespacedCall } from "../../core/call.ts";
 import { isUnavailable } from "../../core/errors.ts";
 import type { Exit } from "../../core/tasks/tasks.ts";
+import { untilEnded } from "../../core/until-ended.ts";
 import { fromTimestamp } from "../../rpc/convert/basic.ts";
 import { callOptions } from "../../rpc/headers.ts";
 import { isListening } from "./shim-manager.ts";
@@ -18,19 +19,4 @@ export async function exitOf(call: NamespacedCall, task: Task, execId: string): 
     // the container takes its execs along when its shim is lost, which is being found out
     return await untilEnded(call, task.ended.promise);
   }
-}
-
-function untilEnded<T>(call: NamespacedCall, promise: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const stop = (): void => {
-      try {
-        call.check();
-      } catch (err) {
-        reject(err);
-      }
-    };
-    call.signal.addEventListener("abort", stop, { once: true });
-    promise.then(resolve, reject).finally(() => call.signal.removeEventListener("abort", stop));
-    if (call.signal.aborted) stop();
-  });
 }

@@ -1,4 +1,4 @@
-import type { Call } from "../core/call.ts";
+import type { Call } from "./call.ts";
 
 /** Waits for work that others wait for too, until the call ends. The work goes on. @throws canceled, deadline-exceeded */
 export function untilEnded<T>(call: Call, work: Promise<T>): Promise<T> {
@@ -12,5 +12,6 @@ export function untilEnded<T>(call: Call, work: Promise<T>): Promise<T> {
     };
     call.signal.addEventListener("abort", stopped, { once: true });
     work.then(resolve, reject).finally(() => call.signal.removeEventListener("abort", stopped));
+    if (call.signal.aborted) stopped();
   });
 }
