@@ -240,7 +240,8 @@ export class Container {
   async #watchExec(exec: Process, pid: number, since: bigint): Promise<void> {
     const exit = await exitOf(pid, since);
     await exec.starting;
-    this.#cgroup.look();
+    // a want of memory is told before what it killed; of other kills the kernel tells
+    if (exit.status === KILLED) this.#cgroup.look();
     exec.apply({ tag: "exited", exit });
     this.#host.events.exited(this.id, exec.execId, exit);
   }
@@ -270,15 +271,11 @@ export class Container {
     this.#execs.assertNew(execId);
     if (this.init.exit !== undefined) throw failedPrecondition("cannot exec in a stopped container");
     this.#execs.add(execId, streams, spec);
-    this.#host.events.execAdded(this.id, execId);
-    const exec = this.process(execId);
     const { ioUid, ioGid } = this.#facts.options;
-    // the answer goes first
-    setImmediate(() => {
-      const waits = exec.phase.tag === "added" && exec.starting === undefined;
-      const runs = this.init.phase.tag === "running" && !this.#initEnded;
-      if (waits && runs && ioUid === 0 && ioGid === 0) this.#execs.begin(exec);
-    });
+    const runs = this.init.phase.tag === "running" && !this.#initEnded;
+    // before anything else: the runtime takes longer to load than the client to say Start
+    if (runs && ioUid === 0 && ioGid === 0) this.#execs.begin(this.process(execId));
+    this.#host.events.execAdded(this.id, execId);
   }
 
   /** Signals a process; `all` every process of the container. */

@@ -13,29 +13,40 @@ import { close, open, pipe2 } from "../../src/platform/syscalls/files.ts";
 import { Opened, type ProcessStdio } from "./opened.ts";
 import { parseStream, plainStdio, type Target, writersWhenRead } from "./stdio.ts";
 
-/** Whether these streams can be opened early: no terminal, no files, no programs to start. */
-export function canBeEarly(streams: Stdio): boolean {
-  const all = [streams.stdin, streams.stdout, streams.stderr].map(parseStream);
-  return !streams.terminal && all.every(({ kind }) => kind === "null" || kind === "fifo");
+/** A stream that can be opened early. */
+type EarlyTarget = Extract<Target, { readonly kind: "null" | "fifo" }>;
+
+/** stdin, stdout and stderr. */
+export type EarlyTargets = readonly [EarlyTarget, EarlyTarget, EarlyTarget];
+
+/** Where streams lead. @returns undefined for a terminal, files and programs to start: those cannot be opened early */
+export function earlyTargets(streams: Stdio): EarlyTargets | undefined {
+  if (streams.terminal) return undefined;
+  const [stdin, stdout, stderr] = [streams.stdin, streams.stdout, streams.stderr].map(earlyTarget);
+  return stdin && stdout && stderr && [stdin, stdout, stderr];
+}
+
+function earlyTarget(stream: string): EarlyTarget | undefined {
+  const target = parseStream(stream);
+  return target.kind === "null" || target.kind === "fifo" ? target : undefined;
 }
 
 export class EarlyFifos {
   /** For the process, as in {@link ProcessStdio}. */
   readonly fds: readonly [number, number, number];
   readonly #opened: Opened;
-  readonly #outputs: readonly Target[];
+  readonly #outputs: readonly [EarlyTarget, EarlyTarget];
   /** Where stdin comes from, and our end of the process's pipe. */
   readonly #input: { readonly path: string; readonly write: number } | undefined;
 
-  /** Waits for nobody. @param streams as {@link canBeEarly} wants them. @throws SyscallError, with nothing open */
-  constructor(streams: Stdio, log: Logger) {
+  /** Waits for nobody. @param targets of {@link earlyTargets}. @throws SyscallError, with nothing open */
+  constructor([stdin, ...outputs]: EarlyTargets, log: Logger) {
     const opened = new Opened(log);
     this.#opened = opened;
-    this.#outputs = [parseStream(streams.stdout), parseStream(streams.stderr)];
-    const stdin = parseStream(streams.stdin);
+    this.#outputs = outputs;
     const nothing = (): number => opened.forChild(open("/dev/null", O_RDWR));
-    const output = (target: Target | undefined): number => {
-      if (target?.kind !== "fifo") return nothing();
+    const output = (target: EarlyTarget): number => {
+      if (target.kind !== "fifo") return nothing();
       // a FIFO opens for writing while somebody reads it, be it us; after that a reader of ours would hide that there is no other
       const reader = openFifo(target.path);
       try {
@@ -51,7 +62,7 @@ export class EarlyFifos {
         inFd = opened.forChild(ends.read);
         this.#input = { path: stdin.path, write: opened.keep(ends.write) };
       } else inFd = nothing();
-      this.fds = [inFd, output(this.#outputs[0]), output(this.#outputs[1])];
+      this.fds = [inFd, output(outputs[0]), output(outputs[1])];
     } catch (error) {
       void opened.closeAll();
       throw error;

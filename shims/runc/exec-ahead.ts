@@ -14,7 +14,7 @@ import { sleep } from "../../src/lib/retry.ts";
 import { O_NONBLOCK } from "../../src/platform/syscalls/constants.ts";
 import { SyscallError } from "../../src/platform/syscalls/errors.ts";
 import { close, pipe2, tryWrite } from "../../src/platform/syscalls/files.ts";
-import { canBeEarly, EarlyFifos } from "./early-fifos.ts";
+import { EarlyFifos, type EarlyTargets, earlyTargets } from "./early-fifos.ts";
 import type { ProcessStdio } from "./opened.ts";
 import type { Begun, Runc } from "./runc.ts";
 
@@ -58,10 +58,10 @@ export class ExecAhead {
   #over = false;
   #open = true;
 
-  private constructor({ runc, id, streams, spec, name, log }: AheadParts) {
+  private constructor({ runc, id, spec, name, log }: AheadParts, targets: EarlyTargets) {
     this.#spec = spec;
     this.#pidFile = `${name}.pid`;
-    this.#streams = new EarlyFifos(streams, log);
+    this.#streams = new EarlyFifos(targets, log);
     try {
       // the runtime opens an end of its own, which waits
       const pipe = pipe2(O_NONBLOCK);
@@ -88,7 +88,8 @@ export class ExecAhead {
     const { runc, streams, spec } = parts;
     if (!runc.readsProcessLast || spec.length > MAX_SPEC) return undefined;
     try {
-      return canBeEarly(streams) ? new ExecAhead(parts) : undefined;
+      const targets = earlyTargets(streams);
+      return targets === undefined ? undefined : new ExecAhead(parts, targets);
     } catch (error) {
       // Start finds out, and says why
       parts.log.debug("begin exec early", { err: error });

@@ -96,8 +96,10 @@ export class Process {
   apply(event: ProcessEvent): void {
     this.phase = transition(this.phase, event);
     if (event.tag === "exited") {
-      this.io?.exited();
+      const { io } = this;
       this.#ended.resolve(event.exit);
+      // those who wait are answered first
+      setImmediate(() => io?.exited());
     }
     // A process that never ran ends by being deleted.
     if (event.tag === "deleted" && this.exit !== undefined) this.#ended.resolve(this.exit);

@@ -5,9 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { noLog } from "../../src/core/log.ts";
+import type { Stdio } from "../../src/core/tasks/tasks.ts";
 import { createFifo, openFifoReader } from "../../src/platform/fs/fifo.ts";
 import { close } from "../../src/platform/syscalls/files.ts";
-import { EarlyFifos } from "./early-fifos.ts";
+import { EarlyFifos, earlyTargets } from "./early-fifos.ts";
 import { openStdio } from "./stdio.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "gantry-stdio-"));
@@ -45,17 +46,29 @@ test("a log beside an input that is not there", async () => {
   assert.deepEqual(opened(), []);
 });
 
+function early(streams: Stdio): EarlyFifos {
+  const targets = earlyTargets(streams);
+  assert(targets !== undefined);
+  return new EarlyFifos(targets, noLog);
+}
+
+test("a terminal, a file and a program are nothing for early", () => {
+  assert.equal(earlyTargets({ ...none, terminal: true }), undefined);
+  for (const stdout of [`file://${path("file")}`, "binary:///bin/true"])
+    assert.equal(earlyTargets({ ...none, stdout }), undefined);
+});
+
 test("an error stream that is not there, early", async () => {
   const streams = { ...none, stdin: fifo("in"), stdout: fifo("out"), stderr: path("none") };
-  assert.throws(() => new EarlyFifos(streams, noLog), /ENOENT|no such file/i);
+  assert.throws(() => early(streams), /ENOENT|no such file/i);
   assert.deepEqual(opened(), []);
 });
 
 test("an input that is not there at the start of what was begun early", async () => {
   const reader = openFifoReader(fifo("read"));
-  const early = new EarlyFifos({ ...none, stdin: path("none"), stdout: path("read") }, noLog);
-  await assert.rejects(early.ready(), /ENOENT|no such file/i);
-  await early.close();
+  const begun = early({ ...none, stdin: path("none"), stdout: path("read") });
+  await assert.rejects(begun.ready(), /ENOENT|no such file/i);
+  await begun.close();
   reader.release();
   assert.deepEqual(opened(), [path("read")]);
   close(reader.fd);

@@ -11,9 +11,12 @@ import type { Task } from "./task.ts";
 /** The end of a process: of init, which the daemon watches itself, when `execId` is "". */
 export async function exitOf(call: NamespacedCall, task: Task, execId: string): Promise<Exit> {
   if (execId === "") return await untilEnded(call, task.ended.promise);
+  const known = task.execs.get(execId);
   try {
     const answer = await task.api.wait({ id: task.bundle.id, execId }, callOptions(call));
-    return { pid: 0, status: answer.exitStatus, exitedAt: fromTimestamp(answer.exitedAt) };
+    const exit = { pid: 0, status: answer.exitStatus, exitedAt: fromTimestamp(answer.exitedAt) };
+    if (known !== undefined) known.exit = exit;
+    return exit;
   } catch (err) {
     if (!isUnavailable(err) || (task.exit === undefined && isListening(task.address.address))) throw err;
     // the container takes its execs along when its shim is lost, which is being found out

@@ -1,11 +1,39 @@
-/** What is known of a task's init without a word from its shim, which may sleep. */
-import type { ProcessState } from "../../core/tasks/tasks.ts";
+/** What is known of processes without a word from their shim, which may sleep. */
+import type { Exit, ProcessState, Stdio } from "../../core/tasks/tasks.ts";
 import { readProcStat } from "../../platform/process/proc.ts";
-import type { Task } from "./task.ts";
+import type { KnownExec, Task } from "./task.ts";
 
 /** What the shim said of init, when that can have changed only by an end that would have been told. */
 export function knownState(task: Task): ProcessState | undefined {
   return task.exit === undefined ? task.running : undefined;
+}
+
+/**
+ * State of a process that has ended, when its whole story is known: nothing changes it any more but its removal. Clients ask this
+ * between an end and a Delete.
+ */
+export function knownEnd(task: Task, execId: string): ProcessState | undefined {
+  if (execId === "") return task.running && task.exit && ended(task.running, task.exit);
+  const exec = task.execs.get(execId);
+  if (exec?.exit === undefined || exec.pid === 0) return undefined;
+  const { pid, stdio, exit } = exec;
+  return ended({ containerId: task.bundle.id, execId, pid, ...stdio }, exit);
+}
+
+function ended(
+  process: Pick<ProcessState, "containerId" | "execId" | "pid" | keyof Stdio>,
+  exit: Exit,
+): ProcessState {
+  const exitedAt = exit.exitedAt <= 0n ? undefined : exit.exitedAt;
+  return { ...process, status: "stopped", exitStatus: exit.status, exitedAt };
+}
+
+/** Keeps an exec that the shim has accepted. */
+export function rememberExec(task: Task, execId: string, stdio: Stdio): void {
+  if (!task.shim.own) return;
+  const { stdin, stdout, stderr, terminal } = stdio;
+  const known: KnownExec = { stdio: { stdin, stdout, stderr, terminal }, pid: 0, exit: undefined };
+  task.execs.set(execId, known);
 }
 
 /**

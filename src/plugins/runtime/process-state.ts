@@ -2,10 +2,11 @@
 import type { NamespacedCall } from "../../core/call.ts";
 import { isNotFound, isUnavailable } from "../../core/errors.ts";
 import type { ProcessState, TaskService } from "../../core/tasks/tasks.ts";
+import { warmAttachLock } from "../../platform/cgroups/attach-lock.ts";
 import { fromTimestamp } from "../../rpc/convert/basic.ts";
 import { fromStatus } from "../../rpc/convert/tasks.ts";
 import { callOptions } from "../../rpc/headers.ts";
-import { knownState, rememberState, seenState } from "./known-state.ts";
+import { knownEnd, knownState, rememberState, seenState } from "./known-state.ts";
 import type { TaskManager } from "./manager.ts";
 import type { Task } from "./task.ts";
 
@@ -36,8 +37,10 @@ export function stateQuestions(manager: TaskManager): StateQuestions {
   return {
     async get(call, id, execId) {
       const task = manager.get(call, id);
-      // a client's exec begins with this question: the shim need not wake for it
-      return (execId === "" ? knownState(task) : undefined) ?? (await askState(call, task, execId));
+      // a client's exec begins with this question: the shim need not wake for it, and the kernel's lock can be warmed up already
+      const running = execId === "" ? knownState(task) : undefined;
+      if (running !== undefined) setImmediate(() => void warmAttachLock());
+      return running ?? knownEnd(task, execId) ?? (await askState(call, task, execId));
     },
     list: (call) =>
       each(

@@ -29,6 +29,10 @@ function taskOf(own: boolean, pid = 7): { task: Task; asked: () => number; says:
     },
     pause: async () => ({}),
     resume: async () => ({}),
+    exec: async () => ({}),
+    start: async () => ({ pid: 8 }),
+    wait: async () => ({ exitStatus: 5, exitedAt: { seconds: 1n, nanos: 2 } }),
+    delete: async () => ({ pid: 8, exitStatus: 5, exitedAt: { seconds: 1n, nanos: 2 } }),
   };
   const parts = { bundle: { id: "one" }, shim: { own }, address: {}, transport: {}, api, call };
   const task = newTask(parts as unknown as Parameters<typeof newTask>[0]);
@@ -58,7 +62,7 @@ test("a running init of a shim of ours is asked for once; its execs each time", 
   assert.equal(asked(), 3);
 });
 
-test("it is asked again when it was paused, and when init has ended", async () => {
+test("it is asked again when it was paused, and not when init has ended: the end is known", async () => {
   const { task, asked, says } = taskOf(true);
   const tasks = serviceOf(task);
   await tasks.get(call, "one", "");
@@ -72,7 +76,79 @@ test("it is asked again when it was paused, and when init has ended", async () =
   settleExit(task, { pid: 7, status: 3, exitedAt: 1n });
   says(STOPPED);
   const ended = await tasks.get(call, "one", "");
-  assert.deepEqual([ended.status, ended.exitStatus, asked()], ["stopped", 3, 4]);
+  assert.deepEqual([ended.status, ended.exitStatus, ended.exitedAt, asked()], ["stopped", 3, 1n, 3]);
+});
+
+test("an end is the shim's to tell when it was last heard of as something else than running", async () => {
+  const { task, asked, says } = taskOf(true);
+  const tasks = serviceOf(task);
+  await tasks.get(call, "one", "");
+  await tasks.pause(call, "one");
+  settleExit(task, { pid: 7, status: 137, exitedAt: 1n });
+  says(STOPPED);
+  const ended = await tasks.get(call, "one", "");
+  assert.deepEqual([ended.status, ended.exitStatus, asked()], ["stopped", 3, 2]);
+});
+
+const EXEC = {
+  containerId: "one",
+  execId: "e",
+  terminal: false,
+  stdin: "",
+  stdout: "/out",
+  stderr: "",
+  spec: { typeUrl: "", value: new Uint8Array() },
+};
+
+test("an exec that ended is known until it is deleted", async () => {
+  const { task, asked } = taskOf(true);
+  const tasks = serviceOf(task);
+  await tasks.exec(call, EXEC);
+  await tasks.get(call, "one", "e");
+  const waiting = tasks.wait(call, "one", "e");
+  await tasks.start(call, "one", "e");
+  await waiting;
+  assert.equal(asked(), 1);
+  assert.deepEqual(await tasks.get(call, "one", "e"), {
+    containerId: "one",
+    execId: "e",
+    pid: 8,
+    status: "stopped",
+    stdin: "",
+    stdout: "/out",
+    stderr: "",
+    terminal: false,
+    exitStatus: 5,
+    exitedAt: 1_000_000_002n,
+  });
+  assert.equal(asked(), 1);
+  await tasks.deleteProcess(call, "one", "e");
+  await tasks.get(call, "one", "e");
+  assert.equal(asked(), 2);
+});
+
+test("the end of an exec says nothing of the next one of its name", async () => {
+  const { task, asked } = taskOf(true);
+  const tasks = serviceOf(task);
+  await tasks.exec(call, EXEC);
+  await tasks.start(call, "one", "e");
+  await tasks.wait(call, "one", "e");
+  await tasks.deleteProcess(call, "one", "e");
+  await tasks.exec(call, EXEC);
+  assert.equal((await tasks.get(call, "one", "e")).status, "running");
+  assert.equal(asked(), 1);
+});
+
+test("an exec that never ran, or below somebody else's shim, is asked for", async () => {
+  for (const own of [true, false]) {
+    const { task, asked } = taskOf(own);
+    const tasks = serviceOf(task);
+    await tasks.exec(call, EXEC);
+    if (!own) await tasks.start(call, "one", "e");
+    await tasks.wait(call, "one", "e");
+    await tasks.get(call, "one", "e");
+    assert.equal(asked(), 1);
+  }
 });
 
 test("somebody else's shim is always asked", async () => {

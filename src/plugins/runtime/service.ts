@@ -7,7 +7,7 @@ import { warmAttachLock, withWarmAttachLock } from "../../platform/cgroups/attac
 import { decodeAny, fromAnyMaybe, fromTimestamp, toAny, toRecord } from "../../rpc/convert/basic.ts";
 import { callOptions } from "../../rpc/headers.ts";
 import { exitOf } from "./exits.ts";
-import { rememberState } from "./known-state.ts";
+import { rememberExec, rememberState } from "./known-state.ts";
 import type { TaskManager } from "./manager.ts";
 import { metricsOfTasks } from "./metrics.ts";
 import { stateQuestions, unknownState } from "./process-state.ts";
@@ -46,12 +46,15 @@ function processMethods(manager: TaskManager): ProcessMethods {
         { id, execId, terminal, stdin, stdout, stderr, spec: toAny(r.spec) },
         callOptions(call),
       );
+      rememberExec(task, execId, r);
     },
     async start(call, id, execId) {
       const task = manager.get(call, id);
+      const exec = task.execs.get(execId);
       const started = task.api.start({ id, execId }, callOptions(call));
       const { pid } = await (execId === "" ? started : withWarmAttachLock(started));
       if (execId === "") rememberState(task, { ...unknownState(task), pid, status: "running" });
+      if (exec !== undefined) exec.pid = pid;
       return pid;
     },
     async kill(call, id, execId, signal, all) {
@@ -68,7 +71,9 @@ function processMethods(manager: TaskManager): ProcessMethods {
     },
     async deleteProcess(call, id, execId) {
       if (execId === "") return await manager.delete(call, id);
-      const answer = await manager.get(call, id).api.delete({ id, execId }, callOptions(call));
+      const task = manager.get(call, id);
+      const answer = await task.api.delete({ id, execId }, callOptions(call));
+      task.execs.delete(execId);
       return { pid: answer.pid, status: answer.exitStatus, exitedAt: fromTimestamp(answer.exitedAt) };
     },
   };

@@ -39,6 +39,16 @@ export interface Task {
    * init ends, which it tells.
    */
   running: ProcessState | undefined;
+  /** What this daemon did with execs below a shim of ours, by exec id; without those that were deleted. */
+  readonly execs: Map<string, KnownExec>;
+}
+
+/** An exec as the daemon itself saw it. */
+export interface KnownExec {
+  readonly stdio: Stdio;
+  /** 0 before its start. */
+  pid: number;
+  exit: Exit | undefined;
 }
 
 /** Key of the task map. */
@@ -48,13 +58,16 @@ export function taskKey(namespace: string, id: string): string {
 
 /** Makes the record. */
 export function newTask(
-  parts: Omit<Task, "pid" | "stdio" | "ended" | "exit" | "deleting" | "assumed" | "seen" | "running">,
+  parts: Omit<
+    Task,
+    "pid" | "stdio" | "ended" | "exit" | "deleting" | "assumed" | "seen" | "running" | "execs"
+  >,
 ): Task {
   const ended = createDeferred<Exit>();
   // nobody has to wait for it
   ended.promise.catch(() => {});
   const fresh = { exit: undefined, deleting: false, assumed: false, seen: undefined, running: undefined };
-  return { ...parts, pid: 0, stdio: NO_STDIO, ended, ...fresh };
+  return { ...parts, pid: 0, stdio: NO_STDIO, ended, execs: new Map(), ...fresh };
 }
 
 /** Records the exit once. @returns true when it was the first */
