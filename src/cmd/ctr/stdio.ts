@@ -3,7 +3,7 @@
  * output ones until the shim has opened its end (else the first read would be an end of file), and copies.
  */
 
-import { lstatSync, mkdirSync, rmdirSync, rmSync } from "node:fs";
+import { lstatSync, mkdirSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Stdio } from "../../core/tasks/tasks.ts";
 import { randomHex } from "../../lib/hash.ts";
@@ -79,9 +79,19 @@ export async function openStdio(id: string, options: StdioOptions): Promise<Clie
     stderr: terminal ? "" : path("stderr"),
     terminal,
   };
-  for (const fifo of [stdio.stdin, stdio.stdout, stdio.stderr]) if (fifo !== "") createFifo(fifo, 0o600);
+  const fifos = [stdio.stdin, stdio.stdout, stdio.stderr].filter((fifo) => fifo !== "");
+  for (const fifo of fifos) createFifo(fifo, 0o600);
   // detached, the FIFOs stay for a later attach; a shim still wants a reader at the other end while it opens them
-  const remove = (): void => rmSync(dir, { recursive: true, force: true });
+  const remove = (): void => {
+    try {
+      // known by name: a third of what it takes to look for them
+      for (const fifo of fifos) unlinkSync(fifo);
+      rmdirSync(dir);
+    } catch {
+      // somebody else was here
+      rmSync(dir, { recursive: true, force: true });
+    }
+  };
   return detach ? holdOpen(stdio, remove) : attachStdio(stdio, remove);
 }
 

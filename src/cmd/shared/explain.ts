@@ -1,11 +1,6 @@
 /** What clients say about an error: one line on what went wrong, one on what to do, whoever threw it. */
-import { getSystemErrorMap } from "node:util";
 import { GantryError, isDeadlineExceeded, messageOf } from "../../core/errors.ts";
-
-/** Errors of the kernel in words. */
-export function systemMessage(code: string): string | undefined {
-  return [...getSystemErrorMap().values()].find(([name]) => name === code)?.[1];
-}
+import { systemMessage } from "./system-message.ts";
 
 /** The message; that of a system call as `open "/x": no such file or directory`. */
 export function messageFor(err: unknown): string {

@@ -3,7 +3,7 @@
  * at, as much as everything else a short command does: text is written to the fds, and the streams are made only for who asks.
  */
 import { writeSync } from "node:fs";
-import { getSystemErrorMap } from "node:util";
+import { systemMessage } from "./system-message.ts";
 import { UNREAD_STATUS } from "./unread.ts";
 
 const made = new Set<1 | 2>();
@@ -38,7 +38,7 @@ export function guardOutput(name: string, streams: boolean): void {
 export function outputFailed(err: unknown): never {
   const code = err instanceof Error && "code" in err ? String(err.code) : "";
   if (code === "EPIPE") process.exit(UNREAD_STATUS);
-  const known = [...getSystemErrorMap().values()].find(([name]) => name === code)?.[1];
+  const known = systemMessage(code);
   toStderr(`${program}: write output: ${known ?? (err instanceof Error ? err.message : String(err))}\n`);
   process.exit(1);
 }

@@ -23,6 +23,19 @@ test("numbers above 2^53 stay exact both ways (T3)", () => {
   assert.equal(opt.resourcesOf(unpackSpec(packSpec(spec))).memory?.limit, 9007199254740993n);
 });
 
+test("the first number that JSON.parse would round is exact, shorter ones and digits in strings are themselves", () => {
+  const text =
+    '{"a":9007199254740992,"b":9007199254740991,"c":1e20,"d":"12345678901234567890","e":12.12345678901234567}';
+  assert.deepEqual(parseExactJson(text), {
+    a: 9007199254740992n,
+    b: 9007199254740991,
+    c: 1e20,
+    d: "12345678901234567890",
+    e: 12.123456789012346,
+  });
+  assert.deepEqual(parseExactJson('{"a":[1,"x",null,{"b":-3}]}'), { a: [1, "x", null, { b: -3 }] });
+});
+
 test("no capability is inheritable or ambient, by default or added (S20)", () => {
   const spec = defaultSpec("ns", "id");
   opt.addCapabilities(spec, ["net_admin", "CAP_SYS_TIME"]);
