@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { sleep } from "../../lib/retry.ts";
 import {
   bundleOf,
   createBundle,
@@ -81,4 +83,35 @@ test("an id that is no identifier makes no bundle, and removes nothing", async (
     await assert.rejects(createBundle(make(id), new Uint8Array(), use), { code: "invalid-argument" });
     assert.ok(existsSync(canary), id);
   }
+});
+
+test("a bundle that cannot be made leaves nothing", async (t) => {
+  const bundle = folders(t)("three");
+  const root = join(bundle.work, "../..");
+  // where its folder on disk is to be
+  writeFileSync(root, "");
+  await assert.rejects(
+    createBundle(bundle, new Uint8Array(), { remapped: false, own: false }),
+    /ENOTDIR|not a directory/i,
+  );
+  assert.equal(existsSync(bundle.path), false);
+  assert.deepEqual(readdirSync(join(bundle.path, "..")), []);
+});
+
+test("what cannot be removed is out of sight, and removed later (needs root)", {
+  skip: process.getuid?.() !== 0,
+}, async (t) => {
+  const bundle = folders(t)("four");
+  await createBundle(bundle, new Uint8Array(), { remapped: false, own: true });
+  const busy = join(bundle.path, "busy");
+  mkdirSync(busy);
+  assert.equal(spawnSync("mount", ["-t", "tmpfs", "none", busy]).status, 0);
+  const parent = join(bundle.path, "..");
+  await assert.rejects(deleteBundle(bundle), /EBUSY|busy/i);
+  const [hidden] = readdirSync(parent);
+  assert.match(hidden ?? "", /^\.four\./);
+  assert.deepEqual(await listBundles(join(parent, ".."), join(bundle.work, "../..")), []);
+  assert.equal(spawnSync("umount", [join(parent, hidden ?? "", "busy")]).status, 0);
+  for (let look = 0; look < 500 && readdirSync(parent).length > 0; look++) await sleep(10);
+  assert.deepEqual(readdirSync(parent), []);
 });

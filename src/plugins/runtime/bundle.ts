@@ -81,6 +81,17 @@ export async function createBundle(
   // 0711 lets a remapped root reach its rootfs, and nobody list the folder (S40)
   // the state folder is in memory, so its calls do not wait; the root folder is on a disk
   mkdirSync(bundle.path, { recursive: true, mode: 0o700 });
+  try {
+    await fillBundle(bundle, spec, { remapped, own });
+  } catch (err) {
+    // why it could not be made says more than why it could not be removed
+    await deleteBundle(bundle).catch(() => {});
+    throw err;
+  }
+}
+
+async function fillBundle(bundle: Bundle, spec: Uint8Array, { remapped, own }: BundleUse): Promise<void> {
+  const namespace = dirname(bundle.path);
   if (remapped) {
     for (const dir of [dirname(namespace), namespace, bundle.path]) await chmod(dir, 0o711);
   }
@@ -124,9 +135,25 @@ export async function hideBundle(bundle: Bundle): Promise<{ removed: () => Promi
   try {
     renameSync(bundle.path, hidden);
   } catch (err) {
-    if (!messageOf(err).includes("ENOENT")) throw err;
+    // one that cannot be hidden is removed where it is
+    if (!messageOf(err).includes("ENOENT")) await removeTree(bundle.path);
   }
-  return { removed: () => removeTree(hidden) };
+  return { removed: () => removeHidden(hidden) };
+}
+
+/** When what could not be removed is tried again, in milliseconds from then. After the last it is for the next start of the daemon. */
+const AGAIN_MS = [500, 10_000, 60_000];
+
+/** @throws why it stays for now */
+async function removeHidden(path: string, turn = 0): Promise<void> {
+  try {
+    await removeTree(path);
+  } catch (err) {
+    const pause = AGAIN_MS[turn];
+    if (pause !== undefined)
+      setTimeout(() => void removeHidden(path, turn + 1).catch(() => {}), pause).unref();
+    throw err;
+  }
 }
 
 /** What is kept beside the address. */

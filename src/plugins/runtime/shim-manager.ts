@@ -9,14 +9,19 @@ import type { Logger } from "../../core/log.ts";
 import { defineKind, definePlugin } from "../../core/plugin/plugin.ts";
 import { parseDuration } from "../../lib/human.ts";
 import { listens } from "../../platform/net/unix.ts";
+import { NAMESPACE_HEADER } from "../../rpc/headers.ts";
+import { createTtrpcTransport } from "../../rpc/ttrpc/transport.ts";
 import { type Bundle, type Kept, type ShimAddress, writeAddress } from "./bundle.ts";
 import { type LaunchContext, startShim } from "./launch.ts";
 import { OWN_RUNTIME, resolveShim, type ShimCommand } from "./resolve.ts";
-import { MAX_VERSION } from "./shim-api.ts";
+import { MAX_VERSION, shimApi } from "./shim-api.ts";
 import { SpareShims } from "./spares.ts";
 
 /** Longest folder for shim sockets: the name below it has 64 characters and the kernel's limit is 107. */
 const MAX_SOCKET_DIR = 42;
+
+/** Longest time a shim may take to end when nothing was made in it. Milliseconds. */
+const END_MS = 5000;
 
 /** Which containers share a shim of ours: those of a pod, of a namespace, or all. */
 export type Sharing = (typeof SHARING)[number];
@@ -71,7 +76,13 @@ export class ShimStarter {
     const { bundle, shim, options, kept } = request;
     if (shim.own) return await this.#startOwn(request);
     const address = await startShim(shim, bundle, options, this.launch);
-    writeAddress(bundle, address, shim.path, kept);
+    try {
+      writeAddress(bundle, address, shim.path, kept);
+    } catch (err) {
+      // nobody would find it again
+      await endUnused(address, bundle);
+      throw err;
+    }
     return { address, joined: false };
   }
 
@@ -79,11 +90,10 @@ export class ShimStarter {
     const { daemon, debug } = this.launch;
     const { socket, shared } = this.#socketOf(bundle, spec);
     const address = { version: MAX_VERSION, address: socket, protocol: "ttrpc" };
-    if (shared && isListening(socket)) {
-      writeAddress(bundle, address, shim.path, kept);
-      return { address, joined: true };
-    }
-    const launched = this.#spares.launch({
+    // where it will listen is known: written first, so that a daemon that ends now, or cannot write, leaves no shim that nobody finds
+    writeAddress(bundle, address, shim.path, kept);
+    if (shared && isListening(socket)) return { address, joined: true };
+    const { status } = await this.#spares.launch({
       namespace: bundle.namespace,
       id: bundle.id,
       bundle: bundle.path,
@@ -93,10 +103,7 @@ export class ShimStarter {
       shimCgroup: cgroup,
       sleepAfterMs: this.#sleepAfterMs,
     });
-    launched.catch(() => {}); // told below
-    // where it will listen is known: written while it starts, so that a daemon that ends now finds it again
-    writeAddress(bundle, address, shim.path, kept);
-    return { address, joined: (await launched).status === "exists" };
+    return { address, joined: status === "exists" };
   }
 
   #socketOf({ namespace, id }: Bundle, spec: Uint8Array): { socket: string; shared: boolean } {
@@ -107,6 +114,17 @@ export class ShimStarter {
     const group = groupOf(id, annotationsOf(spec));
     return { socket: path(namespace, group), shared: group !== id };
   }
+}
+
+/** Ends a shim in which nothing was made. One of a group, with tasks of others, stays. */
+async function endUnused({ address, version }: ShimAddress, { id, namespace }: Bundle): Promise<void> {
+  await using transport = createTtrpcTransport({ path: address });
+  const headers = new Map([[NAMESPACE_HEADER, [namespace]]]);
+  await shimApi(transport, version)
+    .shutdown({ id, now: false }, { headers, timeoutMs: END_MS })
+    .catch(() => {
+      // a shim that ends answers with a closed connection
+    });
 }
 
 /** True when a shim listens there; whether it would answer is not asked. */
