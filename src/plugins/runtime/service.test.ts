@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { Call } from "../../core/call.ts";
 import type { ContainerStore } from "../../core/containers/containers.ts";
 import type { ContentStore } from "../../core/content/content.ts";
+import { notFound } from "../../core/errors.ts";
 import { parseNamespace } from "../../core/ids/namespace.ts";
 import { readProcStat } from "../../platform/process/proc.ts";
 import type { TaskManager } from "./manager.ts";
@@ -136,6 +137,21 @@ test("the end of an exec says nothing of the next one of its name", async () => 
   await tasks.deleteProcess(call, "one", "e");
   await tasks.exec(call, EXEC);
   assert.equal((await tasks.get(call, "one", "e")).status, "running");
+  assert.equal(asked(), 1);
+});
+
+test("an exec that its shim does not know any more is not known here either", async () => {
+  const { task, asked } = taskOf(true);
+  const tasks = serviceOf(task);
+  await tasks.exec(call, EXEC);
+  await tasks.start(call, "one", "e");
+  await tasks.wait(call, "one", "e");
+  const gone = async (): Promise<never> => {
+    throw notFound("process does not exist e");
+  };
+  Object.assign(task.api, { delete: gone });
+  await assert.rejects(tasks.deleteProcess(call, "one", "e"), /does not exist/);
+  await tasks.get(call, "one", "e");
   assert.equal(asked(), 1);
 });
 

@@ -2,6 +2,7 @@
 import { CheckpointOptionsSchema } from "../../api/gen/containerd/types/runc/options/oci_pb.ts";
 import type { ContainerStore } from "../../core/containers/containers.ts";
 import type { ContentStore } from "../../core/content/content.ts";
+import { isNotFound } from "../../core/errors.ts";
 import type { TaskService } from "../../core/tasks/tasks.ts";
 import { warmAttachLock, withWarmAttachLock } from "../../platform/cgroups/attach-lock.ts";
 import { decodeAny, fromAnyMaybe, fromTimestamp, toAny, toRecord } from "../../rpc/convert/basic.ts";
@@ -72,7 +73,10 @@ function processMethods(manager: TaskManager): ProcessMethods {
     async deleteProcess(call, id, execId) {
       if (execId === "") return await manager.delete(call, id);
       const task = manager.get(call, id);
-      const answer = await task.api.delete({ id, execId }, callOptions(call));
+      const answer = await task.api.delete({ id, execId }, callOptions(call)).catch((err: unknown) => {
+        if (isNotFound(err)) task.execs.delete(execId);
+        throw err;
+      });
       task.execs.delete(execId);
       return { pid: answer.pid, status: answer.exitStatus, exitedAt: fromTimestamp(answer.exitedAt) };
     },
