@@ -17,6 +17,8 @@ export interface EventExchange {
   publish(call: NamespacedCall, topic: string, event: AnyValue): void;
   /** Passes on an event that carries its own time and namespace (from shims). @throws invalid-argument */
   forward(call: Call, envelope: Envelope): void;
+  /** Whether this very event was passed on a moment ago (it is among the last few hundred). */
+  wasForwarded(envelope: Envelope): boolean;
   /**
    * Subscribes from now on, until the call ends. Filters as in filters/ over `namespace`, `topic`, `event.*`; any match.
    * A subscriber that does not read is cut off with resource-exhausted when its queue is full.

@@ -7,11 +7,16 @@ import { compileFilters, type Matcher } from "../../core/filters/filter.ts";
 import { checkIdentifier } from "../../core/ids/namespace.ts";
 import type { Logger } from "../../core/log.ts";
 import { AsyncQueue } from "../../lib/async-queue.ts";
+import { equalBytes } from "../../lib/bytes.ts";
 import { nowNs } from "../../lib/time.ts";
 import { adaptEvent, encodeEvent } from "./types.ts";
 
 /** Events a subscriber may lag behind before it is cut off. */
 const QUEUE = 4096;
+
+/** Events passed on last that are remembered, and the longest payload of one, in bytes. */
+const REMEMBERED = 512;
+const MOST_REMEMBERED = 4096;
 
 interface Subscriber {
   readonly queue: AsyncQueue<Envelope>;
@@ -23,6 +28,9 @@ export class Exchange implements EventExchange, EventPublisher {
   readonly #log: Logger;
   readonly #subscribers = new Set<Subscriber>();
   #failures = 0;
+  /** Passed on last, as a ring. */
+  readonly #forwarded: Envelope[] = [];
+  #oldest = 0;
 
   constructor(log: Logger) {
     this.#log = log;
@@ -47,6 +55,25 @@ export class Exchange implements EventExchange, EventPublisher {
     checkTopic(envelope.topic);
     if (envelope.timestamp === 0n) throw invalidArgument("timestamp must be set on forwarded event");
     this.#broadcast(envelope);
+    this.#remember(envelope);
+  }
+
+  wasForwarded({ timestamp, namespace, topic, event }: Envelope): boolean {
+    return this.#forwarded.some(
+      (known) =>
+        known.timestamp === timestamp &&
+        known.namespace === namespace &&
+        known.topic === topic &&
+        equalBytes(known.event.value, event.value),
+    );
+  }
+
+  #remember(envelope: Envelope): void {
+    const { typeUrl, value } = envelope.event;
+    if (value.length > MOST_REMEMBERED) return;
+    // a copy: the bytes are part of a whole read
+    this.#forwarded[this.#oldest] = { ...envelope, event: { typeUrl, value: value.slice() } };
+    this.#oldest = (this.#oldest + 1) % REMEMBERED;
   }
 
   send(call: NamespacedCall, topic: string, payload: Readonly<Record<string, unknown>>): void {

@@ -1,14 +1,15 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { loggerTo } from "../../../shims/shared/log.ts";
 import { createOutbox } from "../../../shims/shared/outbox.ts";
 import { TaskDeleteSchema, TaskExitSchema } from "../../api/gen/containerd/events/task_pb.ts";
 import { background } from "../../core/call.ts";
 import type { Envelope } from "../../core/events/events.ts";
+import { Exchange } from "../events/exchange.ts";
 import { LostEvents } from "./lost-events.ts";
 import { oldRunc } from "./runc-version.ts";
 
@@ -42,6 +43,7 @@ test("events of a killed shim are passed on once, in order; ends are known after
   const exchange = {
     publish: () => {},
     forward: (_call: unknown, e: Envelope) => void got.push(e),
+    wasForwarded: () => false,
     async *subscribe() {},
   };
   const lost = new LostEvents(exchange, background);
@@ -57,6 +59,44 @@ test("events of a killed shim are passed on once, in order; ends are known after
   assert.deepEqual(lost.take(bundle), { exit: true, deleted: false });
   assert.deepEqual(lost.take(bundle), { exit: false, deleted: false });
   assert.deepEqual(lost.take({ ...bundle, id: "b" }), { exit: false, deleted: true });
+});
+
+test("an event that arrived, and whose shim was killed before it noted that, is not told twice", () => {
+  const path = join(dir, "noted");
+  mkdirSync(path);
+  const bundle = { namespace: "ns", id: "a", path, work: path };
+  const outbox = createOutbox(
+    join(path, "outbox"),
+    () => new Promise(() => {}),
+    () => false,
+    quiet,
+  );
+  const exit = (pid: number): Envelope => {
+    const value = toBinary(TaskExitSchema, create(TaskExitSchema, { containerId: "a", id: "a", pid }));
+    const event = { typeUrl: "containerd.events.TaskExit", value };
+    return { timestamp: 5_000_000_007n, namespace: "ns", topic: "/tasks/exit", event };
+  };
+  for (const envelope of [exit(1), exit(2)])
+    outbox.push({ ...envelope, timestamp: { seconds: 5n, nanos: 7 } });
+  const exchange = new Exchange(quiet);
+  exchange.forward(background, exit(1));
+  const got: Envelope[] = [];
+  const lost = new LostEvents(
+    {
+      publish: () => {},
+      forward: (_call, e) => void got.push(e),
+      wasForwarded: (e) => exchange.wasForwarded(e),
+      async *subscribe() {},
+    },
+    background,
+  );
+  lost.replay([bundle]);
+  assert.deepEqual(
+    got.map(({ event }) => fromBinary(TaskExitSchema, event.value).pid),
+    [2],
+  );
+  // both are told, by whomever
+  assert.deepEqual(lost.take(bundle), { exit: true, deleted: false });
 });
 
 test("old runc is told from mended runc", () => {

@@ -9,7 +9,7 @@ import { readOutbox } from "../../../shims/shared/outbox.ts";
 import { TaskDeleteSchema, TaskExitSchema } from "../../api/gen/containerd/events/task_pb.ts";
 import type { Call } from "../../core/call.ts";
 import { messageOf } from "../../core/errors.ts";
-import type { EventExchange } from "../../core/events/events.ts";
+import type { Envelope, EventExchange } from "../../core/events/events.ts";
 import { joinNs } from "../../lib/time.ts";
 import type { Bundle } from "./bundle.ts";
 
@@ -41,12 +41,14 @@ export class LostEvents {
         const of = namespace === "" ? bundle.namespace : namespace;
         const value = event?.value ?? new Uint8Array();
         try {
-          this.#events.forward(this.#call, {
+          const envelope: Envelope = {
             timestamp: joinNs(timestamp?.seconds ?? 0n, timestamp?.nanos ?? 0),
             namespace: of,
             topic,
             event: { typeUrl: event?.typeUrl ?? "", value },
-          });
+          };
+          // the shim was killed before it noted that this one had arrived
+          if (!this.#events.wasForwarded(envelope)) this.#events.forward(this.#call, envelope);
           const id = endOf(topic, value);
           if (id !== undefined) this.#told.add(`${topic} ${of}/${id}`);
         } catch (err) {
