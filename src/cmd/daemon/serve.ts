@@ -17,7 +17,6 @@ import type { ImageTransfer } from "../../core/transfer/transfer.ts";
 import { parseDuration } from "../../lib/human.ts";
 import { revision, version } from "../../lib/version.ts";
 import { joinCgroup } from "../../platform/cgroups/join.ts";
-import { lockFile } from "../../platform/fs/lock.ts";
 import { trimWhenQuiet } from "../../platform/process/memory.ts";
 import { sdNotify } from "../../platform/process/notify.ts";
 import type { RpcMetrics } from "../../rpc/interceptors/metrics.ts";
@@ -30,6 +29,7 @@ import { isTable, type Table } from "./config/migrate.ts";
 import { timeouts as defaultTimeouts } from "./config/schema.ts";
 import type { DaemonFlags } from "./flags.ts";
 import { createIntrospection } from "./introspection.ts";
+import { lockRoot } from "./lock.ts";
 import { createLogger, type LogSettings, parseLevel } from "./log.ts";
 import { proxyBuiltins } from "./proxies.ts";
 import { contentOf, startReloader } from "./reload.ts";
@@ -65,7 +65,7 @@ export async function serve(flags: DaemonFlags): Promise<number> {
 
   const facts = daemonFacts(settings, flags);
   prepareFolders(facts);
-  using _lock = lockDaemon(facts.root);
+  using _lock = await lockRoot(facts.root);
   log.info("starting containerd", {
     version,
     revision,
@@ -246,17 +246,6 @@ function enterCgroup(path: string, log: Logger): void {
       hint: "with cgroup v2 the daemon can only be in a cgroup that hands no controllers on to others below it",
     });
   }
-}
-
-/** One daemon per root: a second one would corrupt what the first writes. */
-function lockDaemon(root: string): Disposable {
-  const lock = lockFile(join(root, "gantry.lock"));
-  if (lock === undefined) {
-    throw failedPrecondition(`lock "${root}": another daemon uses this root`, {
-      hint: "stop the other daemon, or give this one its own --root, --state and --address",
-    });
-  }
-  return lock;
 }
 
 /** Identity of this installation, kept in the root. */
