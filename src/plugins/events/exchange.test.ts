@@ -108,6 +108,29 @@ describe("event exchange", () => {
     assert.deepEqual(await take(events, 1), [envelope]);
   });
 
+  test("events that were passed on are known for a while, each by all it says", () => {
+    const exchange = new Exchange(noLog);
+    const bytes = Buffer.from([1, 2, 3]);
+    const of = (timestamp: bigint, value: Uint8Array): Envelope => ({
+      timestamp,
+      namespace: "n",
+      topic: "/tasks/exit",
+      event: { typeUrl: "containerd.events.TaskExit", value },
+    });
+    exchange.forward(ns, of(1n, bytes));
+    // whoever read them uses the memory for something else
+    bytes.fill(9);
+    const first = of(1n, Uint8Array.of(1, 2, 3));
+    assert.equal(exchange.wasForwarded(first), true);
+    assert.equal(exchange.wasForwarded({ ...first, timestamp: 2n }), false);
+    assert.equal(exchange.wasForwarded({ ...first, namespace: "m" }), false);
+    assert.equal(exchange.wasForwarded({ ...first, topic: "/tasks/delete" }), false);
+    assert.equal(exchange.wasForwarded(of(1n, Uint8Array.of(1, 2, 4))), false);
+    for (let i = 2n; i <= 513n; i++) exchange.forward(ns, of(i, Uint8Array.of(0)));
+    assert.equal(exchange.wasForwarded(first), false);
+    assert.equal(exchange.wasForwarded(of(513n, Uint8Array.of(0))), true);
+  });
+
   test("a subscriber that does not read is cut off; others and publishers are not", async () => {
     const exchange = new Exchange(noLog);
     const slow = exchange.subscribe(ns, []);

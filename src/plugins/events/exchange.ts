@@ -71,8 +71,8 @@ export class Exchange implements EventExchange, EventPublisher {
   #remember(envelope: Envelope): void {
     const { typeUrl, value } = envelope.event;
     if (value.length > MOST_REMEMBERED) return;
-    // a copy: the bytes are part of a whole read
-    this.#forwarded[this.#oldest] = { ...envelope, event: { typeUrl, value: value.slice() } };
+    // a copy, which slice() of a Buffer is not: the bytes are part of a whole read
+    this.#forwarded[this.#oldest] = { ...envelope, event: { typeUrl, value: new Uint8Array(value) } };
     this.#oldest = (this.#oldest + 1) % REMEMBERED;
   }
 
